@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+# Martlet: everything there is to do, by name. `make help` lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.build/pycache
+
+# What Debian 12 has to provide: to build and run, and on top of that to test.
+BUILD_PACKAGES := git make pkg-config libnghttp2-dev libssl-dev liblz4-dev zlib1g-dev libzstd-dev \
+	libsnappy-dev libyaml-dev
+TEST_PACKAGES := kcat protobuf-compiler nghttp2-client curl gcc libc6-dev python3 python3-venv
+SWIFT_AT_LEAST := 6.3
+
+BINARY := .build/martlet
+# Exclusive access is checked while the tests run (debug); in the release the checks cost a sixth of the time.
+RELEASE := -c release --static-swift-stdlib -Xlinker --gc-sections -Xswiftc -enforce-exclusivity=unchecked
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+
+.PHONY: help deps deps-build deps-test swift build run test unit-test interop-test proto docs bench clean
+
+help: ## list what can be made
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+deps: deps-build deps-test ## install what is missing (apt), or say what to install
+
+deps-build: swift
+	@$(call install,$(BUILD_PACKAGES))
+
+deps-test:
+	@$(call install,$(TEST_PACKAGES))
+
+# Asks dpkg first, so that a machine that has everything needs neither apt nor root.
+define install
+missing=(); \
+if command -v dpkg-query >/dev/null; then \
+  for package in $(1); do \
+    [[ "$$(dpkg-query -W -f='$${db:Status-Abbrev}' $$package 2>/dev/null || true)" == ii* ]] || missing+=($$package); \
+  done; \
+  (( $${#missing[@]} )) || exit 0; \
+fi; \
+command="apt-get install --yes --no-install-recommends $${missing[*]:-}"; \
+if ! command -v apt-get >/dev/null; then \
+  echo "This is no Debian system: make sure that what these Debian packages hold is installed: $(1)"; \
+elif [[ $$(id -u) == 0 ]]; then \
+  apt-get update --quiet && DEBIAN_FRONTEND=noninteractive $$command; \
+elif command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [[ -t 0 ]]; }; then \
+  sudo apt-get update --quiet && sudo DEBIAN_FRONTEND=noninteractive $$command; \
+else \
+  echo "error: missing packages. Run this as root, then try again:" >&2; \
+  echo "  apt-get update && $$command" >&2; \
+  exit 1; \
+fi
+endef
+
+swift:
+	@if ! command -v swift >/dev/null; then \
+	  echo "error: there is no swift in PATH. Install Swift $(SWIFT_AT_LEAST) or newer from" \
+	    "https://www.swift.org/install/linux/ and add its usr/bin to PATH." >&2; exit 1; \
+	fi; \
+	version=$$(swift --version 2>/dev/null | sed -n 's/.*Swift version \([0-9.]*\).*/\1/p' | head -n 1); \
+	if [[ "$$(printf '%s\n' $(SWIFT_AT_LEAST) "$$version" | sort -V | head -n 1)" != "$(SWIFT_AT_LEAST)" ]]; then \
+	  echo "error: Swift $(SWIFT_AT_LEAST) or newer is needed, and $$(command -v swift) is $$version. Install it from" \
+	    "https://www.swift.org/install/linux/." >&2; exit 1; \
+	fi
+
+build: deps-build ## build the release binary, .build/martlet
+	swift build $(RELEASE) --product martlet
+	@release=$$(swift build $(RELEASE) --show-bin-path); \
+	if [[ $$release/martlet -nt $(BINARY) ]]; then strip -o $(BINARY).new $$release/martlet && mv $(BINARY).new $(BINARY); fi; \
+	ls -l $(BINARY) | awk '{ printf "$(BINARY): %.1f MB\n", $$5 / 1e6 }'
+
+run: build ## start a broker for development on 127.0.0.1:9092, data in data/
+	@exec $(BINARY) dev $(ARGS)
+
+test: deps build $(VENV)/ready ## unit tests, then real clients against the release binary
+	@$(MAKE) unit-test
+	@$(MAKE) interop-test
+
+unit-test:
+	swift test --quiet
+
+interop-test: $(VENV)/ready
+	MARTLET_BIN=$(CURDIR)/$(BINARY) $(PYTHON) -m pytest Tests/interop $(ARGS)
+
+$(VENV)/ready: Tests/interop/requirements.txt
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+proto: deps ## generate Sources/Contract from proto/
+	proto/generate.sh
+
+docs: build ## print docs/configuration.md from the table of settings
+	$(BINARY) help-configuration > docs/configuration.md
+
+bench: deps build $(VENV)/ready ## measure; results go to docs/benchmarks.md
+	MARTLET_BIN=$(CURDIR)/$(BINARY) $(PYTHON) Tests/bench/bench.py $(ARGS)
+
+clean: ## remove everything that was built; data/ and certs/ stay
+	rm -rf .build $(VENV)

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, COpenSSL: OpenSSL as Swift sees it. What the headers spell as a macro, a varargs call or a
+// function-like constant is wrapped here; nothing is decided here. Owns nothing.
+#pragma once
+#include <openssl/asn1.h>
+#include <openssl/bio.h>
+#include <openssl/bn.h>
+#include <openssl/decoder.h>
+#include <openssl/ec.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/objects.h>
+#include <openssl/pem.h>
+#include <openssl/rand.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+#include <openssl/x509v3.h>
+
+typedef int (*martlet_server_name_callback)(SSL *, int *, void *);
+
+static inline int martlet_SSL_CTX_set_min_proto_version(SSL_CTX *context, int version) {
+    return (int)SSL_CTX_set_min_proto_version(context, version);
+}
+
+static inline int martlet_SSL_CTX_set_max_proto_version(SSL_CTX *context, int version) {
+    return (int)SSL_CTX_set_max_proto_version(context, version);
+}
+
+static inline uint64_t martlet_SSL_OP_NO_RENEGOTIATION(void) { return SSL_OP_NO_RENEGOTIATION; }
+static inline uint64_t martlet_SSL_OP_NO_COMPRESSION(void) { return SSL_OP_NO_COMPRESSION; }
+static inline uint64_t martlet_SSL_OP_CIPHER_SERVER_PREFERENCE(void) { return SSL_OP_CIPHER_SERVER_PREFERENCE; }
+static inline uint64_t martlet_SSL_OP_PRIORITIZE_CHACHA(void) { return SSL_OP_PRIORITIZE_CHACHA; }
+
+static inline void martlet_SSL_CTX_set_mode(SSL_CTX *context, long mode) { SSL_CTX_set_mode(context, mode); }
+
+static inline void martlet_SSL_CTX_set_read_ahead(SSL_CTX *context, int isOn) {
+    SSL_CTX_set_read_ahead(context, isOn);
+}
+
+static inline void martlet_SSL_CTX_set_session_cache_mode(SSL_CTX *context, long mode) {
+    SSL_CTX_set_session_cache_mode(context, mode);
+}
+
+static inline void martlet_SSL_CTX_set_max_cert_list(SSL_CTX *context, long bytes) {
+    SSL_CTX_set_max_cert_list(context, bytes);
+}
+
+static inline int martlet_SSL_CTX_add1_chain_cert(SSL_CTX *context, X509 *certificate) {
+    return (int)SSL_CTX_add1_chain_cert(context, certificate);
+}
+
+static inline void martlet_SSL_CTX_set_server_name_callback(
+    SSL_CTX *context, martlet_server_name_callback callback) {
+    SSL_CTX_set_tlsext_servername_callback(context, callback);
+}
+
+static inline int martlet_SSL_set_tlsext_host_name(SSL *session, const char *name) {
+    return (int)SSL_set_tlsext_host_name(session, name);
+}
+
+static inline long martlet_BIO_get_mem_data(BIO *bio, char **bytes) { return BIO_get_mem_data(bio, bytes); }
+
+static inline int martlet_EVP_PKEY_KEYPAIR(void) { return EVP_PKEY_KEYPAIR; }
+
+/// A new key on the NIST curve P-256; NULL on failure.
+static inline EVP_PKEY *martlet_P256_key(void) { return EVP_EC_gen("P-256"); }
+
+/// One GENERAL_NAME of a subjectAltName, read without its union: the type is one of GEN_*, the bytes live as
+/// long as the name; 0 for types that are not strings of bytes.
+static inline int martlet_GENERAL_NAME_get0(
+    const GENERAL_NAME *name, int *type, const unsigned char **bytes, int *length) {
+    *type = name->type;
+    const ASN1_STRING *string = NULL;
+    switch (name->type) {
+    case GEN_DNS: string = name->d.dNSName; break;
+    case GEN_EMAIL: string = name->d.rfc822Name; break;
+    case GEN_URI: string = name->d.uniformResourceIdentifier; break;
+    case GEN_IPADD: string = name->d.iPAddress; break;
+    default: return 0;
+    }
+    *bytes = ASN1_STRING_get0_data(string);
+    *length = ASN1_STRING_length(string);
+    return 1;
+}
+
+static inline GENERAL_NAMES *martlet_X509_subject_alternative_names(const X509 *certificate) {
+    return (GENERAL_NAMES *)X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
+}
+
+static inline int martlet_GENERAL_NAMES_count(const GENERAL_NAMES *names) { return sk_GENERAL_NAME_num(names); }
+
+static inline const GENERAL_NAME *martlet_GENERAL_NAMES_get0(const GENERAL_NAMES *names, int index) {
+    return sk_GENERAL_NAME_value(names, index);
+}

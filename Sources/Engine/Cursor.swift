@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Engine: a reader that follows several partitions, for gRPC subscriptions.
+//
+// A cursor is a list of positions and nothing else: records stay in the log until the caller has room for them, so
+// a slow reader costs this object. Confined to the event loop of its owner, who pulls with `next` and, when there
+// is nothing, waits with `wait`.
+
+import NIOCore
+import Storage
+
+package final class Cursor {
+    package struct Position {
+        package let partition: Partition
+        /// Next offset to deliver.
+        package var offset: Int64
+        /// Stop before this offset; nil follows for ever.
+        package var end: Int64?
+
+        package init(partition: Partition, offset: Int64, end: Int64? = nil) {
+            self.partition = partition
+            self.offset = offset
+            self.end = end
+        }
+
+        var isFinished: Bool { end.map { offset >= $0 } ?? false }
+    }
+
+    /// Some batches of one partition. The first may begin before `from`; skip those records.
+    package struct Chunk {
+        /// Index into `positions`.
+        package var position: Int
+        package var from: Int64
+        package var slice: LogSlice
+        package var offsets: PartitionOffsets
+    }
+
+    package private(set) var positions: [Position]
+    private var seenEnds: [Int64]
+    private var turn = 0
+    private var waiter: Waiter?
+
+    package init(positions: [Position]) {
+        self.positions = positions
+        seenEnds = positions.map(\.offset)
+    }
+
+    /// All positions reached their end.
+    package var isFinished: Bool { positions.allSatisfy(\.isFinished) }
+
+    /// The next batches, round robin over the partitions; nil if there is nothing to read now. The caller reports
+    /// how far it got with `advance`.
+    package func next(maxBytes: Int) throws(EngineError) -> Chunk? {
+        for _ in positions.indices {
+            let index = turn
+            turn = (turn + 1) % positions.count
+            let position = positions[index]
+            guard !position.isFinished else { continue }
+            let (slice, offsets) = try position.partition.read(from: position.offset, maxBytes: maxBytes)
+            seenEnds[index] = offsets.highWatermark
+            if let slice { return Chunk(position: index, from: position.offset, slice: slice, offsets: offsets) }
+        }
+        return nil
+    }
+
+    /// Everything before `offset` of this position was delivered.
+    package func advance(_ index: Int, to offset: Int64) {
+        positions[index].offset = max(positions[index].offset, offset)
+    }
+
+    /// Adds a partition (a topic grew).
+    package func add(_ position: Position) {
+        positions.append(position)
+        seenEnds.append(position.offset)
+    }
+
+    /// Runs `onReady` on `loop`, once, when one of the partitions has more than `next` saw.
+    package func wait(on loop: any EventLoop, onReady: @escaping @Sendable () -> Void) {
+        let waiter = Waiter(loop: loop, bytesNeeded: 1, onReady: onReady)
+        self.waiter = waiter
+        waiter.arm(
+            on: positions.indices.filter { !positions[$0].isFinished }.map {
+                (positions[$0].partition, seenEnds[$0])
+            }, deadline: nil)
+    }
+
+    /// The owner is gone.
+    package func cancel() {
+        waiter?.cancel()
+        waiter = nil
+    }
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Engine: what of the engine can be configured. Filled by the composition from flags, environment and YAML.
+
+/// What an acknowledgement with `acks=all` (or by gRPC) promises.
+package enum Durability: String, Sendable, CaseIterable {
+    /// On stable storage (fdatasync) before it is acknowledged.
+    case disk
+    /// In the operating system's page cache: survives the process, not a power cut.
+    case os
+    /// In this process's memory only.
+    case memory
+}
+
+package struct EngineConfiguration: Sendable {
+    package var durability: Durability = .disk
+    package var autoCreateTopics = true
+    package var defaultPartitions: Int32 = 1
+    /// Broker-wide defaults of the topic configuration (Kafka's topic-level key names).
+    package var topicDefaults: [String: String] = [:]
+    package var nodeId: Int32 = 1
+    package var groups = GroupConfiguration()
+    package var housekeeping = HousekeepingConfiguration()
+
+    package init() {}
+}
+
+package struct HousekeepingConfiguration: Sendable {
+    /// Between retention runs (log.retention.check.interval.ms).
+    package var retentionCheckMs: Int64 = 300_000
+    /// Between recovery checkpoints: bounds what a start after a crash has to scan.
+    package var checkpointMs: Int64 = 5_000
+
+    package init() {}
+}

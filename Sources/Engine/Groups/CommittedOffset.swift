@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Engine: the position of a group in one partition.
+
+package struct CommittedOffset: Equatable, Sendable {
+    package var offset: Int64
+    /// -1: not known.
+    package var leaderEpoch: Int32
+    package var metadata: String
+    /// Wall clock, when the commit was made.
+    package var commitTimestampMs: Int64
+    /// From commits that brought a retention time of their own (before v5); nil: the broker's retention.
+    package var expireTimestampMs: Int64?
+
+    package init(
+        offset: Int64, leaderEpoch: Int32 = -1, metadata: String = "", commitTimestampMs: Int64,
+        expireTimestampMs: Int64? = nil
+    ) {
+        self.offset = offset
+        self.leaderEpoch = leaderEpoch
+        self.metadata = metadata
+        self.commitTimestampMs = commitTimestampMs
+        self.expireTimestampMs = expireTimestampMs
+    }
+}

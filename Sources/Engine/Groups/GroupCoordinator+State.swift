@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Engine: everything the coordinator keeps durable, as the records that would restore it.
+
+extension GroupCoordinator {
+    /// All committed offsets. Changes that are not durable yet are not among them.
+    func durableState() -> [KeyedRecord] {
+        table.withLock { table in
+            var records: [KeyedRecord] = []
+            records.reserveCapacity(table.offsetCount)
+            for entry in table.groups.values {
+                for (topic, partitions) in entry.offsets {
+                    for (partition, offset) in partitions {
+                        let key = OffsetKey(groupId: entry.group.id, topic: topic, partition: partition)
+                        records.append((OffsetRecord.encode(key), OffsetRecord.encode(offset)))
+                    }
+                }
+            }
+            return records
+        }
+    }
+}

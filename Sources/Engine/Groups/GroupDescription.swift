@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Engine: what administrators are told about a group.
+
+import NIOCore
+
+/// A line of ListGroups.
+package struct GroupListing: Equatable, Sendable {
+    package var groupId: String
+    /// Empty: a group that only ever committed offsets.
+    package var protocolType: String
+    package var state: GroupState
+    /// The type of every group here (KIP-848 names it).
+    package var type: String { "classic" }
+}
+
+/// An entry of DescribeGroups.
+package struct GroupDescription: Equatable, Sendable {
+    package struct Member: Equatable, Sendable {
+        package var memberId: String
+        package var groupInstanceId: String?
+        package var clientId: String
+        package var clientHost: String
+        /// Of the chosen protocol, in a stable group.
+        package var metadata: ByteBuffer
+        package var assignment: ByteBuffer
+    }
+
+    package var groupId: String
+    /// `.dead`: there is no such group.
+    package var state: GroupState
+    package var protocolType: String
+    /// Of a stable group.
+    package var protocolName: String
+    /// Oldest first.
+    package var members: [Member]
+
+    package static func notFound(_ groupId: String) -> GroupDescription {
+        GroupDescription(groupId: groupId, state: .dead, protocolType: "", protocolName: "", members: [])
+    }
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Engine: what has to be done now and then: retention, background syncs, recovery checkpoints.
+//
+// Runs on one event loop of its own, so that unlinking files and writing checkpoints never holds up a connection.
+// Each job is a plain function of the engine that tests and simulation call directly.
+
+import Logging
+import NIOCore
+import Storage
+
+extension Engine {
+    /// Starts the periodic jobs on `loop`. They end with `stopHousekeeping`.
+    package func startHousekeeping(on loop: any EventLoop) {
+        let intervals = configuration.housekeeping
+        let retention = loop.scheduleRepeatedTask(
+            initialDelay: .milliseconds(min(30_000, intervals.retentionCheckMs)),
+            delay: .milliseconds(intervals.retentionCheckMs)
+        ) { _ in
+            self.applyRetention()
+            self.rewriteInternalLogs(on: loop)
+        }
+        let checkpoint = loop.scheduleRepeatedTask(
+            initialDelay: .milliseconds(intervals.checkpointMs), delay: .milliseconds(intervals.checkpointMs)
+        ) { _ in self.checkpoint() }
+        jobs.withLockedValue { $0 = [retention, checkpoint] }
+    }
+
+    /// Drops the segments that retention no longer keeps, in every partition.
+    package func applyRetention() {
+        let now = clock.nowMs()
+        for partition in allPartitions {
+            do {
+                let dropped = try partition.applyRetention(nowMs: now)
+                if dropped > 0 {
+                    logger.info("retention removed segments", metadata: ["partition": "\(partition.name)", "segments": "\(dropped)"])
+                }
+            } catch {
+                logger.error("retention failed", metadata: ["partition": "\(partition.name)", "cause": "\(error)"])
+            }
+        }
+    }
+
+    /// Writes down where recovery may start, and the producers' snapshots, so that a start after a crash has little to
+    /// read; then removes the files that retention and deletions left behind.
+    package func checkpoint() {
+        guard configuration.durability != .memory else { return }
+        let partitions = allPartitions
+        for partition in partitions { snapshotProducers(of: partition, isLast: false) }
+        do throws(StorageError) {
+            try directory.saveCheckpoint(partitions.compactMap { $0.checkpoint() })
+        } catch {
+            logger.error("the recovery checkpoint was not written", metadata: ["cause": "\(error)"])
+        }
+        directory.runBackgroundWork()
+    }
+
+    func snapshotProducers(of partition: Partition, isLast: Bool) {
+        do {
+            try partition.snapshotProducers(isLast: isLast)
+        } catch {
+            logger.error(
+                "the producers' snapshot was not written",
+                metadata: ["partition": "\(partition.name)", "cause": "\(error)"])
+        }
+    }
+
+    /// Rewrites internal logs that have grown far beyond their live state. On `loop`.
+    package func rewriteInternalLogs(
+        largerThan threshold: Int64 = Limits.internalLogBytes, on loop: any EventLoop
+    ) {
+        metadata.rewriteIfLarge(than: threshold, on: loop) {
+            topics.durableState() + [producerIds.durableState()]
+        } completion: { [logger] in Self.report($0, "topic metadata", logger) }
+        offsets.rewriteIfLarge(than: threshold, on: loop) {
+            groups.durableState()
+        } completion: { [logger] in Self.report($0, "committed offsets", logger) }
+    }
+
+    private static func report(_ result: Result<Bool, EngineError>, _ name: String, _ logger: Logger) {
+        switch result {
+        case .success(true): logger.info("rewrote the log of \(name)")
+        case .success(false): break
+        case .failure(let error): logger.error("rewriting the log of \(name) failed", metadata: ["cause": "\(error)"])
+        }
+    }
+}

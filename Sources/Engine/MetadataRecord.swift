@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Engine: the records of the internal metadata log (`__martlet_metadata-0`).
+//
+// Keyed records, the last one of a key wins, an absent value deletes: topics by name, and the next block of
+// producer ids. Keys start with a kind byte, values with a version byte; all integers are big endian, strings
+// have a 16-bit length. docs/storage-format.md describes the same.
+
+import Bytes
+import NIOCore
+
+enum MetadataRecord: Equatable {
+    case topic(TopicRecord)
+    case topicDeleted(name: String)
+    /// Producer ids below this number may have been given out.
+    case producerIds(next: Int64)
+
+    struct TopicRecord: Equatable {
+        var name: String
+        var id: TopicId
+        var partitions: Int32
+        var isInternal: Bool
+        var overrides: [String: String]
+    }
+
+    private enum Kind: UInt8 {
+        case topic = 1
+        case producerIds = 2
+    }
+
+    private static let valueVersion: UInt8 = 1
+
+    /// The key and value to append; a nil value is a tombstone.
+    func encoded() -> (key: [UInt8], value: [UInt8]?) {
+        switch self {
+        case .topic(let topic):
+            var value = ByteBuffer()
+            value.writeInteger(Self.valueVersion)
+            value.writeInteger(topic.id.high)
+            value.writeInteger(topic.id.low)
+            value.writeInteger(topic.partitions)
+            value.writeInteger(UInt8(topic.isInternal ? 1 : 0))
+            value.writeInteger(UInt16(topic.overrides.count))
+            for (name, setting) in topic.overrides.sorted(by: { $0.key < $1.key }) {
+                value.writeText(name)
+                value.writeText(setting)
+            }
+            return (Self.topicKey(topic.name), Array(buffer: value))
+        case .topicDeleted(let name):
+            return (Self.topicKey(name), nil)
+        case .producerIds(let next):
+            var value = ByteBuffer()
+            value.writeInteger(Self.valueVersion)
+            value.writeInteger(next)
+            return ([Kind.producerIds.rawValue], Array(buffer: value))
+        }
+    }
+
+    /// nil for a record this version does not know, or that is damaged.
+    init?(key: ByteBuffer, value: ByteBuffer?) {
+        var key = key
+        guard let kind = key.readInteger(as: UInt8.self).flatMap(Kind.init(rawValue:)) else { return nil }
+        switch kind {
+        case .topic:
+            let name = String(buffer: key)
+            guard var value else {
+                self = .topicDeleted(name: name)
+                return
+            }
+            guard let topic = Self.readTopic(name, &value) else { return nil }
+            self = .topic(topic)
+        case .producerIds:
+            guard var value, value.readInteger(as: UInt8.self) == Self.valueVersion,
+                let next = value.readInteger(as: Int64.self)
+            else { return nil }
+            self = .producerIds(next: next)
+        }
+    }
+
+    private static func topicKey(_ name: String) -> [UInt8] { [Kind.topic.rawValue] + Array(name.utf8) }
+
+    private static func readTopic(_ name: String, _ value: inout ByteBuffer) -> TopicRecord? {
+        guard value.readInteger(as: UInt8.self) == valueVersion,
+            let high = value.readInteger(as: UInt64.self), let low = value.readInteger(as: UInt64.self),
+            let partitions = value.readInteger(as: Int32.self), let isInternal = value.readInteger(as: UInt8.self),
+            let count = value.readInteger(as: UInt16.self)
+        else { return nil }
+        var overrides: [String: String] = [:]
+        for _ in 0..<count {
+            guard let name = value.readText(), let setting = value.readText() else { return nil }
+            overrides[name] = setting
+        }
+        return TopicRecord(
+            name: name, id: TopicId(high: high, low: low), partitions: partitions, isInternal: isInternal != 0,
+            overrides: overrides)
+    }
+}
+
+extension ByteBuffer {
+    fileprivate mutating func writeText(_ text: String) {
+        writeInteger(UInt16(text.utf8.count))
+        writeString(text)
+    }
+
+    fileprivate mutating func readText() -> String? {
+        guard let length = readInteger(as: UInt16.self) else { return nil }
+        return readString(length: Int(length))
+    }
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Engine: a partition's producers on disk: Kafka's `<offset>.snapshot` files (ProducerStateManager, version 1).
+//
+// A snapshot holds the producers as of its offset; what came later is read back from the log's batch headers. The
+// newest snapshot that is intact and lies inside the log is used; without one the whole log is walked.
+// Called by the partition under its lock. Keeps two snapshots, the newest and the one before.
+
+import Bytes
+import NIOCore
+import Records
+import Storage
+
+struct ProducerSnapshots {
+    /// Walking more than this much log for producers is avoided by writing a snapshot, in bytes.
+    static let snapshotEveryBytes: Int64 = 64 << 20
+    private static let version: Int16 = 1
+    private static let entryBytes = 46
+
+    private let fileSystem: any FileSystem
+    private let directory: String
+
+    init(fileSystem: any FileSystem, directory: String) {
+        self.fileSystem = fileSystem
+        self.directory = directory
+    }
+
+    /// The producers as of the log's written end. Called before the first append: snapshots of a future that a
+    /// crash took back are removed.
+    func load(log: Log) throws(EngineError) -> ProducerStates {
+        var states = ProducerStates()
+        var offset = log.startOffset
+        do {
+            for candidate in try offsets().reversed() {
+                guard candidate <= log.writtenEndOffset else {
+                    try fileSystem.remove(path(candidate))
+                    continue
+                }
+                guard let entries = try read(candidate) else { continue }
+                for (producerId, entry) in entries { states.restore(producerId, entry) }
+                offset = max(offset, candidate)
+                break
+            }
+            try walk(log, from: offset, into: &states)
+        } catch {
+            throw EngineError(error)
+        }
+        return states
+    }
+
+    /// Writes the producers as of the log's written end, unless that snapshot is there.
+    func save(_ states: ProducerStates, log: Log) throws(EngineError) {
+        do {
+            let existing = try offsets()
+            let end = log.writtenEndOffset
+            guard end > log.startOffset, existing.last != end else { return }
+            let file = try fileSystem.open(path(end), create: true)
+            let bytes = encode(states)
+            // SAFETY: the pointer lives for the closure, which writes exactly its bytes.
+            try unsafe bytes.withUnsafeReadableBytes { raw throws(StorageError) in
+                try unsafe file.write([raw], at: 0)
+            }
+            for old in existing.dropLast() { try fileSystem.remove(path(old)) }
+        } catch {
+            throw EngineError(error)
+        }
+    }
+
+    private func offsets() throws(StorageError) -> [Int64] {
+        guard try fileSystem.exists(directory) else { return [] }
+        return try fileSystem.list(directory).compactMap { name in
+            name.hasSuffix(".snapshot") ? Int64(name.dropLast(".snapshot".count)) : nil
+        }.sorted()
+    }
+
+    private func path(_ offset: Int64) -> String {
+        let digits = String(offset)
+        return "\(directory)/\(String(repeating: "0", count: max(0, 20 - digits.count)))\(digits).snapshot"
+    }
+
+    private func walk(_ log: Log, from start: Int64, into states: inout ProducerStates) throws(StorageError) {
+        var offset = start
+        while offset < log.writtenEndOffset, let slice = try log.read(from: offset, maxBytes: 1 << 20) {
+            var bytes = ByteBuffer()
+            try slice.read(into: &bytes)
+            let before = offset
+            while let header = BatchHeader(bytes), bytes.readableBytes >= header.sizeInBytes {
+                if header.baseOffset >= start { states.apply(header, baseOffset: header.baseOffset) }
+                offset = header.nextOffset
+                bytes.moveReaderIndex(forwardBy: header.sizeInBytes)
+            }
+            guard offset > before else { return }
+        }
+    }
+
+    private func encode(_ states: ProducerStates) -> ByteBuffer {
+        var body = ByteBuffer()
+        body.writeInteger(Int32(states.entries.count))
+        for (producerId, entry) in states.entries {
+            body.writeInteger(producerId)
+            body.writeInteger(entry.epoch)
+            body.writeInteger(entry.batches.last?.lastSequence ?? -1)
+            body.writeInteger(entry.batches.last?.lastOffset ?? -1)
+            body.writeInteger(entry.batches.last.map { Int32($0.lastOffset - $0.baseOffset) } ?? 0)
+            body.writeInteger(entry.lastTimestamp)
+            body.writeInteger(Int32(-1))  // coordinator epoch
+            body.writeInteger(Int64(-1))  // first offset of the current transaction
+        }
+        // SAFETY: the pointer is read within the closure only.
+        let crc = unsafe body.withUnsafeReadableBytes { unsafe crc32c($0) }
+        var file = ByteBuffer()
+        file.writeInteger(Self.version)
+        file.writeInteger(crc)
+        file.writeBuffer(&body)
+        return file
+    }
+
+    /// nil if the file is damaged.
+    private func read(_ offset: Int64) throws(StorageError) -> [(Int64, ProducerStates.Entry)]? {
+        let file = try fileSystem.open(path(offset), create: false)
+        let size = Int(try file.size())
+        guard size >= 10, size <= 10 + Limits.producersPerPartition * Self.entryBytes else { return nil }
+        var bytes = ByteBuffer()
+        try LogSlice(file: file, position: 0, length: size).read(into: &bytes)
+        guard bytes.readInteger(as: Int16.self) == Self.version, let crc = bytes.readInteger(as: UInt32.self),
+            // SAFETY: the pointer is read within the closure only.
+            unsafe bytes.withUnsafeReadableBytes({ unsafe crc32c($0) }) == crc,
+            let count = bytes.readInteger(as: Int32.self), Int(count) * Self.entryBytes == bytes.readableBytes
+        else { return nil }
+        var entries: [(Int64, ProducerStates.Entry)] = []
+        for _ in 0..<count {
+            guard let producerId = bytes.readInteger(as: Int64.self), let entry = Self.readEntry(&bytes) else {
+                return nil
+            }
+            entries.append((producerId, entry))
+        }
+        return entries
+    }
+
+    private static func readEntry(_ bytes: inout ByteBuffer) -> ProducerStates.Entry? {
+        guard let epoch = bytes.readInteger(as: Int16.self), let lastSequence = bytes.readInteger(as: Int32.self),
+            let lastOffset = bytes.readInteger(as: Int64.self), let delta = bytes.readInteger(as: Int32.self),
+            let timestamp = bytes.readInteger(as: Int64.self), bytes.readInteger(as: Int32.self) != nil,
+            bytes.readInteger(as: Int64.self) != nil
+        else { return nil }
+        var entry = ProducerStates.Entry(epoch: epoch, lastTimestamp: timestamp)
+        if lastOffset >= 0 {
+            let base = Int64(lastSequence) - Int64(delta)
+            entry.batches = [
+                ProducerStates.Batch(
+                    baseSequence: Int32(truncatingIfNeeded: base >= 0 ? base : base + Int64(Int32.max) + 1),
+                    lastSequence: lastSequence, baseOffset: lastOffset - Int64(delta), lastOffset: lastOffset,
+                    timestamp: timestamp)
+            ]
+        }
+        return entry
+    }
+}

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Engine: which topics there are, and every change to that.
+//
+//   create:  name reserved -> record durable in the metadata log -> visible in the table -> answered
+//   delete:  tombstone durable -> out of the table, partitions closed -> directories removed
+//
+// The table is guarded by `lock`, held for look-ups and replacements only. Changes of one name are serialised by
+// reserving it. Partition directories are made by the first append, so a topic costs one metadata record.
+
+import Bytes
+import Logging
+import NIOConcurrencyHelpers
+import NIOCore
+import Storage
+
+package final class TopicCatalog: @unchecked Sendable {
+    // Unchecked: `state` is guarded by `lock`; everything else is set once in `init` or `load`.
+    private let lock = NIOLock()
+    private var state = State()
+    private let configuration: EngineConfiguration
+    private let partitions: PartitionFactory
+    private let metadata: InternalLog
+    private let logger: Logger
+    private let onDeleted: @Sendable (Topic) -> Void
+
+    private struct State {
+        var byName: [String: Topic] = [:]
+        var byId: [TopicId: Topic] = [:]
+        var creating: [String: [EventLoopPromise<Topic>]] = [:]
+        var changing: Set<String> = []
+        var partitionCount = 0
+    }
+
+    init(
+        configuration: EngineConfiguration, partitions: PartitionFactory, metadata: InternalLog, logger: Logger,
+        onDeleted: @escaping @Sendable (Topic) -> Void
+    ) {
+        self.configuration = configuration
+        self.partitions = partitions
+        self.metadata = metadata
+        self.logger = logger
+        self.onDeleted = onDeleted
+    }
+
+    /// Makes the topics that the metadata log knew. At start, before anything is served.
+    func load(_ records: [MetadataRecord.TopicRecord]) throws(EngineError) {
+        for record in records { insert(try build(record)) }
+    }
+}
+
+// MARK: - Look-ups
+
+extension TopicCatalog {
+    package func topic(named name: String) -> Topic? {
+        lock.withLock { state.byName[name] }
+    }
+
+    package func topic(id: TopicId) -> Topic? {
+        lock.withLock { state.byId[id] }
+    }
+
+    /// The records that would restore the table.
+    func durableState() -> [KeyedRecord] {
+        all.map {
+            MetadataRecord.topic(Self.record(of: $0, overrides: $0.configuration.overrides)).encoded()
+        }
+    }
+
+    /// All topics, by name.
+    package var all: [Topic] {
+        lock.withLock { Array(state.byName.values) }.sorted { $0.name < $1.name }
+    }
+}
+
+// MARK: - Changes
+
+/// What a topic should be like; nil means the broker's default.
+package struct TopicSpecification: Sendable {
+    package var name: String
+    package var partitions: Int32?
+    package var overrides: [String: String]
+    package var isInternal: Bool
+
+    package init(name: String, partitions: Int32? = nil, overrides: [String: String] = [:], isInternal: Bool = false) {
+        self.name = name
+        self.partitions = partitions
+        self.overrides = overrides
+        self.isInternal = isInternal
+    }
+}
+
+extension TopicCatalog {
+    /// Checks everything that `create` checks without changing anything; returns the partition count.
+    package func validate(_ specification: TopicSpecification) throws(EngineError) -> Int32 {
+        if let problem = topicNameProblem(specification.name) {
+            throw EngineError(.invalidTopicName, "invalid topic name \"\(specification.name)\": \(problem)")
+        }
+        let count = specification.partitions ?? configuration.defaultPartitions
+        guard count >= 1, count <= Limits.partitionsPerTopic else {
+            throw EngineError(
+                .invalidPartitionCount,
+                "a topic has 1 to \(Limits.partitionsPerTopic) partitions, not \(count)")
+        }
+        _ = try TopicConfiguration(overrides: specification.overrides, defaults: configuration.topicDefaults)
+        let (exists, total) = lock.withLock {
+            (state.byName[specification.name] != nil, state.partitionCount)
+        }
+        if exists { throw EngineError(.topicExists, "topic \(specification.name) already exists") }
+        guard total + Int(count) <= Limits.partitions else {
+            throw EngineError(.invalidPartitionCount, "the broker has its \(Limits.partitions) partitions")
+        }
+        return count
+    }
+
+    /// Creates a topic; succeeds when it is durable and visible. Fails with `topicExists` if it is there or coming.
+    package func create(_ specification: TopicSpecification, on loop: any EventLoop) -> EventLoopFuture<Topic> {
+        create(specification, on: loop, joining: false)
+    }
+
+    /// The topic, created with defaults if it is missing (auto.create.topics.enable).
+    package func topicOrCreate(
+        _ specification: TopicSpecification, on loop: any EventLoop
+    ) -> EventLoopFuture<Topic> {
+        if let topic = topic(named: specification.name) { return loop.makeSucceededFuture(topic) }
+        return create(specification, on: loop, joining: true)
+    }
+
+    private func create(
+        _ specification: TopicSpecification, on loop: any EventLoop, joining: Bool
+    ) -> EventLoopFuture<Topic> {
+        let promise = loop.makePromise(of: Topic.self)
+        let record: MetadataRecord.TopicRecord
+        do {
+            let count = try validate(specification)
+            var generator = SystemRandomNumberGenerator()
+            record = MetadataRecord.TopicRecord(
+                name: specification.name, id: .random(using: &generator), partitions: count,
+                isInternal: specification.isInternal, overrides: specification.overrides)
+        } catch {
+            promise.fail(error)
+            return promise.futureResult
+        }
+        let reservation: Reservation = lock.withLock {
+            if state.byName[record.name] != nil || state.changing.contains(record.name) { return .taken }
+            if let others = state.creating[record.name] {
+                guard joining else { return .taken }
+                state.creating[record.name] = others + [promise]
+                return .joined
+            }
+            state.creating[record.name] = [promise]
+            return .made
+        }
+        switch reservation {
+        case .joined: break
+        case .taken: promise.fail(EngineError(.topicExists, "topic \(record.name) already exists"))
+        case .made: commit(record, on: loop)
+        }
+        return promise.futureResult
+    }
+
+    private enum Reservation {
+        case made
+        case joined
+        case taken
+    }
+
+    private func commit(_ record: MetadataRecord.TopicRecord, on loop: any EventLoop) {
+        metadata.append([MetadataRecord.topic(record).encoded()], on: loop) { result in
+            let outcome: Result<Topic, EngineError>
+            do throws(EngineError) {
+                try result.get()
+                let topic = try self.build(record)
+                self.insert(topic)
+                outcome = .success(topic)
+            } catch {
+                outcome = .failure(error)
+            }
+            let promises = self.lock.withLock { self.state.creating.removeValue(forKey: record.name) ?? [] }
+            for promise in promises {
+                switch outcome {
+                case .success(let topic): promise.succeed(topic)
+                case .failure(let error): promise.fail(error)
+                }
+            }
+        }
+    }
+
+    /// Deletes a topic; succeeds when that is durable and nothing serves it any more.
+    package func delete(_ name: String, on loop: any EventLoop) -> EventLoopFuture<Void> {
+        change(name, on: loop) { _ in .topicDeleted(name: name) } apply: { topic in
+            self.lock.withLock {
+                self.state.byName[name] = nil
+                self.state.byId[topic.id] = nil
+                self.state.partitionCount -= topic.partitionCount
+            }
+            for partition in topic.partitions {
+                partition.close(EngineError(.unknownTopic, "topic \(name) was deleted"))
+            }
+            self.partitions.remove(topic)
+            self.onDeleted(topic)
+        }
+    }
+
+    /// Replaces the topic's overrides by what `edit` makes of them.
+    package func alter(
+        _ name: String, on loop: any EventLoop, edit: @escaping @Sendable (inout [String: String]) -> Void
+    ) -> EventLoopFuture<Void> {
+        let edited = NIOLockedValueBox<TopicConfiguration?>(nil)
+        return change(name, on: loop) { topic throws(EngineError) in
+            var overrides = topic.configuration.overrides
+            edit(&overrides)
+            let configuration = try TopicConfiguration(
+                overrides: overrides, defaults: self.configuration.topicDefaults)
+            edited.withLockedValue { $0 = configuration }
+            return .topic(Self.record(of: topic, overrides: overrides))
+        } apply: { topic in
+            if let configuration = edited.withLockedValue({ $0 }) { topic.apply(configuration) }
+        }
+    }
+
+    /// Grows a topic to `count` partitions.
+    package func grow(_ name: String, to count: Int32, on loop: any EventLoop) -> EventLoopFuture<Void> {
+        change(name, on: loop) { topic throws(EngineError) in
+            guard count > topic.partitionCount, count <= Limits.partitionsPerTopic else {
+                throw EngineError(
+                    .invalidPartitionCount,
+                    "topic \(name) has \(topic.partitionCount) partitions; it can only grow, up to \(Limits.partitionsPerTopic)")
+            }
+            var record = Self.record(of: topic, overrides: topic.configuration.overrides)
+            record.partitions = count
+            return .topic(record)
+        } apply: { topic throws(EngineError) in
+            let record = Self.record(of: topic, overrides: topic.configuration.overrides)
+            let added = try (Int32(topic.partitionCount)..<count).map { index throws(EngineError) in
+                try self.partitions.make(record, index: index, configuration: topic.configuration)
+            }
+            topic.grow(by: added)
+            self.lock.withLock { self.state.partitionCount += added.count }
+        }
+    }
+
+    /// Reserves the name, makes the change durable, then visible.
+    private func change(
+        _ name: String, on loop: any EventLoop,
+        record: @Sendable (Topic) throws(EngineError) -> MetadataRecord,
+        apply: @escaping @Sendable (Topic) throws(EngineError) -> Void
+    ) -> EventLoopFuture<Void> {
+        let promise = loop.makePromise(of: Void.self)
+        do throws(EngineError) {
+            let topic = try reserve(name)
+            do throws(EngineError) {
+                metadata.append([try record(topic).encoded()], on: loop) { result in
+                    do throws(EngineError) {
+                        try result.get()
+                        try apply(topic)
+                        self.release(name)
+                        promise.succeed(())
+                    } catch {
+                        self.release(name)
+                        promise.fail(error)
+                    }
+                }
+            } catch {
+                release(name)
+                throw error
+            }
+        } catch {
+            promise.fail(error)
+        }
+        return promise.futureResult
+    }
+
+    private func reserve(_ name: String) throws(EngineError) -> Topic {
+        try lock.withLockTyped { () throws(EngineError) -> Topic in
+            guard let topic = state.byName[name] else {
+                throw EngineError(.unknownTopic, "topic \(name) does not exist")
+            }
+            guard state.changing.insert(name).inserted else {
+                throw EngineError(.limitReached, "topic \(name) is being changed by another request; try again")
+            }
+            return topic
+        }
+    }
+
+    private func release(_ name: String) {
+        lock.withLock { _ = state.changing.remove(name) }
+    }
+
+    private func insert(_ topic: Topic) {
+        lock.withLock {
+            state.byName[topic.name] = topic
+            state.byId[topic.id] = topic
+            state.partitionCount += topic.partitionCount
+        }
+    }
+
+    private func build(_ record: MetadataRecord.TopicRecord) throws(EngineError) -> Topic {
+        let topicConfiguration = try TopicConfiguration(
+            overrides: record.overrides, defaults: configuration.topicDefaults)
+        let made = try (0..<record.partitions).map { index throws(EngineError) in
+            try partitions.make(record, index: index, configuration: topicConfiguration)
+        }
+        return Topic(
+            name: record.name, id: record.id, isInternal: record.isInternal, partitions: made,
+            configuration: topicConfiguration)
+    }
+
+    private static func record(of topic: Topic, overrides: [String: String]) -> MetadataRecord.TopicRecord {
+        MetadataRecord.TopicRecord(
+            name: topic.name, id: topic.id, partitions: Int32(topic.partitionCount), isInternal: topic.isInternal,
+            overrides: overrides)
+    }
+}

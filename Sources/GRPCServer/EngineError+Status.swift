@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, GRPCServer: what the engine refuses, as a gRPC status. The only place where that is decided.
+
+import Engine
+import GRPCWire
+
+extension GRPCStatus {
+    init(_ error: EngineError) {
+        let code: Code =
+            switch error.code {
+            case .unknownTopic, .unknownTopicId, .unknownPartition: .notFound
+            case .topicExists: .alreadyExists
+            case .invalidTopicName, .invalidPartitionCount, .invalidReplicationFactor, .invalidConfiguration,
+                .corruptMessage, .invalidRecord, .invalidTimestamp, .unsupportedCompression, .unsupportedMessageFormat:
+                .invalidArgument
+            case .offsetOutOfRange: .outOfRange
+            case .corruptData: .dataLoss
+            // The batch of a retry that is there already, and those that contradict what is there.
+            case .duplicateSequence: .alreadyExists
+            case .outOfOrderSequence, .invalidProducerEpoch: .aborted
+            case .messageTooLarge, .storageFull, .limitReached: .resourceExhausted
+            case .logReadOnly: .failedPrecondition
+            case .storageFailure: .internal
+            case .topicAuthorization: .permissionDenied
+            case .shuttingDown: .unavailable
+            }
+        self.init(code, error.message)
+    }
+
+    /// What a consumer group refuses.
+    init(_ error: GroupError) {
+        let code: Code =
+            switch error {
+            case .unknownServerError: .internal
+            case .offsetMetadataTooLarge, .invalidGroupId, .inconsistentGroupProtocol, .invalidSessionTimeout:
+                .invalidArgument
+            case .coordinatorLoadInProgress, .coordinatorNotAvailable: .unavailable
+            case .notCoordinator: .failedPrecondition
+            // Somebody who is no member speaks to a group that has members, or the other way round.
+            case .illegalGeneration, .unknownMemberId, .rebalanceInProgress, .nonEmptyGroup, .memberIdRequired,
+                .fencedInstanceId, .groupSubscribedToTopic:
+                .failedPrecondition
+            case .invalidCommitOffsetSize, .groupMaxSizeReached: .resourceExhausted
+            case .groupIdNotFound: .notFound
+            }
+        self.init(code, error.description)
+    }
+
+    /// An error out of a future, whose type is lost there; what is not the engine's is a bug.
+    init(_ error: any Error) {
+        switch error {
+        case let error as EngineError: self.init(error)
+        case let error as GRPCStatus: self = error
+        default: self.init(.internal, "unexpected failure: \(error)")
+        }
+    }
+}

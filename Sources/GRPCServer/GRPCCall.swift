@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, GRPCServer: one call, from its headers to its status.
+//
+//   receiving --whole request--> serving --respond | finish | fail | deadline | cancelled--> ended
+//
+// Confined to its connection's event loop. A handler answers exactly once: what comes after the end is ignored, because a
+// cancellation or a deadline can always be first. Streams are pulled: a source is asked for messages only while the
+// peer's window and the connection's output have room.
+
+import Engine
+import GRPCWire
+import HTTP2
+import NIOCore
+import SwiftProtobuf
+import Transport
+
+/// What a server-streaming call sends.
+protocol GRPCStreamSource: AnyObject {
+    /// Appends messages of about `room` bytes together. Called on the loop, only while nothing waits to be sent.
+    func produce(room: Int, into buffer: inout ByteBuffer) -> GRPCProduction
+    /// The call has ended for whatever reason: stop waiting.
+    func ended()
+}
+
+enum GRPCProduction {
+    /// There is something in the buffer.
+    case produced
+    /// Nothing to send; the source will call `GRPCCall.resume`.
+    case waiting
+    /// After what is in the buffer, if anything, the stream ends.
+    case finished(GRPCStatus)
+}
+
+final class GRPCCall: @unchecked Sendable {
+    // Unchecked: every entry point runs on the connection's event loop; closures of the engine only hold the reference.
+    private enum Phase {
+        case receiving
+        case serving
+        case ended
+    }
+
+    let connection: GRPCConnection
+    let route: GRPCRoute
+    /// When the caller gives up; nil: never.
+    private(set) var deadline: NIODeadline?
+    private let stream: HTTP2Stream
+    private let encoding: MessageEncoding
+    private let startedNs: UInt64
+    private var phase = Phase.receiving
+    private var deframer: MessageDeframer
+    private var request: ByteBuffer?
+    private var bufferedBytes = 0
+    private var hasSentHeaders = false
+    private var hasEndOfRequest = false
+    private var source: (any GRPCStreamSource)?
+    private var onEnd: (() -> Void)?
+
+    init(
+        connection: GRPCConnection, stream: HTTP2Stream, route: GRPCRoute, encoding: MessageEncoding,
+        deadline: NIODeadline?
+    ) {
+        self.connection = connection
+        self.stream = stream
+        self.route = route
+        self.encoding = encoding
+        self.deadline = deadline
+        deframer = MessageDeframer(messageBytesMax: Limits.messageBytes)
+        startedNs = connection.server.engine.clock.monotonicNs()
+    }
+
+    var engine: Engine { connection.server.engine }
+    var loop: any EventLoop { connection.loop }
+    var peer: ConnectionContext { connection.peer }
+    var hasEnded: Bool { phase == .ended }
+
+    // MARK: Answering
+
+    /// Ends a unary call with its message.
+    func respond(fields: HTTP2FieldList = GRPCFields.headers, _ write: (inout ByteBuffer) -> Void) {
+        guard phase != .ended else { return }
+        sendHeaders(fields)
+        stream.outbound.writeMessage(write)
+        end(.ok, trailers: GRPCFields.trailersOK)
+    }
+
+    func respond(_ message: some SwiftProtobuf.Message, fields: HTTP2FieldList = GRPCFields.headers) {
+        guard let bytes = serialized(message) else { return }
+        respond(fields: fields) { $0.writeBytes(bytes) }
+    }
+
+    /// Begins a stream that is pulled from `source`.
+    func start(_ source: any GRPCStreamSource) {
+        guard phase != .ended else { return source.ended() }
+        self.source = source
+        sendHeaders()
+        connection.scheduleFlush()
+    }
+
+    /// Sends one message of a stream that is pushed; for few and small ones.
+    func send(_ message: some SwiftProtobuf.Message, fields: HTTP2FieldList = GRPCFields.headers) {
+        guard phase != .ended, let bytes = serialized(message) else { return }
+        sendHeaders(fields)
+        stream.outbound.writeMessage { $0.writeBytes(bytes) }
+        resume()
+    }
+
+    /// Ends a stream.
+    func finish() {
+        guard phase != .ended else { return }
+        sendHeaders()
+        end(.ok, trailers: GRPCFields.trailersOK)
+    }
+
+    /// Ends the call with an error.
+    func fail(_ status: GRPCStatus) {
+        guard phase != .ended else { return }
+        guard hasSentHeaders else {
+            stream.respond(GRPCFields.trailersOnly(status), endOfStream: true)
+            return end(status, trailers: nil)
+        }
+        end(status, trailers: GRPCFields.trailers(status))
+    }
+
+    /// The source has something again.
+    func resume() {
+        stream.resume()
+        connection.scheduleFlush()
+    }
+
+    /// Runs once when the call ends, however it does.
+    func whenEnded(_ body: @escaping () -> Void) {
+        guard phase != .ended else { return body() }
+        onEnd = body
+    }
+
+    private func sendHeaders(_ fields: HTTP2FieldList = GRPCFields.headers) {
+        guard !hasSentHeaders else { return }
+        hasSentHeaders = true
+        stream.respond(fields)
+    }
+
+    private func serialized(_ message: some SwiftProtobuf.Message) -> [UInt8]? {
+        do {
+            return try message.serializedBytes()
+        } catch {
+            fail(GRPCStatus(.internal, "an answer could not be encoded: \(error)"))
+            return nil
+        }
+    }
+
+    private func end(_ status: GRPCStatus, trailers: HTTP2FieldList?) {
+        if let trailers { stream.finish(trailers: trailers) }
+        settle(status.code)
+        connection.scheduleFlush()
+    }
+
+    /// Gives back whatever the call holds.
+    private func settle(_ code: GRPCStatus.Code) {
+        phase = .ended
+        request = nil
+        deframer.removeAll()
+        accountBuffered()
+        stream.isInboundHeld = false
+        if let source {
+            self.source = nil
+            source.ended()
+        }
+        if let onEnd {
+            self.onEnd = nil
+            onEnd()
+        }
+        route.metrics.finished(code, durationNs: Int(engine.clock.monotonicNs() &- startedNs))
+    }
+}
+
+// MARK: - Deadline and draining
+
+extension GRPCCall {
+    /// The deadline has passed.
+    func expire() {
+        guard phase != .ended else { return }
+        // What waits for the peer's window would arrive after its deadline: a client that is still there has given up.
+        if stream.outbound.readableBytes > 0 {
+            settle(.deadlineExceeded)
+            stream.reset(.cancel)
+            connection.scheduleFlush()
+        } else {
+            fail(GRPCStatus(.deadlineExceeded, "the deadline passed before the call was done"))
+        }
+    }
+
+    /// The broker stops: streams end now, unary calls are left to finish.
+    func drain() {
+        guard phase != .ended, source != nil || route.method.kind != .unary else { return }
+        fail(GRPCStatus(.unavailable, "the broker is shutting down; connect again"))
+    }
+}
+
+// MARK: - Receiving
+
+extension GRPCCall: HTTP2StreamHandler {
+    func received(_ fields: HTTP2Fields, endOfStream: Bool, on stream: HTTP2Stream) {
+        // Trailers of a request mean nothing in gRPC.
+        if endOfStream { receivedEnd(on: stream) }
+    }
+
+    func received(_ data: ByteBuffer, on stream: HTTP2Stream) {
+        guard phase != .ended else { return }
+        deframer.append(data)
+        readMessages()
+        guard phase != .ended else { return }
+        accountBuffered()
+        connection.keepLater(self)
+    }
+
+    func receivedEnd(on stream: HTTP2Stream) {
+        guard phase != .ended else { return }
+        hasEndOfRequest = true
+        if route.method.kind == .bidirectional { return finishRequests() }
+        if deframer.isIncomplete { return fail(GRPCStatus(.internal, "the request ends in the middle of a message")) }
+        guard let request else {
+            return fail(GRPCStatus(.unimplemented, "\(route.method.path) takes one request message, none came"))
+        }
+        self.request = nil
+        phase = .serving
+        accountBuffered()
+        route.method.handle(self, request)
+    }
+
+    /// Copies what is kept beyond the read it came with.
+    func keepReceived() {
+        deframer.keep()
+        if let shared = request {
+            var own = ByteBuffer()
+            own.writeImmutableBuffer(shared)
+            request = own
+        }
+    }
+
+    private func readMessages() {
+        do throws(GRPCStatus) {
+            while phase != .ended, !isAnswerQueueFull, let message = try deframer.next() {
+                let bytes = try message.decoded(
+                    encoding, connection.decompressor, bytesMax: Limits.messageBytes)
+                if route.method.kind == .bidirectional {
+                    route.method.handle(self, bytes)
+                } else if request == nil {
+                    request = bytes
+                } else {
+                    throw GRPCStatus(.unimplemented, "\(route.method.path) takes one request message, more came")
+                }
+            }
+        } catch {
+            fail(error)
+        }
+    }
+
+    /// Bidirectional calls: the answers to come after those that wait for the peer.
+    private var isAnswerQueueFull: Bool {
+        guard route.method.kind == .bidirectional else { return false }
+        let isFull = stream.outbound.readableBytes > Limits.queuedAnswerBytes
+        stream.isInboundHeld = isFull
+        return isFull
+    }
+
+    private func finishRequests() {
+        guard phase != .ended, hasEndOfRequest, !isAnswerQueueFull else { return }
+        guard !deframer.isIncomplete else {
+            return fail(GRPCStatus(.internal, "the requests end in the middle of a message"))
+        }
+        finish()
+    }
+
+    private func accountBuffered() {
+        let bytes = phase == .ended ? 0 : deframer.pendingBytes + (request?.readableBytes ?? 0)
+        guard bytes != bufferedBytes else { return }
+        connection.bufferedBytes += bytes - bufferedBytes
+        bufferedBytes = bytes
+        if phase != .ended, connection.bufferedBytes > Limits.bufferedRequestBytes {
+            fail(
+                GRPCStatus(
+                    .resourceExhausted, "the connection's unfinished requests hold more than \(Limits.bufferedRequestBytes) bytes"))
+        }
+    }
+
+    // MARK: Sending
+
+    func produce(room: Int, on stream: HTTP2Stream) {
+        if route.method.kind == .bidirectional {
+            readMessages()
+            return finishRequests()
+        }
+        guard phase != .ended, let source else { return }
+        switch source.produce(room: room, into: &stream.outbound) {
+        case .produced, .waiting: break
+        case .finished(let status): end(status, trailers: GRPCFields.trailers(status))
+        }
+    }
+
+    func closed(_ code: HTTP2ErrorCode, on stream: HTTP2Stream) {
+        connection.forget(self)
+        if phase != .ended { settle(.cancelled) }
+    }
+}

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, GRPCServer: one HTTP/2 connection: bytes to and from its session, its calls' deadlines, and draining.
+//
+//   bytes -> HTTP2Session -> route -> GRPCCall -> method -> answer in the stream's buffer -> collected once a turn -> bytes
+//
+//   open --DrainEvent--> GOAWAY, streams ended --ping answered or 1 s--> new calls refused --last call ended--> closed
+//
+// Confined to its channel's event loop. Output is collected only while the channel is writable, so what a connection
+// holds is bounded by the channel's mark, one collection, and one message for each stream. Reading stops while the
+// peer does not take what it is sent.
+
+import Engine
+import GRPCWire
+import HTTP2
+import Logging
+import NIOCore
+import Records
+import Transport
+
+final class GRPCConnection: ChannelDuplexHandler, @unchecked Sendable {
+    // Unchecked: every entry point runs on the channel's event loop; other threads only hold the reference.
+    typealias InboundIn = ByteBuffer
+    typealias OutboundIn = Never
+    typealias OutboundOut = ByteBuffer
+
+    let server: GRPCServer
+    let peer: ConnectionContext
+    let turn: Turn
+    let loop: any EventLoop
+    /// Bytes of requests that are not complete, of all calls.
+    var bufferedBytes = 0
+    lazy var decompressor = Decompressor()
+    private let session: HTTP2Session
+    private var context: ChannelHandlerContext?
+    private var outbound = ByteBuffer()
+    /// The call whose request still shares the bytes of the current read.
+    private var sharing: GRPCCall?
+    private var deadlineTimer: (at: NIODeadline, task: Scheduled<Void>)?
+    private var goAwayTimer: Scheduled<Void>?
+    private var unkeyedPartition: UInt32
+    private var isReading = false
+    private var isFlushing = false
+    private var flushIsComing = false
+    private var readIsHeld = false
+    private var isDraining = false
+
+    init(server: GRPCServer, peer: ConnectionContext, loop: any EventLoop) {
+        self.server = server
+        self.peer = peer
+        self.loop = loop
+        turn = server.engine.turns.turn(for: loop)
+        session = HTTP2Session(role: .server, configuration: server.http2, clock: server.engine.clock)
+        unkeyedPartition = UInt32(truncatingIfNeeded: peer.id)
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        session.delegate = self
+        server.metrics.connectionOpened()
+        // The server's SETTINGS: a server speaks first as well (RFC 9113, section 3.4).
+        flush()
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        abandon()
+        server.metrics.connectionClosed()
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        abandon()
+        context.fireChannelInactive()
+    }
+
+    /// The peer is gone: every call is told so.
+    private func abandon() {
+        context = nil
+        deadlineTimer?.task.cancel()
+        deadlineTimer = nil
+        goAwayTimer?.cancel()
+        goAwayTimer = nil
+        session.connectionClosed()
+    }
+
+    /// Where records without key and partition go: every request to the next one, so that they spread.
+    func nextUnkeyedPartition(of count: Int) -> Int32 {
+        unkeyedPartition &+= 1
+        return Int32(Int(unkeyedPartition) % max(1, count))
+    }
+}
+
+// MARK: - In
+
+extension GRPCConnection {
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        isReading = true
+        do throws(HTTP2Error) {
+            try session.receive(unwrapInboundIn(data))
+        } catch {
+            return close("\(error)")
+        }
+        if let sharing {
+            self.sharing = nil
+            sharing.keepReceived()
+        }
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        isReading = false
+        flush()
+        context.fireChannelReadComplete()
+    }
+
+    func read(context: ChannelHandlerContext) {
+        if context.channel.isWritable { context.read() } else { readIsHeld = true }
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        if context.channel.isWritable {
+            if !isReading { flush() }
+            if readIsHeld {
+                readIsHeld = false
+                context.read()
+            }
+        }
+        context.fireChannelWritabilityChanged()
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if event is DrainEvent { drain() }
+        context.fireUserInboundEventTriggered(event)
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        server.logger.debug(
+            "gRPC connection failed", metadata: ["peer": "\(peer.remoteAddress)", "cause": "\(error)"])
+        context.close(promise: nil)
+    }
+
+    /// A call has an incomplete request that shares the bytes of this read. Only the last such call does.
+    func keepLater(_ call: GRPCCall) {
+        if let sharing, sharing !== call { sharing.keepReceived() }
+        sharing = call
+    }
+
+    private var openCalls: [GRPCCall] { session.openStreams.compactMap { $0.handler as? GRPCCall } }
+
+    func forget(_ call: GRPCCall) {
+        if sharing === call { sharing = nil }
+    }
+}
+
+// MARK: - Calls
+
+extension GRPCConnection: HTTP2SessionDelegate {
+    func receivedRequest(_ fields: HTTP2Fields, endOfStream: Bool, on stream: HTTP2Stream) {
+        guard fields.matches(.method, "POST") else {
+            return stream.respond(GRPCFields.refusal(405, [("allow", "POST")]), endOfStream: true)
+        }
+        guard isGRPC(fields) else {
+            return stream.respond(GRPCFields.refusal(415), endOfStream: true)
+        }
+        do throws(GRPCStatus) {
+            let call = try makeCall(fields, stream)
+            stream.handler = call
+            if let deadline = call.deadline { watch(deadline) }
+            if endOfStream { call.receivedEnd(on: stream) }
+        } catch {
+            stream.respond(GRPCFields.trailersOnly(error), endOfStream: true)
+        }
+    }
+
+    /// `application/grpc`, with or without `+proto`. Other message formats are somebody else's (gRPC over HTTP/2).
+    private func isGRPC(_ fields: HTTP2Fields) -> Bool {
+        fields.matches(.contentType, "application/grpc") || fields.starts(.contentType, with: "application/grpc+proto")
+            || fields.starts(.contentType, with: "application/grpc;")
+    }
+
+    private func makeCall(_ fields: HTTP2Fields, _ stream: HTTP2Stream) throws(GRPCStatus) -> GRPCCall {
+        if fields.isTruncated {
+            throw GRPCStatus(
+                .resourceExhausted, "the call's headers are larger than \(server.http2.headerListBytesMax) bytes")
+        }
+        guard let path = fields[.path], let route = server.router.route(path) else {
+            throw GRPCStatus(.unimplemented, "there is no method \(fields.string(.path) ?? "")")
+        }
+        guard let encoding = MessageEncoding(fields[.grpcEncoding]) else {
+            throw GRPCStatus(
+                .unimplemented,
+                "grpc-encoding \(fields.string(.grpcEncoding) ?? "") is not supported, only \(MessageEncoding.accepted)")
+        }
+        var deadline: NIODeadline?
+        if let value = fields[.grpcTimeout] {
+            guard let timeout = GRPCTimeout.parse(value) else {
+                throw GRPCStatus(.invalidArgument, "grpc-timeout \(String(buffer: value)) is malformed")
+            }
+            deadline = loop.now + timeout
+        }
+        return GRPCCall(connection: self, stream: stream, route: route, encoding: encoding, deadline: deadline)
+    }
+
+    func receivedSettings() {}
+    func receivedGoAway(_ code: HTTP2ErrorCode, lastStreamId: Int32) {}
+
+    func receivedPingAnswer() {
+        if isDraining { refuseNewCalls() }
+    }
+}
+
+// MARK: - Deadlines
+
+extension GRPCConnection {
+    /// One timer a connection, at its earliest deadline: most calls end long before theirs, and none costs a timer.
+    private func watch(_ deadline: NIODeadline) {
+        if let deadlineTimer, deadlineTimer.at <= deadline { return }
+        deadlineTimer?.task.cancel()
+        deadlineTimer = (deadline, loop.scheduleTask(deadline: deadline) { self.expireCalls() })
+    }
+
+    private func expireCalls() {
+        deadlineTimer = nil
+        let now = loop.now
+        var next: NIODeadline?
+        for call in openCalls where !call.hasEnded {
+            guard let deadline = call.deadline else { continue }
+            if deadline <= now { call.expire() } else { next = min(next ?? deadline, deadline) }
+        }
+        if let next { watch(next) }
+    }
+}
+
+// MARK: - Out
+
+extension GRPCConnection: TurnParticipant {
+    /// Has what was submitted sent: after the current read, or at the end of the loop's turn.
+    func scheduleFlush() {
+        guard !isReading, !isFlushing, !flushIsComing else { return }
+        flushIsComing = true
+        turn.atEnd(self)
+    }
+
+    func turnEnded() {
+        flushIsComing = false
+        if !isReading { flush() }
+    }
+
+    /// Goes on with a long output after the other connections of the loop.
+    private func flushLater() {
+        guard !flushIsComing else { return }
+        flushIsComing = true
+        loop.execute { self.turnEnded() }
+    }
+
+    private func flush() {
+        guard let context, !isFlushing else { return }
+        isFlushing = true
+        var hasMore = true
+        var writes = 0
+        do throws(HTTP2Error) {
+            while hasMore, context.channel.isWritable, writes < Limits.writesPerTurn {
+                outbound.clear()
+                hasMore = try session.collect(into: &outbound, limit: Limits.writeBytes)
+                if outbound.readableBytes == 0 { break }
+                context.writeAndFlush(wrapOutboundOut(outbound), promise: nil)
+                writes += 1
+            }
+        } catch {
+            isFlushing = false
+            return close("\(error)")
+        }
+        isFlushing = false
+        if outbound.capacity > Limits.keptWriteBytes, !hasMore { outbound = ByteBuffer() }
+        if session.isDone { return closeWhenDone() }
+        if hasMore, context.channel.isWritable { flushLater() }
+    }
+
+    /// The session has nothing left to say: drained, or ended by an error of the peer's.
+    private func closeWhenDone() {
+        guard let context else { return }
+        if let code = session.goAwaySent, code != .noError {
+            report("HTTP/2 error \(code.rawValue): \(session.diagnostic ?? "the client broke the protocol")")
+        }
+        context.close(promise: nil)
+    }
+
+    /// Ends the connection for something the peer did, after what can still be said (a GOAWAY).
+    private func close(_ cause: String) {
+        guard let context else { return }
+        report(cause)
+        self.context = nil
+        outbound.clear()
+        // What a failed session has left to send is worth a try; another failure changes nothing.
+        if let _ = try? session.collect(into: &outbound, limit: Limits.writeBytes), outbound.readableBytes > 0 {
+            context.writeAndFlush(wrapOutboundOut(outbound), promise: nil)
+        }
+        context.close(promise: nil)
+    }
+
+    private func report(_ cause: String) {
+        server.logger.warning(
+            "gRPC connection closed: \(cause)",
+            metadata: ["peer": "\(peer.remoteAddress):\(peer.remotePort)", "principal": "\(peer.principal)"])
+        server.metrics.connectionRefused()
+    }
+}
+
+// MARK: - Draining
+
+extension GRPCConnection {
+    private func drain() {
+        guard !isDraining, context != nil else { return }
+        isDraining = true
+        session.announceShutdown()
+        session.ping()
+        for call in openCalls { call.drain() }
+        goAwayTimer = loop.scheduleTask(in: .seconds(Limits.goAwaySeconds)) { self.refuseNewCalls() }
+        flush()
+    }
+
+    /// Whoever called before it heard of the GOAWAY has been heard.
+    private func refuseNewCalls() {
+        guard let timer = goAwayTimer else { return }
+        timer.cancel()
+        goAwayTimer = nil
+        session.refuseNewStreams()
+        scheduleFlush()
+    }
+}

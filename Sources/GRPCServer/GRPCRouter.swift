@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, GRPCServer: which methods there are, and which one a path means.
+//
+// Made once at start and never changed. A look-up compares bytes and makes no string.
+
+import GRPCWire
+import NIOCore
+
+/// One method of a service.
+struct GRPCMethod: Sendable {
+    enum Kind: Sendable {
+        /// One request, one answer.
+        case unary
+        /// One request, then a stream pulled from a source, or pushed.
+        case serverStreaming
+        /// Answers as requests come.
+        case bidirectional
+    }
+
+    /// `/package.Service/Method`.
+    let path: String
+    let kind: Kind
+    /// Called on the connection's loop with each request message, which it may keep. It answers through the call.
+    let handle: @Sendable (GRPCCall, ByteBuffer) -> Void
+
+    init(_ service: String, _ name: String, _ kind: Kind, handle: @escaping @Sendable (GRPCCall, ByteBuffer) -> Void) {
+        path = "/\(service)/\(name)"
+        self.kind = kind
+        self.handle = handle
+    }
+}
+
+/// A method that was found.
+final class GRPCRoute: Sendable {
+    let method: GRPCMethod
+    let metrics: MethodMetrics
+    fileprivate let pathBytes: ByteBuffer
+
+    fileprivate init(_ method: GRPCMethod, _ metrics: GRPCMetrics) {
+        self.method = method
+        self.metrics = metrics.method(method.path)
+        pathBytes = ByteBuffer(string: method.path)
+    }
+}
+
+struct GRPCRouter: Sendable {
+    /// By the length of their paths: two methods seldom share one.
+    private let routes: [[GRPCRoute]]
+
+    init(_ methods: [GRPCMethod], metrics: GRPCMetrics) {
+        var routes: [[GRPCRoute]] = []
+        for method in methods {
+            let route = GRPCRoute(method, metrics)
+            let length = route.pathBytes.readableBytes
+            while routes.count <= length { routes.append([]) }
+            precondition(!routes[length].contains { $0.method.path == method.path }, "\(method.path) is there twice")
+            routes[length].append(route)
+        }
+        self.routes = routes
+    }
+
+    func route(_ path: ByteBuffer) -> GRPCRoute? {
+        guard path.readableBytes < routes.count else { return nil }
+        for route in routes[path.readableBytes] where route.pathBytes == path { return route }
+        return nil
+    }
+}

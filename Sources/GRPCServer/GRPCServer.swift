@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, GRPCServer: the gRPC edge: what all its connections share.
+
+import Engine
+import HTTP2
+import Logging
+import NIOCore
+import Telemetry
+import Transport
+
+package final class GRPCServer: Sendable {
+    package let health: HealthRegistry
+    let engine: Engine
+    let logger: Logger
+    let metrics: GRPCMetrics
+    let router: GRPCRouter
+    let http2: HTTP2Configuration
+
+    package convenience init(
+        engine: Engine, metrics: Metrics, logger: Logger, http2: HTTP2Configuration = HTTP2Configuration()
+    ) {
+        self.init(engine: engine, metrics: metrics, logger: logger, http2: http2, adding: [])
+    }
+
+    /// With methods that a test adds.
+    init(
+        engine: Engine, metrics: Metrics, logger: Logger, http2: HTTP2Configuration, adding methods: [GRPCMethod]
+    ) {
+        self.engine = engine
+        self.logger = logger
+        self.http2 = http2
+        self.metrics = GRPCMetrics(metrics)
+        health = HealthRegistry(services: [StreamsService.name, AdminService.name])
+        let reflected = [StreamsService.name, AdminService.name, HealthService.name] + ReflectionService.names
+        router = GRPCRouter(
+            StreamsService(engine: engine).methods + AdminService(engine: engine).methods
+                + HealthService(health: health, durability: engine.configuration.durability).methods
+                + ReflectionService(services: reflected).methods + methods,
+            metrics: self.metrics)
+    }
+
+    /// Makes an HTTP/2 connection of the channel (Transport's `ProtocolHandlers.http2`).
+    package func configure(_ channel: any Channel, _ peer: ConnectionContext) throws {
+        try channel.pipeline.syncOperations.addHandler(
+            GRPCConnection(server: self, peer: peer, loop: channel.eventLoop))
+    }
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, GRPCServer: the bounds of a gRPC connection. Those of HTTP/2 itself are in HTTP2Configuration.
+
+/// Each bound has a defined answer when it is reached, given beside it.
+package enum Limits {
+    /// Largest request message, and largest it may become by decompression; larger: RESOURCE_EXHAUSTED.
+    package static let messageBytes = 4 << 20
+    /// Bytes of incomplete messages of one connection; beyond it the call that brings more: RESOURCE_EXHAUSTED.
+    static let bufferedRequestBytes = 64 << 20
+    /// Bytes collected for one write to the channel.
+    static let writeBytes = 128 << 10
+    /// Writes of one connection before the other connections of its loop have their turn.
+    static let writesPerTurn = 8
+    /// An outbound buffer larger than this is given back after use instead of kept.
+    static let keptWriteBytes = 16 << 10
+    /// Answers of one bidirectional call that wait to be sent; beyond it no more of its requests are read.
+    static let queuedAnswerBytes = 64 << 10
+    /// Partitions of one subscription, and offsets of one commit; more: INVALID_ARGUMENT.
+    static let partitionsPerRequest = 10_000
+    /// Bytes of records in one message of a subscription unless asked otherwise, and the most that can be asked for.
+    static let subscribeMessageBytes = 256 << 10
+    static let subscribeMessageBytesMax = 4 << 20
+    /// A subscription's message is at least about this large, however small the peer's window.
+    static let subscribeMessageBytesMin = 16 << 10
+    /// Bytes read from the log at once, unless one batch is larger.
+    static let subscribeReadBytes = 256 << 10
+    /// Largest record section that is decompressed; a larger one ends the subscription with RESOURCE_EXHAUSTED.
+    static let decompressedBatchBytes = 128 << 20
+    /// A subscriber that takes nothing for this long gives back what was read for it and not yet sent.
+    static let stalledSubscriberSeconds: Int64 = 1
+    /// Bytes of a commit's metadata (Kafka's offset.metadata.max.bytes); more: INVALID_ARGUMENT.
+    static let commitMetadataBytes = 4096
+    /// Calls of Health.Watch over all connections; more: RESOURCE_EXHAUSTED.
+    static let healthWatchers = 10_000
+    /// How long a connection waits, after GOAWAY, for calls that were on their way, if the peer answers no ping.
+    static let goAwaySeconds: Int64 = 1
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, GRPCServer: martlet.v1.Admin.
+//
+// Methods: CreateTopic, ListTopics, DescribeTopic, DeleteTopic.
+// Behaviour: answered when the change is durable and visible. The broker's own topics can be described, but are neither
+// listed nor deleted.
+
+import Contract
+import Engine
+import GRPCWire
+import NIOCore
+
+struct AdminService: Sendable {
+    static let name = "martlet.v1.Admin"
+
+    let engine: Engine
+
+    var methods: [GRPCMethod] {
+        [
+            GRPCMethod(Self.name, "CreateTopic") { (request: Martlet_V1_CreateTopicRequest, call) throws(GRPCStatus) in
+                try create(request, call)
+            },
+            GRPCMethod(Self.name, "ListTopics") { (_: Martlet_V1_ListTopicsRequest, call) in
+                call.respond(
+                    Martlet_V1_ListTopicsResponse.with {
+                        $0.topics = engine.topics.all.filter { !$0.isInternal }.map(Self.message)
+                    })
+            },
+            GRPCMethod(Self.name, "DescribeTopic") {
+                (request: Martlet_V1_DescribeTopicRequest, call) throws(GRPCStatus) in
+                call.respond(Self.description(try topic(request.name)))
+            },
+            GRPCMethod(Self.name, "DeleteTopic") { (request: Martlet_V1_DeleteTopicRequest, call) throws(GRPCStatus) in
+                try delete(request, call)
+            },
+        ]
+    }
+
+    private func create(_ request: Martlet_V1_CreateTopicRequest, _ call: GRPCCall) throws(GRPCStatus) {
+        guard request.partitionCount >= 0 else {
+            throw GRPCStatus(.invalidArgument, "partition_count \(request.partitionCount) is negative")
+        }
+        let specification = TopicSpecification(
+            name: request.name, partitions: request.partitionCount == 0 ? nil : request.partitionCount,
+            overrides: request.configs)
+        engine.topics.create(specification, on: call.loop).whenComplete { result in
+            switch result {
+            case .success(let topic): call.respond(Martlet_V1_CreateTopicResponse.with { $0.topic = Self.message(topic) })
+            case .failure(let error): call.fail(GRPCStatus(error))
+            }
+        }
+    }
+
+    private func delete(_ request: Martlet_V1_DeleteTopicRequest, _ call: GRPCCall) throws(GRPCStatus) {
+        let topic = try topic(request.name)
+        guard !topic.isInternal else {
+            throw GRPCStatus(.invalidArgument, "topic \(topic.name) belongs to the broker")
+        }
+        engine.topics.delete(topic.name, on: call.loop).whenComplete { result in
+            switch result {
+            case .success: call.respond(Martlet_V1_DeleteTopicResponse())
+            case .failure(let error): call.fail(GRPCStatus(error))
+            }
+        }
+    }
+
+    private func topic(_ name: String) throws(GRPCStatus) -> Topic {
+        guard !name.isEmpty else { throw GRPCStatus(.invalidArgument, "name is empty") }
+        guard let topic = engine.topics.topic(named: name) else {
+            throw GRPCStatus(.notFound, "topic \(name) does not exist")
+        }
+        return topic
+    }
+
+    private static func message(_ topic: Topic) -> Martlet_V1_Topic {
+        .with {
+            $0.name = topic.name
+            $0.id = topic.id.description
+            $0.partitionCount = Int32(topic.partitionCount)
+        }
+    }
+
+    private static func description(_ topic: Topic) -> Martlet_V1_DescribeTopicResponse {
+        let configuration = topic.configuration
+        return .with {
+            $0.topic = message(topic)
+            $0.partitions = topic.partitions.map { partition in
+                let offsets = partition.offsets
+                return .with {
+                    $0.partition = partition.index
+                    $0.startOffset = offsets.start
+                    $0.endOffset = offsets.highWatermark
+                    $0.sizeBytes = partition.sizeInBytes
+                }
+            }
+            $0.configs = TopicConfigurationKey.all.sorted { $0.name < $1.name }.map { key in
+                .with {
+                    $0.name = key.name
+                    $0.value = configuration.value(of: key)
+                    $0.isOverride = configuration.overrides[key.name] != nil
+                }
+            }
+        }
+    }
+}

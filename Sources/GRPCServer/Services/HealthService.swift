@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, GRPCServer: grpc.health.v1.Health.
+//
+// Methods: Check, List, Watch.
+// Behaviour: the broker as a whole (the empty name) and each of its services serve until it drains. Answers carry the
+// header `martlet-durability`: what an acknowledgement promises.
+
+import Contract
+import Engine
+import GRPCWire
+import HTTP2
+
+struct HealthService: Sendable {
+    static let name = "grpc.health.v1.Health"
+
+    let health: HealthRegistry
+    private let fields: HTTP2FieldList
+
+    init(health: HealthRegistry, durability: Durability) {
+        self.health = health
+        fields = HTTP2FieldList(GRPCFields.headerFields + [("martlet-durability", durability.rawValue)])
+    }
+
+    var methods: [GRPCMethod] {
+        [
+            GRPCMethod(Self.name, "Check") { (request: Grpc_Health_V1_HealthCheckRequest, call) throws(GRPCStatus) in
+                guard knows(request.service) else {
+                    throw GRPCStatus(.notFound, "there is no service \(request.service)")
+                }
+                call.respond(Self.answer(health.isServing), fields: fields)
+            },
+            GRPCMethod(Self.name, "List") { (_: Grpc_Health_V1_HealthListRequest, call) in
+                let answer = Self.answer(health.isServing)
+                call.respond(
+                    Grpc_Health_V1_HealthListResponse.with {
+                        for service in [""] + health.services { $0.statuses[service] = answer }
+                    }, fields: fields)
+            },
+            GRPCMethod(Self.name, "Watch", .serverStreaming) {
+                (request: Grpc_Health_V1_HealthCheckRequest, call) throws(GRPCStatus) in
+                try watch(request.service, call)
+            },
+        ]
+    }
+
+    private func watch(_ service: String, _ call: GRPCCall) throws(GRPCStatus) {
+        guard knows(service) else {
+            return call.send(Grpc_Health_V1_HealthCheckResponse.with { $0.status = .serviceUnknown }, fields: fields)
+        }
+        let watcher = health.watch(on: call.loop) { isServing in call.send(Self.answer(isServing)) }
+        guard let watcher else {
+            throw GRPCStatus(.resourceExhausted, "there are \(Limits.healthWatchers) health watchers already")
+        }
+        call.whenEnded { health.unwatch(watcher.id) }
+        call.send(Self.answer(watcher.isServing), fields: fields)
+    }
+
+    private func knows(_ service: String) -> Bool { service.isEmpty || health.services.contains(service) }
+
+    private static func answer(_ isServing: Bool) -> Grpc_Health_V1_HealthCheckResponse {
+        .with { $0.status = isServing ? .serving : .notServing }
+    }
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, GRPCServer: Streams.Commit and Streams.Committed.
+//
+// Behaviour: a commit is one of a simple consumer: it names no member and is refused while the group has members. It is
+// answered when it is durable. What is committed over Kafka is seen here, and the other way round.
+
+import Contract
+import Engine
+import GRPCWire
+
+extension StreamsService {
+    func commit(_ request: Martlet_V1_CommitRequest, _ call: GRPCCall) throws(GRPCStatus) {
+        guard !request.group.isEmpty else { throw GRPCStatus(.invalidArgument, "group is empty") }
+        guard (1...Limits.partitionsPerRequest).contains(request.offsets.count) else {
+            throw GRPCStatus(
+                .invalidArgument,
+                "offsets has \(request.offsets.count) entries; 1 to \(Limits.partitionsPerRequest) are allowed")
+        }
+        var positions: [OffsetCommit.Position] = []
+        positions.reserveCapacity(request.offsets.count)
+        for entry in request.offsets { positions.append(try position(entry)) }
+        engine.groups.commit(OffsetCommit(groupId: request.group, positions: positions), on: call.loop) { result in
+            switch result {
+            case .failure(let error): call.fail(GRPCStatus(error))
+            case .success(let results):
+                if let refused = results.lazy.compactMap({ $0 }).first { return call.fail(GRPCStatus(refused)) }
+                call.respond(Martlet_V1_CommitResponse())
+            }
+        }
+    }
+
+    private func position(_ entry: Martlet_V1_PartitionOffset) throws(GRPCStatus) -> OffsetCommit.Position {
+        _ = try partition(entry.topic, entry.partition)
+        guard entry.offset >= 0 else {
+            throw GRPCStatus(
+                .invalidArgument, "the offset \(entry.offset) of \(entry.topic)-\(entry.partition) is negative")
+        }
+        guard entry.metadata.utf8.count <= Limits.commitMetadataBytes else {
+            throw GRPCStatus(
+                .invalidArgument, "the metadata of \(entry.topic)-\(entry.partition) is longer than \(Limits.commitMetadataBytes) bytes")
+        }
+        return OffsetCommit.Position(
+            topic: entry.topic, partition: entry.partition, offset: entry.offset, metadata: entry.metadata)
+    }
+
+    func committed(_ request: Martlet_V1_CommittedRequest, _ call: GRPCCall) throws(GRPCStatus) {
+        guard !request.group.isEmpty else { throw GRPCStatus(.invalidArgument, "group is empty") }
+        let wanted = request.topics.isEmpty ? nil : Set(request.topics)
+        engine.groups.stableCommitted(groupId: request.group, topics: nil, on: call.loop) { result in
+            switch result {
+            case .failure(let error): call.fail(GRPCStatus(error))
+            case .success(let topics):
+                call.respond(
+                    Martlet_V1_CommittedResponse.with {
+                        $0.offsets = topics.filter { wanted?.contains($0.topic) ?? true }.flatMap(Self.offsets)
+                    })
+            }
+        }
+    }
+
+    private static func offsets(_ topic: TopicPositions) -> [Martlet_V1_PartitionOffset] {
+        topic.positions.compactMap { position in
+            guard let committed = position.offset else { return nil }
+            return .with {
+                $0.topic = topic.topic
+                $0.partition = position.partition
+                $0.offset = committed.offset
+                $0.metadata = committed.metadata
+            }
+        }
+    }
+}

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, GRPCServer: one subscriber: from the log to messages, at the pace at which they are taken.
+//
+//   asked for a message -> batches in hand, or read from the log -> records appended until the message is full
+//                       -> nothing to read: wait for the partitions -> resume
+//
+// Confined to its connection's loop. A subscriber that is behind holds one read of the log (256 KiB, or one larger batch) and
+// one message; one that has stalled gives the former back and costs its cursor and the message that the peer's window
+// did not take. The cursor moves with what was put into messages.
+
+import Contract
+import Engine
+import GRPCWire
+import NIOCore
+import Records
+import Storage
+
+final class Subscription: GRPCStreamSource, @unchecked Sendable {
+    // Unchecked: every entry point runs on the connection's loop; the waiter's closure only holds the reference.
+    private let call: GRPCCall
+    private let cursor: Cursor
+    private let origin: Martlet_V1_Origin
+    private let messageBytes: Int
+    private let messageRecords: Int
+    private var recordsLeft: UInt64
+    /// The fields of each position that every one of its batches begins with; made when first needed.
+    private var partitionFields: [ByteBuffer?]
+    private var reading = Reading()
+    /// How the stream ends, once that is known.
+    private var ending: GRPCStatus?
+    private var productions = 0
+    private var stallTimer: Scheduled<Void>?
+
+    /// What was read from the log and not yet delivered.
+    private struct Reading {
+        /// Whole batches.
+        var bytes = ByteBuffer()
+        /// Which of the cursor's positions they belong to, and what the partition's offsets were.
+        var position = 0
+        var offsets: PartitionOffsets?
+        /// The next offset to deliver.
+        var from: Int64 = 0
+        var batch: (reader: RecordBatchReader, cursor: RecordCursor)?
+
+        var isEmpty: Bool { batch == nil && bytes.readableBytes == 0 }
+    }
+
+    init(_ request: Martlet_V1_SubscribeRequest, cursor: Cursor, call: GRPCCall) {
+        self.call = call
+        self.cursor = cursor
+        origin = request.origin
+        messageBytes = request.maxBytesPerMessage == 0 ? Limits.subscribeMessageBytes : Int(request.maxBytesPerMessage)
+        messageRecords = request.maxRecordsPerMessage == 0 ? .max : Int(request.maxRecordsPerMessage)
+        recordsLeft = request.maxRecords == 0 ? .max : request.maxRecords
+        partitionFields = Array(repeating: nil, count: cursor.positions.count)
+    }
+
+    func produce(room: Int, into buffer: inout ByteBuffer) -> GRPCProduction {
+        productions &+= 1
+        let size = min(messageBytes, max(room, Limits.subscribeMessageBytesMin))
+        var message = Message(
+            writer: RecordStreamWriter(into: &buffer), bytesMax: size,
+            recordsMax: Int(min(UInt64(messageRecords), recordsLeft)))
+        do throws(GRPCStatus) {
+            try fill(&message, &buffer)
+        } catch {
+            ending = error
+        }
+        message.endBatch(&buffer)
+        message.writer.finish(&buffer)
+        if recordsLeft != .max { recordsLeft -= UInt64(message.writer.recordCount) }
+        if recordsLeft == 0 || cursor.isFinished { ending = ending ?? .ok }
+        if let ending { return .finished(ending) }
+        guard message.writer.recordCount > 0 else {
+            waitForRecords()
+            return .waiting
+        }
+        watchForStall()
+        return .produced
+    }
+
+    func ended() {
+        cursor.cancel()
+        stallTimer?.cancel()
+        stallTimer = nil
+        reading = Reading()
+    }
+}
+
+// MARK: - One message
+
+extension Subscription {
+    private struct Message {
+        var writer: RecordStreamWriter
+        let bytesMax: Int
+        let recordsMax: Int
+        /// The position whose RecordBatch is open.
+        var open: Int?
+
+        mutating func endBatch(_ buffer: inout ByteBuffer) {
+            if open != nil { writer.endBatch(in: &buffer) }
+            open = nil
+        }
+    }
+
+    /// Adds records until the message is full or there is nothing left to read.
+    private func fill(_ message: inout Message, _ buffer: inout ByteBuffer) throws(GRPCStatus) {
+        let start = buffer.writerIndex
+        while true {
+            if reading.batch == nil {
+                let isFull = buffer.writerIndex - start >= message.bytesMax
+                if isFull || message.writer.recordCount >= message.recordsMax { return }
+                guard try nextBatch() else { return }
+            }
+            let outcome = try append(&message, &buffer)
+            cursor.advance(reading.position, to: reading.from)
+            switch outcome {
+            case .batchIsRead:
+                finishBatch()
+            case .messageIsFull:
+                return
+            case .endIsReached:
+                // The offsets up to the end may have no records any more.
+                if let end = cursor.positions[reading.position].end { cursor.advance(reading.position, to: end) }
+                dropReading()
+            case .recordIsTooLarge(let offset):
+                throw GRPCStatus(
+                    .resourceExhausted,
+                    "the record at offset \(offset) of \(name(reading.position)) is larger than the \(RecordStreamWriter.recordBytesMax)"
+                        + " bytes that are delivered; subscribe again from offset \(offset + 1)")
+            }
+        }
+    }
+
+    private func append(
+        _ message: inout Message, _ buffer: inout ByteBuffer
+    ) throws(GRPCStatus) -> RecordStreamWriter.Outcome {
+        guard let (reader, start) = reading.batch else { preconditionFailure("there is a batch to read") }
+        var records = start
+        let index = reading.position
+        if message.open != index {
+            message.endBatch(&buffer)
+            message.writer.beginBatch(
+                fields(index), highWatermark: reading.offsets?.highWatermark ?? 0, into: &buffer)
+            message.open = index
+        }
+        let before = message.writer.recordCount
+        let sizeBefore = buffer.writerIndex
+        defer {
+            reading.batch?.cursor = records
+            cursor.positions[index].partition.delivered(
+                records: message.writer.recordCount - before, bytes: buffer.writerIndex - sizeBefore)
+        }
+        do throws(RecordError) {
+            return try message.writer.append(
+                reader.records, cursor: &records, from: &reading.from,
+                limits: RecordStreamWriter.Limits(
+                    bytesMax: message.bytesMax, recordsMax: message.recordsMax,
+                    endOffset: cursor.positions[index].end ?? .max),
+                into: &buffer)
+        } catch {
+            throw damaged(reader.header, error)
+        }
+    }
+
+    private func fields(_ index: Int) -> ByteBuffer {
+        if let fields = partitionFields[index] { return fields }
+        let partition = cursor.positions[index].partition
+        let fields = RecordStreamWriter.partitionFields(topic: partition.topic, partition: partition.index)
+        partitionFields[index] = fields
+        return fields
+    }
+}
+
+// MARK: - Reading the log
+
+extension Subscription {
+    /// Opens the next batch with records to deliver; false if there is none now.
+    private func nextBatch() throws(GRPCStatus) -> Bool {
+        while true {
+            if reading.bytes.readableBytes == 0 {
+                guard try readLog() else { return false }
+            }
+            do throws(RecordError) {
+                guard let (header, bytes) = try BatchBytes.next(from: &reading.bytes) else {
+                    throw RecordError(.corruptMessage, "the log ends in the middle of a batch")
+                }
+                // Control batches mark the ends of transactions; they hold nothing for a reader (KIP-98).
+                if header.isControl || header.nextOffset <= reading.from {
+                    skip(header)
+                    continue
+                }
+                let reader = try RecordBatchReader(
+                    bytes, decompressor: call.connection.decompressor, limit: Limits.decompressedBatchBytes)
+                reading.batch = (reader, reader.start)
+                return true
+            } catch {
+                throw damaged(nil, error)
+            }
+        }
+    }
+
+    /// Reads what comes next in one of the partitions; false if all are read.
+    private func readLog() throws(GRPCStatus) -> Bool {
+        while true {
+            do throws(EngineError) {
+                guard let chunk = try cursor.next(maxBytes: Limits.subscribeReadBytes) else {
+                    reading.bytes = ByteBuffer()
+                    return false
+                }
+                reading.position = chunk.position
+                reading.offsets = chunk.offsets
+                reading.from = chunk.from
+                reading.bytes.clear()
+                do throws(StorageError) {
+                    try chunk.slice.read(into: &reading.bytes)
+                } catch {
+                    throw EngineError(error)
+                }
+                return true
+            } catch {
+                guard error.code == .offsetOutOfRange, try skipToOrigin() else { throw GRPCStatus(error) }
+            }
+        }
+    }
+
+    /// Retention has removed what came next: goes on at the origin, if the caller chose one.
+    private func skipToOrigin() throws(GRPCStatus) -> Bool {
+        var hasMoved = false
+        for (index, position) in cursor.positions.enumerated() {
+            let offsets = position.partition.offsets
+            guard position.offset < offsets.start else { continue }
+            guard let offset = origin.offset(offsets) else {
+                throw GRPCStatus(
+                    .outOfRange,
+                    "offsets \(position.offset) to \(offsets.start - 1) of \(position.partition.name) were removed by retention"
+                        + " before they were read; set origin to go on behind such a gap")
+            }
+            cursor.advance(index, to: offset)
+            hasMoved = true
+        }
+        return hasMoved
+    }
+
+    private func finishBatch() {
+        guard let header = reading.batch?.reader.header else { return }
+        reading.batch = nil
+        skip(header)
+    }
+
+    private func skip(_ header: BatchHeader) {
+        reading.from = max(reading.from, header.nextOffset)
+        cursor.advance(reading.position, to: reading.from)
+    }
+
+    private func dropReading() {
+        reading.batch = nil
+        reading.bytes = ByteBuffer()
+    }
+
+    private func damaged(_ header: BatchHeader?, _ error: RecordError) -> GRPCStatus {
+        let at = "offset \(header?.baseOffset ?? reading.from) of \(name(reading.position))"
+        return error.code == .decompressedTooLarge
+            ? GRPCStatus(.resourceExhausted, "the batch at \(at): \(error.message)")
+            : GRPCStatus(.dataLoss, "the batch at \(at) cannot be read: \(error.message)")
+    }
+
+    private func name(_ position: Int) -> String { cursor.positions[position].partition.name }
+}
+
+// MARK: - Waiting
+
+extension Subscription {
+    private func waitForRecords() {
+        stallTimer?.cancel()
+        stallTimer = nil
+        cursor.wait(on: call.loop) { self.call.resume() }
+    }
+
+    /// Gives back what was read ahead if the peer takes nothing for a while: it can be read again.
+    private func watchForStall() {
+        guard stallTimer == nil, !reading.isEmpty else { return }
+        let seen = productions
+        stallTimer = call.loop.scheduleTask(in: .seconds(Limits.stalledSubscriberSeconds)) {
+            self.stallTimer = nil
+            if self.productions == seen { self.dropReading() } else { self.watchForStall() }
+        }
+    }
+}

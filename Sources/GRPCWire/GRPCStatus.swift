@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, GRPCWire: how a call ended (the gRPC status codes).
+
+/// The outcome of a call: a code, and for a person what happened and what to do next.
+package struct GRPCStatus: Error, Equatable, Sendable, CustomStringConvertible {
+    package enum Code: Int, Sendable, CaseIterable {
+        case ok = 0
+        case cancelled = 1
+        case unknown = 2
+        case invalidArgument = 3
+        case deadlineExceeded = 4
+        case notFound = 5
+        case alreadyExists = 6
+        case permissionDenied = 7
+        case resourceExhausted = 8
+        case failedPrecondition = 9
+        case aborted = 10
+        case outOfRange = 11
+        case unimplemented = 12
+        case `internal` = 13
+        case unavailable = 14
+        case dataLoss = 15
+        case unauthenticated = 16
+
+        /// As the gRPC documents spell it: `DEADLINE_EXCEEDED`.
+        package var name: String {
+            switch self {
+            case .ok: "OK"
+            case .cancelled: "CANCELLED"
+            case .unknown: "UNKNOWN"
+            case .invalidArgument: "INVALID_ARGUMENT"
+            case .deadlineExceeded: "DEADLINE_EXCEEDED"
+            case .notFound: "NOT_FOUND"
+            case .alreadyExists: "ALREADY_EXISTS"
+            case .permissionDenied: "PERMISSION_DENIED"
+            case .resourceExhausted: "RESOURCE_EXHAUSTED"
+            case .failedPrecondition: "FAILED_PRECONDITION"
+            case .aborted: "ABORTED"
+            case .outOfRange: "OUT_OF_RANGE"
+            case .unimplemented: "UNIMPLEMENTED"
+            case .internal: "INTERNAL"
+            case .unavailable: "UNAVAILABLE"
+            case .dataLoss: "DATA_LOSS"
+            case .unauthenticated: "UNAUTHENTICATED"
+            }
+        }
+    }
+
+    package var code: Code
+    package var message: String
+
+    package init(_ code: Code, _ message: String = "") {
+        self.code = code
+        self.message = message
+    }
+
+    package static let ok = GRPCStatus(.ok)
+
+    package var description: String { message.isEmpty ? code.name : "\(code.name): \(message)" }
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, GRPCWire: message compression (`grpc-encoding`): identity and gzip.
+//
+// Requests may come in either. Answers are always sent as they are: a client that accepts gzip does not ask for it, and
+// compressing what a local reader decompresses at once costs both sides more than it saves.
+
+import NIOCore
+import Records
+
+package enum MessageEncoding: Sendable {
+    case identity
+    case gzip
+
+    /// The value of `grpc-accept-encoding`.
+    package static let accepted = "identity,gzip"
+
+    /// The encoding of this name; nil if it is not one of those accepted.
+    package init?(_ name: ByteBuffer?) {
+        guard let name else {
+            self = .identity
+            return
+        }
+        switch String(buffer: name) {
+        case "identity": self = .identity
+        case "gzip": self = .gzip
+        default: return nil
+        }
+    }
+}
+
+extension MessageDeframer.Message {
+    /// The message as it was before compression.
+    package func decoded(
+        _ encoding: MessageEncoding, _ decompressor: Decompressor, bytesMax: Int
+    ) throws(GRPCStatus) -> ByteBuffer {
+        guard isCompressed else { return bytes }
+        guard encoding == .gzip else {
+            throw GRPCStatus(.internal, "a message is flagged as compressed but the call has no grpc-encoding")
+        }
+        var output = ByteBuffer()
+        do {
+            // SAFETY: the pointer is used within the closure only.
+            try unsafe bytes.withUnsafeReadableBytes { (source) throws(RecordError) in
+                try unsafe decompressor.decompress(source, .gzip, into: &output, limit: bytesMax)
+            }
+        } catch {
+            guard error.code == .decompressedTooLarge else {
+                throw GRPCStatus(.internal, "a gzip message cannot be decompressed")
+            }
+            throw GRPCStatus(
+                .resourceExhausted, "a message is larger than the \(bytesMax) bytes allowed once it is decompressed")
+        }
+        return output
+    }
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, HTTPServer: one HTTP/1.1 connection.
+//
+// Owned by its channel's event loop. Takes one request after the other (the pipeline handler before it sees to that),
+// asks the pages for an answer and writes it. Every request must be complete before its deadline, so a peer that sends
+// one byte a minute does not keep a connection. On `DrainEvent` an idle connection is closed, a busy one after
+// its answer.
+//
+//     waiting --head--> reading --end--> answering --written--> waiting | closed
+
+import Logging
+import NIOCore
+import NIOHTTP1
+import Telemetry
+import Transport
+
+final class HTTPConnectionHandler: ChannelInboundHandler {
+    typealias InboundIn = HTTPServerRequestPart
+    typealias OutboundOut = HTTPServerResponsePart
+
+    private enum State {
+        case waiting
+        case reading(HTTPRequestHead, bodyBytes: Int)
+        case answering(HTTPRequestHead)
+        case closing
+    }
+
+    private let pages: HTTPPages
+    private let limits: HTTPLimits
+    private let requests: MetricFamily<Counter>
+    private let connection: ConnectionContext
+    private let logger: Logger
+    private var state = State.waiting
+    private var isDraining = false
+    private var deadline: Scheduled<Void>?
+
+    init(
+        pages: HTTPPages, limits: HTTPLimits, requests: MetricFamily<Counter>, connection: ConnectionContext,
+        logger: Logger
+    ) {
+        self.pages = pages
+        self.limits = limits
+        self.requests = requests
+        self.connection = connection
+        self.logger = logger
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        arm(context, limits.firstRequestTimeout)
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        deadline?.cancel()
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        switch (unwrapInboundIn(data), state) {
+        case (.head(let head), .waiting):
+            state = .reading(head, bodyBytes: 0)
+        case (.body(let bytes), .reading(let head, let bodyBytes)):
+            let total = bodyBytes + bytes.readableBytes
+            state = .reading(head, bodyBytes: total)
+            guard total > limits.bodyBytesMax else { return }
+            let text = "No page takes a body, and this one is over \(limits.bodyBytesMax) bytes.\n"
+            write(HTTPPages.refusal(.payloadTooLarge, text, closes: true), to: head, context)
+        case (.end, .reading(let head, _)):
+            answer(head, context)
+        default:
+            break  // what follows a request that was refused
+        }
+    }
+
+    private func answer(_ head: HTTPRequestHead, _ context: ChannelHandlerContext) {
+        state = .answering(head)
+        deadline?.cancel()
+        let loop = context.eventLoop
+        let bound = NIOLoopBound((self, context), eventLoop: loop)
+        pages.respond(to: head.method, head.uri) { answer in
+            if loop.inEventLoop { return bound.value.0.finish(answer, bound.value.1) }
+            loop.execute { bound.value.0.finish(answer, bound.value.1) }
+        }
+    }
+
+    private func finish(_ answer: HTTPAnswer, _ context: ChannelHandlerContext) {
+        // The connection may be gone by the time a page is ready.
+        guard case .answering(let head) = state, context.channel.isActive else { return }
+        write(answer, to: head, context)
+    }
+
+    private func write(_ answer: HTTPAnswer, to request: HTTPRequestHead?, _ context: ChannelHandlerContext) {
+        let keepsAlive = !answer.closes && !isDraining && (request?.isKeepAlive ?? false)
+        var headers = HTTPHeaders([
+            ("content-type", answer.contentType), ("content-length", String(answer.body.utf8.count)),
+            ("cache-control", "no-store"), ("x-content-type-options", "nosniff"),
+        ])
+        if answer.status == .methodNotAllowed { headers.add(name: "allow", value: "GET, HEAD") }
+        if !keepsAlive {
+            headers.add(name: "connection", value: "close")
+        } else if request?.version == .http1_0 {
+            headers.add(name: "connection", value: "keep-alive")
+        }
+        requests.with(answer.page, String(answer.status.code)).increment()
+        state = keepsAlive ? .waiting : .closing
+        let head = HTTPResponseHead(version: .http1_1, status: answer.status, headers: headers)
+        context.write(wrapOutboundOut(.head(head)), promise: nil)
+        if request?.method != .HEAD {
+            context.write(wrapOutboundOut(.body(.byteBuffer(ByteBuffer(string: answer.body)))), promise: nil)
+        }
+        let written = context.writeAndFlush(wrapOutboundOut(.end(nil)))
+        guard !keepsAlive else { return arm(context, limits.requestTimeout) }
+        let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
+        written.whenComplete { _ in bound.value.close(promise: nil) }
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if event is DrainEvent {
+            isDraining = true
+            if case .waiting = state { context.close(promise: nil) }
+        }
+        context.fireUserInboundEventTriggered(event)
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        guard let cause = error as? HTTPParserError else {
+            logger.debug("HTTP connection failed: \(error)", metadata: ["peer": "\(connection.remoteAddress)"])
+            return context.close(promise: nil)
+        }
+        logger.info(
+            "an HTTP request was not understood: \(cause)", metadata: ["peer": "\(connection.remoteAddress)"])
+        guard case .closing = state else {
+            let text = "The request is not HTTP/1.1 as it should be: \(cause).\n"
+            return write(HTTPPages.refusal(.badRequest, text, closes: true), to: nil, context)
+        }
+    }
+
+    /// (Re)starts the time within which the next request must be complete.
+    private func arm(_ context: ChannelHandlerContext, _ timeout: TimeAmount) {
+        deadline?.cancel()
+        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        deadline = context.eventLoop.scheduleTask(in: timeout) {
+            let (handler, context) = bound.value
+            handler.timedOut(context)
+        }
+    }
+
+    private func timedOut(_ context: ChannelHandlerContext) {
+        guard case .reading(let head, _) = state else { return context.close(promise: nil) }
+        write(
+            HTTPPages.refusal(.requestTimeout, "The request was not complete in time.\n", closes: true), to: head,
+            context)
+    }
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, KafkaServer: received bytes into request frames (four bytes of length, then the request).
+//
+// A value owned by one connection; no I/O. Complete frames are slices of what was received. A length is believed
+// only as far as bytes arrive: an absurd one is refused, a large one reserves no more than a fixed amount.
+
+import NIOCore
+
+struct FrameReader {
+    struct Oversized: Error, Equatable {
+        var length: Int
+        var limit: Int
+    }
+
+    private var buffer = ByteBuffer()
+    private let limit: Int
+
+    init(limit: Int) {
+        self.limit = limit
+    }
+
+    /// Nothing waits to be cut or completed.
+    var isEmpty: Bool { buffer.readableBytes == 0 }
+
+    /// Takes what was received. Call `next()` until it returns nil.
+    mutating func receive(_ bytes: ByteBuffer) {
+        if buffer.readableBytes == 0 {
+            buffer = bytes
+            return
+        }
+        var bytes = bytes
+        buffer.writeBuffer(&bytes)
+    }
+
+    /// The next whole frame, without its length; nil if more bytes are needed.
+    mutating func next() throws(Oversized) -> ByteBuffer? {
+        guard let length = buffer.getInteger(at: buffer.readerIndex, as: Int32.self).map(Int.init) else {
+            release()
+            return nil
+        }
+        guard length >= 0, length <= limit else { throw Oversized(length: length, limit: limit) }
+        guard buffer.readableBytes >= 4 + length else {
+            keepForRest(of: 4 + length)
+            return nil
+        }
+        buffer.moveReaderIndex(forwardBy: 4)
+        return buffer.readSlice(length: length)
+    }
+
+    /// Nothing is left over: do not hold on to the receive buffer.
+    private mutating func release() {
+        if buffer.readableBytes == 0 { buffer = ByteBuffer() }
+    }
+
+    /// Moves a partial frame into a buffer of its own, with room for the rest if that is not too much.
+    private mutating func keepForRest(of size: Int) {
+        let wanted = min(size, Limits.reservedFrameBytes)
+        guard buffer.readerIndex > 0 || buffer.storageCapacity < wanted else { return }
+        var own = ByteBuffer()
+        own.reserveCapacity(max(wanted, buffer.readableBytes))
+        own.writeBuffer(&buffer)
+        buffer = own
+    }
+}

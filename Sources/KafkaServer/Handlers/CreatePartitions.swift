@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, KafkaServer: CreatePartitions (key 37).
+//
+// Versions: 0 to 3.
+// Behaviour: each topic grows on its own, to the total given; the reply goes when all is durable. validateOnly checks
+//   and changes nothing. Manual assignments are accepted when they name this broker only.
+// Deviations from Kafka: none known.
+
+import Engine
+import KafkaWire
+import NIOCore
+
+enum CreatePartitionsHandler: KafkaHandler {
+    typealias Outcome = CreatePartitionsResponse.Result
+
+    static func handle(_ request: CreatePartitionsRequest, _ exchange: Exchange) {
+        let changes = request.topics.map { grow($0, validateOnly: request.validateOnly, exchange) }
+        EventLoopFuture.whenAllSucceed(changes, on: exchange.loop).whenSuccess { outcomes in
+            var response = CreatePartitionsResponse()
+            response.results = outcomes
+            exchange.reply(response)
+        }
+    }
+
+    private static func grow(
+        _ wanted: CreatePartitionsRequest.Topic, validateOnly: Bool, _ exchange: Exchange
+    ) -> EventLoopFuture<Outcome> {
+        var ready = Outcome()
+        ready.name = wanted.name
+        let success = ready
+        func refuse(_ code: KafkaErrorCode, _ message: String) -> EventLoopFuture<Outcome> {
+            exchange.loop.makeSucceededFuture(refused(success, code, message))
+        }
+        guard let topic = exchange.engine.topics.topic(named: wanted.name), !topic.isInternal else {
+            return refuse(.unknownTopicOrPartition, "this broker has no topic \(wanted.name) that can grow")
+        }
+        guard wanted.count > Int32(topic.partitionCount) else {
+            return refuse(
+                .invalidPartitions, "topic \(wanted.name) has \(topic.partitionCount) partitions already")
+        }
+        if let assignments = wanted.assignments, !assignments.isEmpty {
+            let node = exchange.engine.configuration.nodeId
+            guard assignments.count == Int(wanted.count) - topic.partitionCount,
+                assignments.allSatisfy({ $0.brokerIds == [node] })
+            else {
+                return refuse(
+                    .invalidReplicaAssignment, "give each new partition broker \(node) alone, or no assignment")
+            }
+        }
+        guard !validateOnly else { return exchange.loop.makeSucceededFuture(success) }
+        return exchange.engine.topics.grow(wanted.name, to: wanted.count, on: exchange.loop)
+            .map { success }
+            .flatMapErrorThrowing { refused(success, KafkaErrorCode($0), "\($0)") }
+    }
+
+    private static func refused(_ outcome: Outcome, _ code: KafkaErrorCode, _ message: String) -> Outcome {
+        var outcome = outcome
+        outcome.errorCode = code
+        outcome.errorMessage = message
+        return outcome
+    }
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, KafkaServer: DeleteGroups (key 42).
+//
+// Versions: 0 to 2.
+// Behaviour: groups without members go, with their offsets; the reply goes when that is durable. A group named twice
+//   is answered once, as in Kafka.
+// Deviations from Kafka: none known.
+// Notes: 2 is flexible.
+
+import Engine
+import KafkaWire
+
+enum DeleteGroupsHandler: KafkaHandler {
+    static func handle(_ request: DeleteGroupsRequest, _ exchange: Exchange) {
+        var seen: Set<String> = []
+        let groupIds = request.groupsNames.filter { seen.insert($0).inserted }
+        @Sendable func reply(_ code: (Int) -> KafkaErrorCode) {
+            var response = DeleteGroupsResponse()
+            response.results = groupIds.enumerated().map { index, groupId in
+                var result = DeleteGroupsResponse.Result()
+                result.groupId = groupId
+                result.errorCode = code(index)
+                return result
+            }
+            exchange.reply(response)
+        }
+        guard groupIds.count <= Limits.groupsPerRequest else { return reply { _ in .invalidRequest } }
+        exchange.engine.groups.delete(groupIds, on: exchange.loop) { results in
+            reply { KafkaErrorCode(results[$0]) }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, KafkaServer: ListOffsets (key 2).
+//
+// Versions: 1 to 10.
+// Behaviour: -2 is the log's start, -1 its end, -3 the record with the highest timestamp (KIP-734), -4 the first
+//   local offset (the start: nothing is tiered, KIP-405), -5 the last tiered offset (none: -1, KIP-1005); any
+//   timestamp >= 0 finds the first record at or after it, -1/-1 if there is none.
+// Deviations from Kafka: none known.
+// Notes: 4 adds leader epochs, 6 is flexible, 7 allows -3, 8 allows -4, 9 allows -5, 10 adds a timeout.
+
+import Engine
+import KafkaWire
+
+enum ListOffsetsHandler: KafkaHandler {
+    static func handle(_ request: ListOffsetsRequest, _ exchange: Exchange) {
+        var response = ListOffsetsResponse()
+        response.topics = request.topics.map { wanted in
+            let topic = exchange.engine.topics.topic(named: wanted.name)
+            var answer = ListOffsetsResponse.Topic()
+            answer.name = wanted.name
+            answer.partitions = wanted.partitions.map { find($0, in: topic) }
+            return answer
+        }
+        exchange.reply(response)
+    }
+
+    private static func find(
+        _ wanted: ListOffsetsRequest.Partition, in topic: Topic?
+    ) -> ListOffsetsResponse.Partition {
+        var answer = ListOffsetsResponse.Partition()
+        answer.partitionIndex = wanted.partitionIndex
+        guard let partition = topic?.partition(wanted.partitionIndex) else {
+            answer.errorCode = .unknownTopicOrPartition
+            return answer
+        }
+        guard wanted.currentLeaderEpoch <= 0 else {
+            answer.errorCode = .unknownLeaderEpoch
+            return answer
+        }
+        do {
+            if let (offset, timestamp) = try find(wanted.timestamp, in: partition) {
+                answer.offset = offset
+                answer.timestamp = timestamp
+                answer.leaderEpoch = 0
+            }
+        } catch {
+            answer.errorCode = KafkaErrorCode(error)
+        }
+        return answer
+    }
+
+    /// The offset for a timestamp or special value, and the timestamp to answer; nil if there is none.
+    private static func find(
+        _ timestamp: Int64, in partition: Partition
+    ) throws(EngineError) -> (offset: Int64, timestamp: Int64)? {
+        switch timestamp {
+        case -1: return (partition.offsets.highWatermark, -1)
+        case -2, -4: return (partition.offsets.start, -1)
+        case -3: return try partition.offsetOfMaxTimestamp()
+        case -5: return nil
+        default: return try partition.offset(forTimestamp: timestamp)
+        }
+    }
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, KafkaServer: Produce (key 0).
+//
+// Versions: 3 to 12; 0 to 12 are advertised, because librdkafka only compresses when it sees 0 (KAFKA-18659).
+// Behaviour: each partition's batch is validated, appended and answered on its own; the reply goes when all are.
+//   acks=0: no reply; a batch that is refused closes the connection, as in Kafka, because nothing else can tell.
+//   acks=1: answered when written; acks=all: when durable.
+// Deviations from Kafka: transactional produce is refused (TRANSACTIONAL_ID_AUTHORIZATION_FAILED) until transactions
+//   are served. Exactly one batch per partition, as Kafka demands from version 3 on.
+// Notes: 5 adds logStartOffset, 8 error messages (KIP-467), 10 leader hints (KIP-951), 12 is 11 without transactions v2.
+
+import Engine
+import KafkaWire
+import NIOCore
+
+enum ProduceHandler: KafkaHandler {
+    static func handle(_ request: ProduceRequest, _ exchange: Exchange) {
+        guard let acks = Acks(rawValue: request.acks) else {
+            return exchange.reply(refusal(of: request, .invalidRequiredAcks))
+        }
+        guard request.transactionalId == nil else {
+            return exchange.reply(refusal(of: request, .transactionalIdAuthorizationFailed))
+        }
+        let gathering = Gathering(request, acks: acks, exchange)
+        for (topicAt, topic) in request.topics.enumerated() {
+            let target = exchange.engine.topics.topic(named: topic.name)
+            for (partitionAt, partition) in topic.partitions.enumerated() {
+                append(partition, to: target, acks, exchange) { result in
+                    gathering.finish(topicAt, partitionAt, result)
+                }
+            }
+        }
+        gathering.allStarted()
+    }
+
+    private static func append(
+        _ partition: ProduceRequest.Partition, to topic: Topic?, _ acks: Acks, _ exchange: Exchange,
+        completion: @escaping AppendCompletion
+    ) {
+        guard let topic, let target = topic.partition(partition.index) else {
+            return completion(.failure(EngineError(.unknownPartition, "no such topic or partition")))
+        }
+        guard !topic.isInternal else {
+            return completion(
+                .failure(EngineError(.invalidTopicName, "topic \(topic.name) belongs to the broker")))
+        }
+        guard let records = partition.records else {
+            return completion(.failure(EngineError(.invalidRecord, "the partition has no record batch")))
+        }
+        target.append(
+            records, acks: acks, allowsZstd: exchange.version >= 7, turn: exchange.connection.turn,
+            completion: completion)
+    }
+
+    private static func refusal(of request: ProduceRequest, _ code: KafkaErrorCode) -> ProduceResponse {
+        var response = ProduceResponse()
+        response.topics = request.topics.map { topic in
+            ProduceResponse.Topic(
+                name: topic.name,
+                partitions: topic.partitions.map {
+                    ProduceResponse.Partition(index: $0.index, errorCode: code)
+                })
+        }
+        return response
+    }
+
+    /// Collects the partitions' results; confined to the connection's event loop.
+    private final class Gathering: @unchecked Sendable {
+        // Unchecked: append completions run on the turn's loop, which is the connection's.
+        private var response = ProduceResponse()
+        private var missing = 1
+        private let acks: Acks
+        private let exchange: Exchange
+        private var refusal: EngineError?
+
+        init(_ request: ProduceRequest, acks: Acks, _ exchange: Exchange) {
+            self.acks = acks
+            self.exchange = exchange
+            response.topics.reserveCapacity(request.topics.count)
+            for topic in request.topics {
+                response.topics.append(
+                    ProduceResponse.Topic(
+                        name: topic.name,
+                        partitions: topic.partitions.map {
+                            ProduceResponse.Partition(index: $0.index, errorCode: .none)
+                        }))
+                missing += topic.partitions.count
+            }
+        }
+
+        func finish(_ topic: Int, _ partition: Int, _ result: Result<AppendResult, EngineError>) {
+            switch result {
+            case .success(let appended):
+                response.topics[topic].partitions[partition].baseOffset = appended.baseOffset
+                response.topics[topic].partitions[partition].logAppendTimeMs = appended.logAppendTimeMs
+                response.topics[topic].partitions[partition].logStartOffset = appended.logStartOffset
+            case .failure(let error):
+                response.topics[topic].partitions[partition].errorCode = KafkaErrorCode(error)
+                response.topics[topic].partitions[partition].errorMessage = error.message
+                response.topics[topic].partitions[partition].baseOffset = -1
+                refusal = error
+            }
+            missing -= 1
+            if missing == 0 { answer() }
+        }
+
+        func allStarted() {
+            missing -= 1
+            if missing == 0 { answer() }
+        }
+
+        private func answer() {
+            guard acks == .none else { return exchange.reply(response) }
+            if let refusal {
+                exchange.close("a record batch sent with acks=0 was refused: \(refusal.message)")
+            } else {
+                exchange.replyNothing()
+            }
+        }
+    }
+}

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, KafkaServer: one Kafka connection: frames in, replies out, in the order of the requests.
+//
+//   bytes -> FrameReader -> header -> Router -> handler -> Exchange.reply -> slot -> written in order -> flushed once a turn
+//
+// Confined to its channel's event loop. Requests run at once and may finish in any order; each has a slot, and a
+// reply goes out when all before it have. Reading stops while too many slots are open or the peer does not take its
+// replies, so a connection holds a bounded amount. Whatever breaks the protocol closes this connection, with the
+// cause in the log, and nothing else.
+
+import Bytes
+import Engine
+import KafkaWire
+import Logging
+import NIOCore
+import Transport
+
+final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked Sendable {
+    // Unchecked: every entry point runs on the channel's event loop; other threads only hold the reference.
+    typealias InboundIn = ByteBuffer
+    typealias OutboundIn = Never
+    typealias OutboundOut = IOData
+
+    let server: KafkaServer
+    let peer: ConnectionContext
+    let turn: Turn
+    let loop: any EventLoop
+    /// As in the last request.
+    private(set) var clientId: String?
+    private var context: ChannelHandlerContext?
+    private var frames = FrameReader(limit: Limits.requestBytes)
+    private var slots = CircularBuffer<Slot>(initialCapacity: 4)
+    /// Number of the first open slot.
+    private var firstSlot = 0
+    /// Replies that are next in order and not yet given to the channel.
+    private var replies = ByteBuffer()
+    private var waiters: [Int: Waiter] = [:]
+    private var isReading = false
+    private var isServing = false
+    private var needsFlush = false
+    private var flushIsComing = false
+    private var readIsHeld = false
+    private var isDraining = false
+    /// What the channel last said: asking it for every request costs more than the answer.
+    private var isWritable = true
+
+    private enum Slot {
+        case open
+        case bytes(ByteBuffer)
+        case segments([ReplySegment])
+        /// Answered by silence (acks=0).
+        case nothing
+    }
+
+    init(server: KafkaServer, peer: ConnectionContext, loop: any EventLoop) {
+        self.server = server
+        self.peer = peer
+        self.loop = loop
+        turn = server.engine.turns.turn(for: loop)
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        server.metrics.connectionOpened()
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        self.context = nil
+        server.metrics.connectionClosed()
+        abandon()
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        abandon()
+        context.fireChannelInactive()
+    }
+
+    /// Nobody will read the replies: stop waiting for records.
+    private func abandon() {
+        for waiter in waiters.values { waiter.cancel() }
+        waiters = [:]
+    }
+}
+
+// MARK: - In
+
+extension KafkaConnection {
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        isReading = true
+        frames.receive(unwrapInboundIn(data))
+        serveFrames()
+    }
+
+    /// Starts requests as long as slots are free. Called again when one becomes free; never inside itself.
+    private func serveFrames() {
+        guard !isServing else { return }
+        isServing = true
+        defer { isServing = false }
+        do {
+            while slots.count < Limits.requestsInFlight, let frame = try frames.next() {
+                guard serve(frame) else { return }
+            }
+        } catch {
+            close("a frame of \(error.length) bytes was announced; the limit is \(error.limit)")
+        }
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        isReading = false
+        if needsFlush { flushReplies() }
+        context.fireChannelReadComplete()
+    }
+
+    /// Starts one request; false if the connection was closed instead.
+    private func serve(_ frame: ByteBuffer) -> Bool {
+        var body = frame
+        do {
+            let header = try RequestHeader(from: &body)
+            let exchange = Exchange(
+                connection: self, apiKey: header.apiKey, version: header.apiVersion,
+                correlationId: header.correlationId, slot: firstSlot + slots.count,
+                startedNs: server.engine.clock.monotonicNs())
+            clientId = header.clientId
+            slots.append(.open)
+            try server.router.route(exchange, &body)
+            return context != nil
+        } catch {
+            close("malformed request: \(error)")
+            return false
+        }
+    }
+
+    func read(context: ChannelHandlerContext) {
+        if slots.count >= Limits.requestsInFlight || !isWritable || isDraining {
+            readIsHeld = true
+        } else {
+            context.read()
+        }
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        isWritable = context.channel.isWritable
+        resumeReading()
+        context.fireChannelWritabilityChanged()
+    }
+
+    private func resumeReading() {
+        guard readIsHeld, slots.count < Limits.requestsInFlight, isWritable, !isDraining, let context else {
+            return
+        }
+        readIsHeld = false
+        context.read()
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if event is DrainEvent {
+            isDraining = true
+            for waiter in waiters.values { waiter.complete() }
+            closeIfDrained()
+        }
+        context.fireUserInboundEventTriggered(event)
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        server.logger.debug(
+            "kafka connection failed", metadata: ["peer": "\(peer.remoteAddress)", "cause": "\(error)"])
+        context.close(promise: nil)
+    }
+
+    private func closeIfDrained() {
+        guard isDraining, slots.isEmpty, let context else { return }
+        flushReplies()
+        context.close(promise: nil)
+    }
+}
+
+// MARK: - Out
+
+extension KafkaConnection {
+    /// Encodes a reply into its slot: straight behind the replies before it if it is next in order.
+    func complete(_ slot: Int, _ encode: (inout ByteBuffer) throws(WireError) -> Void) {
+        guard isOpen(slot) else { return }
+        do {
+            if slot == firstSlot {
+                try encode(&replies)
+                slots[slots.startIndex] = .nothing
+            } else {
+                var bytes = ByteBuffer()
+                try encode(&bytes)
+                set(slot, .bytes(bytes))
+            }
+            advance()
+        } catch {
+            close("a reply could not be encoded: \(error)")
+        }
+    }
+
+    func complete(_ slot: Int, segments: [ReplySegment]) {
+        guard isOpen(slot) else { return }
+        set(slot, .segments(segments))
+        advance()
+    }
+
+    func completeWithoutReply(_ slot: Int) {
+        guard isOpen(slot) else { return }
+        set(slot, .nothing)
+        advance()
+    }
+
+    /// Keeps a long poll's waiter so that it ends with the connection. One a slot.
+    func keep(_ waiter: Waiter, for slot: Int) {
+        waiters[slot] = waiter
+    }
+
+    func forgetWaiter(for slot: Int) {
+        waiters[slot] = nil
+    }
+
+    /// Ends the connection for something the peer did, after the replies that are ready.
+    func close(_ cause: String) {
+        guard let context else { return }
+        server.logger.warning(
+            "kafka connection closed: \(cause)",
+            metadata: ["peer": "\(peer.remoteAddress):\(peer.remotePort)", "principal": "\(peer.principal)"])
+        server.metrics.connectionRefused()
+        flushReplies()
+        self.context = nil
+        context.close(promise: nil)
+    }
+
+    private func isOpen(_ slot: Int) -> Bool {
+        loop.assertInEventLoop()
+        return context != nil && slot >= firstSlot && slot < firstSlot + slots.count
+    }
+
+    private func set(_ slot: Int, _ value: Slot) {
+        slots[slots.index(slots.startIndex, offsetBy: slot - firstSlot)] = value
+    }
+
+    /// Passes on what is ready from the first open slot on.
+    private func advance() {
+        loop: while let slot = slots.first {
+            switch slot {
+            case .open: break loop
+            case .nothing: break
+            case .bytes(var bytes): replies.writeBuffer(&bytes)
+            case .segments(let segments): write(segments)
+            }
+            slots.removeFirst()
+            firstSlot += 1
+        }
+        scheduleFlush()
+        if !frames.isEmpty { serveFrames() }
+        resumeReading()
+        closeIfDrained()
+    }
+
+    private func scheduleFlush() {
+        needsFlush = true
+        guard !isReading, !flushIsComing else { return }
+        flushIsComing = true
+        turn.atEnd(self)
+    }
+
+    func turnEnded() {
+        flushIsComing = false
+        if needsFlush, !isReading { flushReplies() }
+    }
+
+    private func flushReplies() {
+        needsFlush = false
+        guard let context else { return }
+        writeReplies(context)
+        context.flush()
+    }
+
+    private func writeReplies(_ context: ChannelHandlerContext) {
+        guard replies.readableBytes > 0 else { return }
+        context.write(wrapOutboundOut(.byteBuffer(replies)), promise: nil)
+        // Cleared in place once the channel has let go of it, else replaced.
+        if replies.capacity > Limits.keptReplyBytes { replies = ByteBuffer() } else { replies.clear() }
+    }
+
+    private func write(_ segments: [ReplySegment]) {
+        guard let context else { return }
+        for segment in segments {
+            switch segment {
+            case .bytes(var bytes):
+                replies.writeBuffer(&bytes)
+            case .slice(let slice):
+                writeReplies(context)
+                slice.write(to: context)
+            }
+        }
+    }
+}

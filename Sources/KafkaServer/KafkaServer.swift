@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, KafkaServer: the Kafka edge: what all its connections share.
+
+import Engine
+import Logging
+import NIOCore
+import Telemetry
+import Transport
+
+package final class KafkaServer: Sendable {
+    /// What clients are told to connect to, instead of the address they used.
+    package struct Advertised: Sendable {
+        package var host: String
+        package var port: Int
+
+        package init(host: String, port: Int) {
+            self.host = host
+            self.port = port
+        }
+    }
+
+    let engine: Engine
+    let advertised: Advertised?
+    let logger: Logger
+    let metrics: KafkaMetrics
+    let router = Router()
+
+    package init(engine: Engine, advertised: Advertised?, metrics: Metrics, logger: Logger) {
+        self.engine = engine
+        self.advertised = advertised
+        self.logger = logger
+        self.metrics = KafkaMetrics(metrics)
+    }
+
+    /// Makes a Kafka connection of the channel (Transport's `ProtocolHandlers.kafka`).
+    package func configure(_ channel: any Channel, _ peer: ConnectionContext) throws {
+        try channel.pipeline.syncOperations.addHandler(
+            KafkaConnection(server: self, peer: peer, loop: channel.eventLoop))
+    }
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, KafkaServer: from a request's header to its handler.
+//
+// One handler per API, each in a file of that name. Which versions are served is said by `ApiTable`; a test checks
+// that every served API has its handler here and the other way round.
+
+import KafkaWire
+import NIOCore
+
+/// Serves one API. The request is decoded; the handler answers `exchange` exactly once, now or later.
+protocol KafkaHandler: SendableMetatype {
+    associatedtype Request: KafkaRequest
+    static func handle(_ request: Request, _ exchange: Exchange)
+}
+
+struct Router: Sendable {
+    typealias Route = @Sendable (Exchange, inout ByteBuffer) throws(WireError) -> Void
+
+    /// Every handler there is.
+    static let handlers: [any KafkaHandler.Type] = [
+        ProduceHandler.self,
+        FetchHandler.self,
+        ListOffsetsHandler.self,
+        MetadataHandler.self,
+        ApiVersionsHandler.self,
+        CreateTopicsHandler.self,
+        DeleteTopicsHandler.self,
+        InitProducerIdHandler.self,
+        DescribeClusterHandler.self,
+        DescribeConfigsHandler.self,
+        IncrementalAlterConfigsHandler.self,
+        CreatePartitionsHandler.self,
+        DeleteRecordsHandler.self,
+        OffsetForLeaderEpochHandler.self,
+        FindCoordinatorHandler.self,
+        JoinGroupHandler.self,
+        SyncGroupHandler.self,
+        HeartbeatHandler.self,
+        LeaveGroupHandler.self,
+        OffsetCommitHandler.self,
+        OffsetFetchHandler.self,
+        DescribeGroupsHandler.self,
+        ListGroupsHandler.self,
+        DeleteGroupsHandler.self,
+        OffsetDeleteHandler.self,
+    ]
+
+    private let routes: [Route?]
+
+    init() {
+        var routes: [Route?] = []
+        func add<Handler: KafkaHandler>(_ handler: Handler.Type) {
+            let key = Int(Handler.Request.apiKey.rawValue)
+            while routes.count <= key { routes.append(nil) }
+            routes[key] = { exchange, body throws(WireError) in
+                let request = try Handler.Request(from: &body, version: exchange.version)
+                Handler.handle(request, exchange)
+            }
+        }
+        for handler in Self.handlers { add(handler) }
+        self.routes = routes
+    }
+
+    /// Decodes and serves; throws if the bytes are no such request.
+    func route(_ exchange: Exchange, _ body: inout ByteBuffer) throws(WireError) {
+        guard let entry = ApiTable.entry(key: exchange.apiKey), entry.isServed,
+            let route = routes[Int(exchange.apiKey)]
+        else {
+            let name = ApiKey(rawValue: exchange.apiKey).map(\.name) ?? "unknown"
+            return exchange.close("API \(exchange.apiKey) (\(name)) is not served; see docs/kafka-support.md")
+        }
+        guard entry.versions.contains(exchange.version) else {
+            if entry.key == .apiVersions { return ApiVersionsHandler.refuseVersion(exchange) }
+            return exchange.close(
+                "\(entry.name) version \(exchange.version) is not served, "
+                    + "\(entry.versions.lowerBound) to \(entry.versions.upperBound) are")
+        }
+        try route(exchange, &body)
+    }
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Martlet: the numbers that belong to no module: the broker as a whole, its listeners, its certificate.
+
+import Telemetry
+import Transport
+
+enum BrokerMetrics {
+    static func register(
+        _ metrics: Metrics, durability: Configuration.Durability, certificates: TLSContextStore,
+        listeners: @escaping @Sendable () -> [Listener]
+    ) {
+        metrics.observe("martlet_info", "Version and durability.", labels: ["version", "durability"]) {
+            [Sample(1, labels: [Version.current, durability.rawValue])]
+        }
+        metrics.observe(
+            "martlet_certificate_expiry_seconds", "When the broker's certificate expires, since the Unix epoch.", labels: []
+        ) {
+            guard let certificate = certificates.current.certificate else { return [] }
+            return [Sample(Double(certificate.notAfterMs) / 1000)]
+        }
+        metrics.observe("martlet_connections", "Open connections, by listener.", labels: ["listener"]) {
+            listeners().map { Sample(Double($0.connectionCount), labels: [$0.name]) }
+        }
+        let totals: [(name: String, help: String, field: @Sendable (ListenerStatistics) -> Int)] = [
+            ("martlet_connections_accepted_total", "Connections accepted, refused ones included.", { $0.accepted }),
+            (
+                "martlet_connections_refused_total", "Connections turned away: protocol, plaintext, too many.",
+                { $0.refused }
+            ),
+            ("martlet_tls_handshakes_total", "TLS handshakes that ended well.", { $0.handshakes }),
+            ("martlet_tls_handshakes_resumed_total", "Of these, how many resumed a session.", { $0.handshakesResumed }),
+            ("martlet_tls_handshakes_failed_total", "TLS handshakes that failed.", { $0.handshakesFailed }),
+        ]
+        for total in totals {
+            metrics.observe(total.name, total.help, kind: .counter, labels: ["listener"]) {
+                listeners().map { Sample(Double(total.field($0.statistics)), labels: [$0.name]) }
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Martlet: what the user's words mean to the engine.
+
+import Engine
+
+extension Configuration {
+    var engine: EngineConfiguration {
+        var engine = EngineConfiguration()
+        engine.durability =
+            switch effectiveDurability {
+            case .disk: .disk
+            case .os: .os
+            case .memory: .memory
+            }
+        engine.autoCreateTopics = createsTopics
+        engine.defaultPartitions = Int32(clamping: topicDefaults.partitions)
+        engine.topicDefaults = topicDefaults.overrides
+        engine.groups.initialRebalanceDelayMs = groupInitialRebalanceDelayMs
+        engine.groups.minSessionTimeoutMs = groupMinSessionTimeoutMs
+        engine.groups.maxSessionTimeoutMs = groupMaxSessionTimeoutMs
+        engine.housekeeping.retentionCheckMs = retentionCheckIntervalMs
+        return engine
+    }
+}
+
+extension Configuration.TopicDefaults {
+    /// What differs from Kafka's own defaults, under Kafka's topic-level names.
+    var overrides: [String: String] {
+        let kafka = Configuration.TopicDefaults()
+        var overrides: [String: String] = [:]
+        func set<Value: Equatable & CustomStringConvertible>(_ name: String, _ value: Value, _ usual: Value) {
+            if value != usual { overrides[name] = value.description }
+        }
+        set("retention.ms", retentionMs, kafka.retentionMs)
+        set("retention.bytes", retentionBytes, kafka.retentionBytes)
+        set("segment.bytes", segmentBytes, kafka.segmentBytes)
+        set("segment.ms", segmentMs, kafka.segmentMs)
+        set("max.message.bytes", messageBytesMax, kafka.messageBytesMax)
+        return overrides
+    }
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Martlet: what the user's words mean to the transport.
+
+import Transport
+
+extension Configuration.Plaintext {
+    var policy: PlaintextPolicy {
+        switch self {
+        case .never: .off
+        case .loopback: .loopbackOnly
+        case .anywhere: .allowed
+        }
+    }
+}
+
+extension Configuration.ClientAuthentication {
+    var transport: Transport.ClientAuthentication {
+        switch self {
+        case .required: .required
+        case .requested: .requested
+        case .none: .none
+        }
+    }
+}
+
+extension Address {
+    /// The same, for a client on this machine: a broker that listens everywhere is reached by loopback.
+    var reachable: Address {
+        switch host {
+        case "*", "::", "0.0.0.0": Address(host: "127.0.0.1", port: port)
+        default: self
+        }
+    }
+}

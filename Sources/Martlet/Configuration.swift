@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Martlet: everything about a broker that can be chosen.
+//
+// A plain value. Start from `development`, `production` or `fixture` and change what differs; or let `ConfigurationLoader`
+// fill it from flags, variables and a file. The names and meanings for users are in `Settings`, the one table; a
+// property without a row there cannot be set from outside the process.
+
+import Logging
+import Telemetry
+
+/// What a broker is started with.
+public struct Configuration: Equatable, Sendable {
+    /// What an acknowledgement with `acks=all` promises.
+    public enum Durability: String, Sendable, CaseIterable {
+        /// The record is on stable storage and survives a power cut.
+        case disk
+        /// The record is with the operating system and survives the end of the broker, not a power cut.
+        case os
+        /// The record is in this process and survives nothing.
+        case memory
+    }
+
+    /// Whether clients must show a certificate.
+    public enum ClientAuthentication: String, Sendable, CaseIterable {
+        case required, requested, none
+    }
+
+    /// The oldest version of TLS that is spoken.
+    public enum TLSVersion: String, Sendable, CaseIterable {
+        case tls13 = "1.3"
+        case tls12 = "1.2"
+    }
+
+    /// From where connections without TLS are accepted.
+    public enum Plaintext: String, Sendable, CaseIterable {
+        case never, loopback, anywhere
+    }
+
+    /// Certificate files of the broker, instead of those in the certificate directory.
+    public struct TLSFiles: Equatable, Sendable {
+        /// The broker's certificate and the chain up to its authority, PEM.
+        public var certificate: String?
+        /// The key of that certificate, PEM.
+        public var key: String?
+        /// The authorities whose client certificates are accepted, PEM.
+        public var authority: String?
+
+        public init(certificate: String? = nil, key: String? = nil, authority: String? = nil) {
+            self.certificate = certificate
+            self.key = key
+            self.authority = authority
+        }
+    }
+
+    /// What a topic gets that is created without a value of its own.
+    public struct TopicDefaults: Equatable, Sendable {
+        public var partitions = 1
+        /// -1 keeps records for ever.
+        public var retentionMs: Int64 = 7 * 24 * 3600 * 1000
+        /// Of one partition; -1 is no limit.
+        public var retentionBytes: Int64 = -1
+        public var segmentBytes: Int64 = 1 << 30
+        public var segmentMs: Int64 = 7 * 24 * 3600 * 1000
+        /// Largest record batch, as Kafka counts it.
+        public var messageBytesMax = 1_048_588
+
+        public init() {}
+    }
+
+    /// Where to listen; the first address is the one that is reported.
+    public var listen = [Address(host: "127.0.0.1")]
+    /// Port of the first listener instead of the one in `listen`; 0 lets the system choose.
+    public var port: Int?
+    /// The address that clients are told, for brokers behind NAT; otherwise they are told the one they used.
+    public var advertise: Address?
+    public var dataDirectory = "data"
+    /// Where the development authority and its certificates are, and are made when missing.
+    public var certificateDirectory = "certs"
+    public var tls = TLSFiles()
+    public var tlsVersion = TLSVersion.tls13
+    public var clientAuthentication = ClientAuthentication.required
+    public var plaintext = Plaintext.loopback
+    public var durability = Durability.disk
+    /// Keep everything in memory; nothing is left behind. Durability is `memory` then.
+    public var isEphemeral = false
+    public var createsTopics = false
+    public var topicDefaults = TopicDefaults()
+    public var retentionCheckIntervalMs: Int64 = 300_000
+    public var groupInitialRebalanceDelayMs: Int64 = 3000
+    public var groupMinSessionTimeoutMs: Int32 = 6000
+    public var groupMaxSessionTimeoutMs: Int32 = 1_800_000
+    /// Event loops; 0 is one for each processor.
+    public var threads = 0
+    public var maxConnections = 10_000
+    public var logLevel = Logger.Level.info
+    package var logFormat = LogFormat.text
+    /// A JSON file that is there exactly while the broker answers.
+    public var readyFile: String?
+    /// Whether `certificateDirectory` is made for this broker alone and removed with it.
+    var hasOwnCertificateDirectory = false
+
+    init() {}
+
+    /// Production defaults: what `martlet serve` starts from.
+    public static var production: Configuration { Configuration() }
+
+    /// For a developer's machine, what `martlet dev` starts from: topics are created on first use, groups do not wait
+    /// for more members and may use short timeouts.
+    public static var development: Configuration {
+        var configuration = Configuration()
+        configuration.createsTopics = true
+        configuration.groupInitialRebalanceDelayMs = 0
+        configuration.groupMinSessionTimeoutMs = 100
+        return configuration
+    }
+
+    /// For a test: like `development`, in memory, on a free port, with certificates of its own.
+    public static var fixture: Configuration {
+        var configuration = development
+        configuration.isEphemeral = true
+        configuration.port = 0
+        configuration.threads = 1
+        configuration.logLevel = .warning
+        configuration.hasOwnCertificateDirectory = true
+        return configuration
+    }
+
+    /// The durability in force.
+    public var effectiveDurability: Durability { isEphemeral ? .memory : durability }
+
+    /// `listen` with `port` applied.
+    var listeners: [Address] {
+        guard let port, let first = listen.first else { return listen }
+        return [Address(host: first.host, port: port)] + listen.dropFirst()
+    }
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Martlet: puts a configuration together.
+//
+// Precedence: a flag beats a variable, a variable beats the file, the file beats the default. Every value that is
+// refused is named with where it was written. Reads the file and nothing else; the environment is passed in.
+
+/// Fills a configuration from the outside of the process.
+package struct ConfigurationLoader {
+    package private(set) var configuration: Configuration
+    /// What does not stop the broker but is probably not meant, one line each.
+    package private(set) var warnings: [String] = []
+
+    package init(_ defaults: Configuration) {
+        configuration = defaults
+    }
+
+    /// All sources in order. `arguments` are what followed the subcommand: flags of the table and `--config FILE`.
+    package static func load(
+        defaults: Configuration, arguments: [String], environment: [(name: String, value: String)]
+    ) throws(ConfigurationError) -> ConfigurationLoader {
+        var loader = ConfigurationLoader(defaults)
+        let flags = try parse(arguments)
+        let variable = environment.first { $0.name == configVariable }?.value
+        if let path = flags.config ?? variable { try loader.readFile(path) }
+        try loader.readEnvironment(environment)
+        for (setting, value) in flags.values {
+            try setting.apply(value, to: &loader.configuration, origin: "`\(setting.flag)`", isUsage: true)
+        }
+        try loader.check()
+        return loader
+    }
+
+    package static let configFlag = "--config"
+    package static let configVariable = "MARTLET_CONFIG"
+
+    private mutating func readFile(_ path: String) throws(ConfigurationError) {
+        try readYAML(try ConfigurationFile.read(path), name: path)
+    }
+
+    /// `name` is how errors call the text.
+    package mutating func readYAML(_ text: String, name: String) throws(ConfigurationError) {
+        let document: YAMLDocument
+        do {
+            document = try YAMLDocument(text)
+        } catch {
+            throw ConfigurationError("\(name):\(error.line): \(error.message)")
+        }
+        for entry in document.entries {
+            guard let setting = Settings.named(entry.key) else {
+                let question = Suggestion.question(for: entry.key, among: Settings.all.map(\.key))
+                throw ConfigurationError(
+                    "unknown key `\(entry.key)` at \(name):\(entry.line)"
+                        + (question.isEmpty ? "; see docs/configuration.md for all keys" : question))
+            }
+            let value = entry.values.joined(separator: ",")
+            try setting.apply(value, to: &configuration, origin: "`\(entry.key)` at \(name):\(entry.line)")
+        }
+    }
+
+    package mutating func readEnvironment(
+        _ environment: [(name: String, value: String)]
+    ) throws(ConfigurationError) {
+        let mine = environment.filter { $0.name.hasPrefix("MARTLET_") }
+        guard !mine.isEmpty else { return }
+        for (name, value) in mine where name != Self.configVariable {
+            guard let setting = Settings.all.first(where: { $0.variable == name }) else {
+                warnings += Self.warning(about: name)
+                continue
+            }
+            // Kubernetes sets MARTLET_PORT=tcp://… in every pod when a service is called `martlet`.
+            if value.hasPrefix("tcp://") {
+                warnings.append("the variable \(name)=\(value) describes a Kubernetes service and is ignored")
+                continue
+            }
+            try setting.apply(value, to: &configuration, origin: "`\(name)`")
+        }
+    }
+
+    /// Something else may use the prefix too; only what looks like a slip is pointed out.
+    private static func warning(about name: String) -> [String] {
+        let prefix = "MARTLET_"
+        let known = Settings.all.map { String($0.variable.dropFirst(prefix.count)) }
+        guard let closest = Suggestion.closest(to: String(name.dropFirst(prefix.count)), among: known) else { return [] }
+        return ["the variable \(name) is not known and ignored; did you mean `\(prefix)\(closest)`?"]
+    }
+
+    /// What no single value can say.
+    private func check() throws(ConfigurationError) {
+        if (configuration.tls.certificate == nil) != (configuration.tls.key == nil) {
+            let (given, missing) =
+                configuration.tls.key == nil ? ("tls.cert", "tls.key") : ("tls.key", "tls.cert")
+            throw ConfigurationError("`\(given)` is set without `\(missing)`; give both, or neither to use `certs`")
+        }
+        if configuration.tls.certificate != nil, configuration.tls.authority == nil,
+            configuration.clientAuthentication != .none
+        {
+            throw ConfigurationError(
+                "`tls.ca` is not set, so no client certificate could be accepted; set it, or `tls.client.auth: none`")
+        }
+        if configuration.groupMinSessionTimeoutMs > configuration.groupMaxSessionTimeoutMs {
+            throw ConfigurationError(
+                "`group.min.session.timeout.ms` (\(configuration.groupMinSessionTimeoutMs)) is above "
+                    + "`group.max.session.timeout.ms` (\(configuration.groupMaxSessionTimeoutMs)); lower it")
+        }
+    }
+
+    private struct Flags {
+        var config: String?
+        var values: [(setting: Setting, value: String)] = []
+    }
+
+    private static func parse(_ arguments: [String]) throws(ConfigurationError) -> Flags {
+        var flags = Flags()
+        var rest = arguments[...]
+        while let argument = rest.popFirst() {
+            let parts = argument.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            let name = String(parts[0])
+            let given = parts.count == 2 ? String(parts[1]) : nil
+            if name == configFlag {
+                flags.config = if let given { given } else { try value(of: name, "file", from: &rest) }
+                continue
+            }
+            guard let setting = Settings.all.first(where: { $0.flag == name }) else { throw unknown(argument, name) }
+            let value = if let given { given }
+                else if setting.isSwitch { "true" }
+                else { try value(of: name, setting.form, from: &rest) }
+            flags.values.append((setting, value))
+        }
+        return flags
+    }
+
+    private static func value(
+        of flag: String, _ form: String, from rest: inout ArraySlice<String>
+    ) throws(ConfigurationError) -> String {
+        // A negative number is a value, another flag is not.
+        guard let value = rest.first, !value.hasPrefix("--") else {
+            throw ConfigurationError("`\(flag)` needs a value: \(flag) \(form)", isUsage: true)
+        }
+        rest.removeFirst()
+        return value
+    }
+
+    private static func unknown(_ argument: String, _ name: String) -> ConfigurationError {
+        guard name.hasPrefix("-") else {
+            return ConfigurationError("unexpected `\(argument)`; see --help for what can be set", isUsage: true)
+        }
+        let question = Suggestion.question(for: name, among: Settings.all.map(\.flag) + [configFlag])
+        return ConfigurationError(
+            "unknown flag `\(name)`" + (question.isEmpty ? "; see --help for all flags" : question), isUsage: true)
+    }
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Martlet: the table of settings, for people.
+//
+// docs/configuration.md is this text; a test compares them.
+
+package enum ConfigurationReference {
+    /// Lines for `--help`: flag, form, what it means, and the default if there is one.
+    package static func help(defaults: Configuration) -> String {
+        let heads = Settings.all.map { $0.isSwitch ? $0.flag : "\($0.flag) <\($0.form)>" }
+        var text = ""
+        for (setting, head) in zip(Settings.all, heads) {
+            let value = setting.show(defaults)
+            let note = value.isEmpty || setting.isSwitch && value == "false" ? "" : " (default: \(value))"
+            let lines = wrapped(setting.help + note, width: 68).map { "          \($0)\n" }
+            text += "  \(head)\n" + lines.joined()
+        }
+        return text
+    }
+
+    /// The words in lines of at most `width` characters.
+    private static func wrapped(_ text: String, width: Int) -> [String] {
+        var lines = [""]
+        for word in text.split(separator: " ") {
+            let line = lines[lines.count - 1]
+            if line.isEmpty {
+                lines[lines.count - 1] = String(word)
+            } else if line.count + 1 + word.count <= width {
+                lines[lines.count - 1] = line + " " + word
+            } else {
+                lines.append(String(word))
+            }
+        }
+        return lines
+    }
+
+    /// docs/configuration.md.
+    package static var markdown: String {
+        var text = """
+            # Configuration
+
+            Printed from the table of settings in `Sources/Martlet/Settings.swift` by `martlet help-configuration`;
+            a test fails when the two differ.
+
+            A flag beats a variable, a variable beats the file, the file beats the default. The three names of a
+            setting follow from its key: `log.retention.ms` is the flag `--log-retention-ms` and the variable
+            `MARTLET_LOG_RETENTION_MS`. The file is given by `--config` or `MARTLET_CONFIG`; in it, keys may be nested or written
+            with dots, and lists may be written as YAML lists:
+
+            ```yaml
+            listen: [0.0.0.0:9092, "[::1]:9092"]
+            data: /var/lib/martlet
+            log:
+              retention.ms: 86400000
+            ```
+
+            `martlet dev` and `martlet serve` differ only in these defaults. Settings that Kafka has too carry Kafka's name;
+            the topic configurations named after "Per topic" can be changed while the broker runs.
+
+            | key | values | default of `dev` | default of `serve` | meaning |
+            |---|---|---|---|---|
+
+            """
+        let development = Configuration.development, production = Configuration.production
+        for setting in Settings.all {
+            let form = setting.form.replacing("|", with: ", ")
+            text += "| `\(setting.key)` | \(form) | \(setting.show(development)) | \(setting.show(production)) "
+                + "| \(setting.help) |\n"
+        }
+        return text
+    }
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Martlet: the bounds of a broker's start and end.
+
+import NIOCore
+
+enum Limits {
+    /// How long connections may take to finish what they started when the broker stops; then they are closed.
+    static let drainGrace = TimeAmount.seconds(5)
+    /// A certificate that expires sooner is a warning in `/readyz`.
+    static let certificateWarningMs: Int64 = 48 * 3600 * 1000
+    /// How often it is looked whether the certificates' files have changed.
+    static let certificateCheckInterval = TimeAmount.seconds(10)
+    /// Less free space on the data's disk is a warning in `/readyz`.
+    static let diskWarningBytes: Int64 = 256 << 20
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Martlet: one row of the table of settings.
+//
+// A setting is known by one key. Its flag and its variable follow from the key by rule, so that whoever knows one
+// knows all three: `log.retention.ms`, `--log-retention-ms`, `MARTLET_LOG_RETENTION_MS`.
+
+/// Something of the configuration that users can set.
+package struct Setting: Sendable {
+    /// Why a value was refused: completes the sentence "`key` must be …".
+    struct Refusal: Error {
+        var expected: String
+    }
+
+    package let key: String
+    /// What a value looks like, for help.
+    package let form: String
+    package let help: String
+    /// Given without a value it means `true`.
+    package let isSwitch: Bool
+    private let read: @Sendable (inout Configuration, String) throws(Refusal) -> Void
+    /// The value in a configuration, as it would be written; empty if it is not set.
+    package let show: @Sendable (Configuration) -> String
+
+    package var flag: String { "--" + key.replacing(".", with: "-") }
+    package var variable: String { "MARTLET_" + key.replacing(".", with: "_").uppercased() }
+
+    /// Sets the value, which was found at `origin` (a flag, a variable, or a key at a line of a file).
+    func apply(
+        _ text: String, to configuration: inout Configuration, origin: String, isUsage: Bool = false
+    ) throws(ConfigurationError) {
+        do {
+            try read(&configuration, text)
+        } catch {
+            throw ConfigurationError("\(origin) must be \(error.expected), not `\(text)`", isUsage: isUsage)
+        }
+    }
+}
+
+extension Setting {
+    typealias Field<Value> = any WritableKeyPath<Configuration, Value> & Sendable
+
+    static func text(_ key: String, _ form: String, _ help: String, _ field: Field<String>) -> Setting {
+        Setting(key: key, form: form, help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+            guard !text.isEmpty else { throw Refusal(expected: "a \(form)") }
+            configuration[keyPath: field] = text
+        } show: {
+            $0[keyPath: field]
+        }
+    }
+
+    static func text(_ key: String, _ form: String, _ help: String, _ field: Field<String?>) -> Setting {
+        Setting(key: key, form: form, help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+            guard !text.isEmpty else { throw Refusal(expected: "a \(form)") }
+            configuration[keyPath: field] = text
+        } show: {
+            $0[keyPath: field] ?? ""
+        }
+    }
+
+    static func number<Number: FixedWidthInteger & Sendable>(
+        _ key: String, _ form: String, _ help: String, _ field: Field<Number>, in range: ClosedRange<Number>
+    ) -> Setting {
+        Setting(key: key, form: form, help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+            configuration[keyPath: field] = try whole(text, in: range)
+        } show: {
+            String($0[keyPath: field])
+        }
+    }
+
+    static func number(
+        _ key: String, _ form: String, _ help: String, _ field: Field<Int?>, in range: ClosedRange<Int>
+    ) -> Setting {
+        Setting(key: key, form: form, help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+            configuration[keyPath: field] = try whole(text, in: range)
+        } show: {
+            $0[keyPath: field].map { String($0) } ?? ""
+        }
+    }
+
+    static func toggle(_ key: String, _ help: String, _ field: Field<Bool>) -> Setting {
+        Setting(key: key, form: "true|false", help: help, isSwitch: true) { (configuration, text) throws(Refusal) in
+            switch text.lowercased() {
+            case "true", "yes", "on", "1": configuration[keyPath: field] = true
+            case "false", "no", "off", "0": configuration[keyPath: field] = false
+            default: throw Refusal(expected: "true or false")
+            }
+        } show: {
+            $0[keyPath: field] ? "true" : "false"
+        }
+    }
+
+    static func choice<Value>(_ key: String, _ help: String, _ field: Field<Value>) -> Setting
+    where Value: RawRepresentable<String> & CaseIterable & Sendable {
+        let names = Value.allCases.map(\.rawValue)
+        let form = names.joined(separator: "|")
+        return Setting(key: key, form: form, help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+            guard let value = Value(rawValue: text.lowercased()) else {
+                throw Refusal(expected: names.dropLast().joined(separator: ", ") + " or " + (names.last ?? ""))
+            }
+            configuration[keyPath: field] = value
+        } show: {
+            $0[keyPath: field].rawValue
+        }
+    }
+
+    static func address(_ key: String, _ help: String, _ field: Field<Address?>) -> Setting {
+        Setting(key: key, form: "host:port", help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+            configuration[keyPath: field] = try parsed(text)
+        } show: {
+            $0[keyPath: field]?.description ?? ""
+        }
+    }
+
+    static func addresses(_ key: String, _ help: String, _ field: Field<[Address]>) -> Setting {
+        Setting(key: key, form: "host:port,…", help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+            var addresses: [Address] = []
+            for part in text.split(separator: ",", omittingEmptySubsequences: false) {
+                addresses.append(try parsed(String(part.filter { $0 != " " })))
+            }
+            configuration[keyPath: field] = addresses
+        } show: {
+            $0[keyPath: field].map(\.description).joined(separator: ",")
+        }
+    }
+
+    private static func whole<Number: FixedWidthInteger>(
+        _ text: String, in range: ClosedRange<Number>
+    ) throws(Refusal) -> Number {
+        guard let value = Number(text), range.contains(value) else {
+            let upper = range.upperBound == .max ? "" : " to \(range.upperBound)"
+            throw Refusal(expected: "a whole number from \(range.lowerBound)\(upper)")
+        }
+        return value
+    }
+
+    private static func parsed(_ text: String) throws(Refusal) -> Address {
+        guard let address = Address(text) else { throw Refusal(expected: "an address such as 127.0.0.1:9092") }
+        return address
+    }
+}

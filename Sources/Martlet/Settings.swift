@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Martlet: the table of settings.
+//
+// The one place that says what can be set. The command line, the variables, the YAML file, `--help` and
+// docs/configuration.md all follow from it. Settings that Kafka has too carry Kafka's name and default.
+
+/// All settings, in the order in which they are documented.
+package enum Settings {
+    package static let all: [Setting] = [
+        .addresses("listen", "Addresses to listen on; each tells Kafka, gRPC, HTTP and TLS apart.", \.listen),
+        .number("port", "0-65535", "Port of the first listener, instead of the one in listen. 0 takes a free one.",
+            \.port, in: 0...65_535),
+        .address("advertise", "Address that clients are told; otherwise the one that each of them used.", \.advertise),
+        .text("data", "directory", "Where topics are kept.", \.dataDirectory),
+        .text("certs", "directory", "Where the broker's own authority and certificates are; made when missing.",
+            \.certificateDirectory),
+        .text("tls.cert", "file", "The broker's certificate chain (PEM), instead of one in certs.",
+            \.tls.certificate),
+        .text("tls.key", "file", "The key of tls.cert (PEM).", \.tls.key),
+        .text("tls.ca", "file", "Authorities of client certificates (PEM).", \.tls.authority),
+        .choice("tls.min.version", "The oldest version of TLS that is spoken.", \.tlsVersion),
+        .choice("tls.client.auth", "Whether TLS clients must show a certificate.", \.clientAuthentication),
+        .choice("plaintext", "From where connections without TLS are accepted.", \.plaintext),
+        .choice("durability", "What an acks=all acknowledgement means: on disk, with the operating system, in memory.",
+            \.durability),
+        .toggle("ephemeral", "Keep everything in memory and leave nothing behind.", \.isEphemeral),
+        .toggle("auto.create.topics.enable", "Create a topic when a client first asks for it.", \.createsTopics),
+        .number("num.partitions", "1-10000", "Partitions of a topic created without a number.",
+            \.topicDefaults.partitions, in: 1...10_000),
+        .number("log.retention.ms", "ms", "How long records are kept; -1 for ever. Per topic: retention.ms.",
+            \.topicDefaults.retentionMs, in: -1...Int64.max),
+        .number("log.retention.bytes", "bytes", "How much of a partition is kept; -1 all. Per topic: retention.bytes.",
+            \.topicDefaults.retentionBytes, in: -1...Int64.max),
+        .number("log.segment.bytes", "bytes", "Size at which a new segment file is begun. Per topic: segment.bytes.",
+            \.topicDefaults.segmentBytes, in: 14...Int64(Int32.max)),
+        .number("log.roll.ms", "ms", "Age at which a new segment file is begun. Per topic: segment.ms.",
+            \.topicDefaults.segmentMs, in: 1...Int64.max),
+        .number("log.retention.check.interval.ms", "ms", "How often retention is applied.",
+            \.retentionCheckIntervalMs, in: 1...Int64(Int32.max)),
+        .number("message.max.bytes", "bytes", "Largest record batch. Per topic: max.message.bytes.",
+            \.topicDefaults.messageBytesMax, in: 0...Int(Int32.max) / 2),
+        .number("group.initial.rebalance.delay.ms", "ms", "How long a new group waits for more members.",
+            \.groupInitialRebalanceDelayMs, in: 0...Int64(Int32.max)),
+        .number("group.min.session.timeout.ms", "ms", "Shortest session timeout a group member may ask for.",
+            \.groupMinSessionTimeoutMs, in: 1...Int32.max),
+        .number("group.max.session.timeout.ms", "ms", "Longest session timeout a group member may ask for.",
+            \.groupMaxSessionTimeoutMs, in: 1...Int32.max),
+        .number("threads", "0-256", "Event loop threads; 0 is one for each processor.", \.threads, in: 0...256),
+        .number("max.connections", "count", "Connections open at once; more are refused.",
+            \.maxConnections, in: 1...1_000_000),
+        .choice("log.level", "The least severe messages that are logged.", \.logLevel),
+        .choice("log.format", "How log lines look.", \.logFormat),
+        .text("ready.file", "file", "A JSON file that is there exactly while the broker answers.", \.readyFile),
+    ]
+
+    package static func named(_ key: String) -> Setting? { all.first { $0.key == key } }
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, MartletCommand: what a broker says when it is ready: where it is, what it promises, and commands to paste.
+
+import Martlet
+
+enum Banner {
+    static func text(for broker: Broker) -> String {
+        let configuration = broker.configuration
+        var lines = ["Martlet \(Version.current) is ready on \(broker.addresses.map(\.description).joined(separator: ", "))", ""]
+        lines.append("  durability   \(meaning(of: configuration.effectiveDurability))")
+        lines.append("  data         \(broker.dataDirectory ?? "in memory; gone when the broker stops")")
+        if let certificates = broker.certificates { lines.append("  certificates \(certificates.directory)") }
+        lines += ["", "Try it from another terminal:", ""]
+        lines += commands(broker).map { "  # \($0.title)\n  \($0.line)" }
+        return lines.joined(separator: "\n") + "\n"
+    }
+
+    private static func meaning(of durability: Configuration.Durability) -> String {
+        switch durability {
+        case .disk: "disk: a record acked with acks=all is on stable storage"
+        case .os: "os: acked records survive the broker, not a power cut"
+        case .memory: "memory: acked records survive nothing"
+        }
+    }
+
+    private static func commands(_ broker: Broker) -> [(title: String, line: String)] {
+        let address = broker.address
+        var commands: [(String, String)] = []
+        if broker.configuration.plaintext != .never {
+            commands += [
+                ("Kafka", "kcat -b \(address) -L"),
+                ("gRPC", "grpcurl -plaintext \(address) list"),
+                ("health and metrics", "curl http://\(address)/readyz http://\(address)/metrics"),
+            ]
+        }
+        guard let certificates = broker.certificates else { return commands }
+        let (ca, cert, key) = (
+            quoted(certificates.authority), quoted(certificates.certificate), quoted(certificates.key)
+        )
+        commands += [
+            (
+                "Kafka over mutual TLS",
+                "kcat -b \(address) -X security.protocol=SSL -X ssl.ca.location=\(ca) "
+                    + "-X ssl.certificate.location=\(cert) -X ssl.key.location=\(key) -L"
+            ),
+            ("gRPC over mutual TLS", "grpcurl -cacert \(ca) -cert \(cert) -key \(key) \(address) list"),
+        ]
+        return commands
+    }
+
+    /// For a shell, when the path needs it.
+    private static func quoted(_ path: String) -> String {
+        let isPlain = path.utf8.allSatisfy { byte in
+            switch byte {
+            case 48...57, 65...90, 97...122, 0x2d...0x2f, 0x5f: true
+            default: false
+            }
+        }
+        return isPlain ? path : "'" + path.replacing("'", with: "'\\''") + "'"
+    }
+}

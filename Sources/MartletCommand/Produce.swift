@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, MartletCommand: `martlet produce`: lines become records, over Kafka's protocol.
+
+import ArgumentParser
+import Client
+
+struct ProduceCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "produce",
+        abstract: "Write lines of standard input to a topic, one record each.",
+        discussion: """
+            Works with any broker that speaks Kafka's protocol. Records are sent in
+            batches while there is input, and at once when it pauses. The status is 0
+            when every record was acknowledged.
+
+              echo 'key:value' | martlet produce greetings --key-separator :
+            """)
+
+    @Argument(help: "The topic; brokers that create topics on first use create it.")
+    var topic: String
+
+    @OptionGroup(title: "Connection") var client: ClientArguments
+
+    @Option(
+        help: ArgumentHelp(
+            "Text between key and value; a line without it has no key.", valueName: "text"))
+    var keySeparator: String?
+
+    @Option(help: "Write to this partition. Default: by key, as Kafka's clients do.")
+    var partition: Int32?
+
+    @Option(
+        name: .customLong("header"),
+        help: ArgumentHelp("A header for every record; may be repeated.", valueName: "name=value"))
+    var headers: [String] = []
+
+    @Flag(help: "An empty value is written as null (a tombstone on a compacted topic).")
+    var tombstones = false
+
+    @Option(help: "Who must have a record before it counts as written.")
+    var acks = AcksArgument.all
+
+    @Option(help: "How batches are compressed.")
+    var compression = CompressionArgument.none
+
+    @Option(
+        help: ArgumentHelp("Send a batch when it has this many bytes.", valueName: "bytes"))
+    var batchBytes = 256 * 1024
+
+    @Flag(help: "Say on standard error how many records were written.")
+    var verbose = false
+
+    func validate() throws {
+        guard (1...(64 << 20)).contains(batchBytes) else {
+            throw ValidationError("--batch-bytes is from 1 to \(64 << 20)")
+        }
+        guard keySeparator != "" else {
+            throw ValidationError("--key-separator is empty: name the text between key and value")
+        }
+    }
+
+    func run() throws {
+        var lines = LineOptions()
+        lines.keySeparator = keySeparator
+        lines.emptyIsTombstone = tombstones
+        var writing = WriterOptions()
+        writing.acks = acks.number
+        writing.compression = compression.type
+        writing.partition = partition
+        writing.batchBytes = batchBytes
+        let connection = try client.options()
+        let written = try checked { () throws(ClientError) in
+            try lines.setHeaders(headers)
+            let writer = try TopicWriter(
+                client: KafkaClient(connection), topic: topic, options: writing)
+            var reader = LineReader()
+            return try LineProducer.run(&reader, options: lines, writer: writer)
+        }
+        if verbose { Terminal.write("\(written) records written to \(topic)\n", to: 2) }
+    }
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, MartletCommand: `martlet subscribe`: prints records, over gRPC.
+
+import ArgumentParser
+import Client
+
+struct SubscribeCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "subscribe",
+        abstract: "Print the records of topics as they are streamed over gRPC.",
+        discussion: """
+            Calls martlet.v1.Streams/Subscribe. With --group it begins where that group
+            has committed; it commits nothing.
+
+            FORMAT: \(RecordFormat.help)
+
+              martlet subscribe greetings --from earliest --format json
+            """)
+
+    @Argument(help: "The topics.")
+    var topics: [String]
+
+    @OptionGroup(title: "Connection") var client: ClientArguments
+    @OptionGroup(title: "Records") var reading: ReadingArguments
+
+    @Option(
+        name: .customLong("partition"),
+        help: ArgumentHelp(
+            "Only this partition of every topic; may be repeated.", valueName: "partition"))
+    var partitions: [Int32] = []
+
+    @Option(help: "Begin where this group has committed; --from counts where it has not.")
+    var group: String?
+
+    func run() throws {
+        let connection = try client.options()
+        try checked { () throws(ClientError) in
+            let format = try RecordFormat(reading.format)
+            let subscription = RecordSubscription(
+                topics: topics, partitions: partitions, from: try StartPosition(reading.from),
+                group: group, stopsAtEnd: reading.exitAtEnd, maxRecords: reading.maxMessages)
+            var output = StandardOutput()
+            try subscription.run(connection) { records in
+                for record in records { output.write { format.write(record, into: &$0) } }
+                output.flush()
+                return !output.isClosed
+            }
+        }
+    }
+}

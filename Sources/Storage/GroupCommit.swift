@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Storage: one sync for all who wait for one.
+//
+// Whoever needs data on stable storage enqueues itself. A round takes everybody who is queued, asks each what to
+// sync, syncs every file and directory once, and tells each how it went; who comes meanwhile is in the next round.
+// So the slower the disk, the more each sync serves. Rounds run on one thread of their own, or inline in tests
+// and simulation (`runRound`). `queue` guards the lists; participants are called without any lock.
+
+import Bytes
+import Synchronization
+
+/// Something with data to make durable: a partition.
+package protocol SyncParticipant: AnyObject, Sendable {
+    /// What to sync for this participant; nil if nothing.
+    func beginSync() -> SyncWork?
+    /// How it went; called once for each `SyncWork`.
+    func endSync(_ work: SyncWork, failure: StorageError?)
+}
+
+/// What one round did.
+package struct SyncRound: Sendable {
+    package var participants = 0
+    package var files = 0
+    package var durationNs: UInt64 = 0
+    package var failures = 0
+}
+
+/// Collects participants and syncs them together.
+package final class GroupCommit: Sendable {
+    private let fileSystem: any FileSystem
+    private let clock: any Clock
+    /// Told of every round, on the sync thread.
+    private let onRound: @Sendable (SyncRound) -> Void
+    private let queue = Mutex(Queue())
+    private let thread: SyncThread
+
+    private struct Queue {
+        var waiting: [any SyncParticipant] = []
+        var isWaiting: Set<ObjectIdentifier> = []
+        /// Those without anybody who waits for them; they join a round when `delayMs` has passed.
+        var delayed: [any SyncParticipant] = []
+        var isDelayed: Set<ObjectIdentifier> = []
+    }
+
+    /// Participants that were enqueued with `enqueueDelayed` are synced within `delayMs`.
+    package init(
+        fileSystem: any FileSystem, clock: any Clock, delayMs: Int = 3_000,
+        onRound: @escaping @Sendable (SyncRound) -> Void = { _ in }
+    ) {
+        self.fileSystem = fileSystem
+        self.clock = clock
+        self.onRound = onRound
+        thread = SyncThread(name: "martlet-sync", intervalMs: delayMs)
+    }
+
+    /// Queues a participant for the next round; once, however often it is called before that.
+    package func enqueue(_ participant: any SyncParticipant) {
+        let isFirst = queue.withLock { queue in
+            guard queue.isWaiting.insert(ObjectIdentifier(participant)).inserted else { return false }
+            queue.waiting.append(participant)
+            return queue.waiting.count == 1
+        }
+        if isFirst { thread.wake() }
+    }
+
+    /// Queues a participant that nobody waits for: acknowledged writes that are to be durable soon, not now.
+    package func enqueueDelayed(_ participant: any SyncParticipant) {
+        queue.withLock { queue in
+            guard queue.isDelayed.insert(ObjectIdentifier(participant)).inserted else { return }
+            queue.delayed.append(participant)
+        }
+    }
+
+    /// Runs rounds on a thread until `stop`.
+    package func start() {
+        thread.start { [weak self] isDue in
+            guard let self else { return false }
+            if isDue { self.releaseDelayed() }
+            self.runRound()
+            return true
+        }
+    }
+
+    /// Ends the thread after it has synced everybody who is queued, the delayed ones too.
+    package func stop() {
+        thread.stop()
+        releaseDelayed()
+        while runRound() {}
+    }
+
+    /// Moves the delayed participants to the next round.
+    package func releaseDelayed() {
+        let delayed = queue.withLock { queue in
+            defer { queue.delayed = []; queue.isDelayed = [] }
+            return queue.delayed
+        }
+        for participant in delayed { enqueue(participant) }
+    }
+
+    /// Runs one round with everybody who is queued; false if nobody is.
+    @discardableResult
+    package func runRound() -> Bool {
+        let participants = queue.withLock { queue in
+            defer { queue.waiting = []; queue.isWaiting = [] }
+            return queue.waiting
+        }
+        guard !participants.isEmpty else { return false }
+        var round = SyncRound()
+        let start = clock.monotonicNs()
+        let works = participants.map { ($0, $0.beginSync()) }
+        let outcome = sync(works.compactMap(\.1))
+        round.durationNs = clock.monotonicNs() &- start
+        round.files = outcome.fileCount
+        for case (let participant, let work?) in works {
+            let failure = outcome.failure(of: work)
+            round.participants += 1
+            if failure != nil { round.failures += 1 }
+            participant.endSync(work, failure: failure)
+        }
+        if round.participants > 0 { onRound(round) }
+        return true
+    }
+
+    /// Each file and directory once.
+    private func sync(_ works: [SyncWork]) -> SyncOutcome {
+        var outcome = SyncOutcome()
+        for work in works {
+            for file in work.files where outcome.files.insert(ObjectIdentifier(file)).inserted {
+                do throws(StorageError) { try file.sync() } catch { outcome.failedFiles[ObjectIdentifier(file)] = error }
+            }
+        }
+        for work in works {
+            for directory in work.directories where outcome.directories.insert(directory).inserted {
+                do throws(StorageError) {
+                    try fileSystem.syncDirectory(directory)
+                } catch {
+                    outcome.failedDirectories[directory] = error
+                }
+            }
+        }
+        return outcome
+    }
+}
+
+/// What was synced in a round, and what of it failed.
+private struct SyncOutcome {
+    var files: Set<ObjectIdentifier> = []
+    var directories: Set<String> = []
+    var failedFiles: [ObjectIdentifier: StorageError] = [:]
+    var failedDirectories: [String: StorageError] = [:]
+
+    var fileCount: Int { files.count }
+
+    func failure(of work: SyncWork) -> StorageError? {
+        if failedFiles.isEmpty && failedDirectories.isEmpty { return nil }
+        for file in work.files {
+            if let error = failedFiles[ObjectIdentifier(file)] { return error }
+        }
+        for directory in work.directories {
+            if let error = failedDirectories[directory] { return error }
+        }
+        return nil
+    }
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Storage: what a log no longer keeps.
+//
+// The rules are Kafka's (LogManager's retention): whole segments go, oldest first, by age of their newest record, by
+// the size of the log, and below the start offset. The active segment is rolled before it can go. Files are removed in
+// the background (`SegmentRemoval`), so that the owner's lock is not held for it. Same owner and lock as `Log`.
+
+extension Log {
+    /// Rolls the active segment if it is due by time; drops segments that retention no longer keeps.
+    /// Returns how many segments were dropped.
+    package func applyRetention(nowMs: Int64) throws(StorageError) -> Int {
+        guard failure == nil else { return 0 }
+        if let active, isExpired(active, nowMs: nowMs) || isDueToRoll(active, nowMs: nowMs) { try roll() }
+        var excess = configuration.retentionBytes < 0 ? -1 : sizeInBytes - configuration.retentionBytes
+        var count = 0
+        for segment in sealed {
+            let isSurplus = excess >= segment.written.size
+            let isBelowStart = segment.written.nextOffset <= startOffset
+            guard isSurplus || isBelowStart || isExpired(segment, nowMs: nowMs) else { break }
+            excess -= segment.written.size
+            count += 1
+        }
+        try drop(first: count)
+        closeUnused()
+        return count
+    }
+
+    /// Moves the start offset up to `offset`; whole segments below it are removed.
+    package func deleteRecords(before offset: Int64) throws(StorageError) {
+        guard offset <= writtenEndOffset else {
+            throw StorageError(
+                .offsetOutOfRange, "cannot delete \(name) up to \(offset): it ends at \(writtenEndOffset)")
+        }
+        if let failure { throw failure }
+        guard offset > startOffset else { return }
+        try consumeCleanMark()
+        if offset == writtenEndOffset { try roll() }
+        startOffset = offset
+        try drop(first: sealed.prefix { $0.written.nextOffset <= offset }.count)
+    }
+
+    /// Whether the newest record is older than `retentionMs`. Records without timestamps count from when they were seen.
+    private func isExpired(_ segment: Segment, nowMs: Int64) -> Bool {
+        // A sealed segment without batches holds damage only, and must not keep newer segments from going.
+        guard segment.extent.firstTimestamp != nil else { return segment.isSealed }
+        guard configuration.retentionMs >= 0 else { return false }
+        return nowMs - age(of: segment, from: segment.extent.maxTimestamp, nowMs: nowMs) > configuration.retentionMs
+    }
+
+    private func isDueToRoll(_ segment: Segment, nowMs: Int64) -> Bool {
+        guard let first = segment.extent.firstTimestamp else { return false }
+        return nowMs - age(of: segment, from: first, nowMs: nowMs) > configuration.segmentMs
+    }
+
+    private func age(of segment: Segment, from timestamp: Int64, nowMs: Int64) -> Int64 {
+        if timestamp >= 0 { return timestamp }
+        if let seen = segment.seenMs { return seen }
+        segment.seenMs = nowMs
+        return nowMs
+    }
+
+    /// Takes the oldest `count` segments out of the log and has their files removed.
+    private func drop(first count: Int) throws(StorageError) {
+        guard count > 0 else { return }
+        // A log that loses all its files would forget how far its offsets have come: the next file says so.
+        if count == sealed.count && active == nil { try startEmptySegment() }
+        try consumeCleanMark()
+        let dropped = Array(sealed.prefix(count))
+        sealed.removeFirst(count)
+        sealedBytes -= dropped.reduce(0) { $0 + $1.written.size }
+        startOffset = max(startOffset, sealed.first?.baseOffset ?? active?.baseOffset ?? writtenEndOffset)
+        openSealed.removeAll { open in dropped.contains { $0 === open } }
+        quarantined.removeAll { $0.offsets.upperBound <= startOffset }
+        environment.removals.enqueue(
+            SegmentRemoval(
+                directory: name, baseOffsets: dropped.map(\.baseOffset), files: dropped.compactMap(\.file),
+                log: ObjectIdentifier(self)))
+    }
+
+    /// Makes the file of the next segment before anything is written to it.
+    private func startEmptySegment() throws(StorageError) {
+        let segment = Segment(baseOffset: endOffset)
+        _ = try openForWriting(segment)
+        active = segment
+    }
+
+    /// Gives back what a log that nobody reads or writes does not need.
+    private func closeUnused() {
+        for segment in openSealed where segment.wasUsed == false { putAside(segment) }
+        openSealed.removeAll { !$0.wasUsed && !$0.isDirty }
+        for segment in openSealed { segment.wasUsed = false }
+    }
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Storage: a log's part in a sync round.
+//
+// `beginSync` says under the owner's lock what to sync, the round syncs it without that lock, and `endSync` records
+// the outcome under the lock. A failed round makes the log read-only: after a failed fsync the kernel may have thrown
+// the data away while a second fsync would succeed, so it is never tried again. Same owner and lock as `Log`.
+
+extension Log {
+    /// A file that tells the next start that a sync failed: what is read then may not be on the disk.
+    static let failedSyncMark = "sync-failed"
+
+    /// What must be synced so that all written batches are durable; nil if nothing.
+    package func beginSync() -> SyncWork? {
+        guard failure == nil else { return nil }
+        var files: [any File] = []
+        for segment in unsyncedSealed {
+            segment.isDirty = false
+            if let file = segment.file { files.append(file) }
+        }
+        unsyncedSealed = []
+        if let active, active.isDirty, let file = active.file {
+            active.isDirty = false
+            files.append(file)
+        }
+        guard !files.isEmpty || !unsyncedDirectories.isEmpty else { return nil }
+        var work = SyncWork(files: files, directories: Array(unsyncedDirectories), endOffset: writtenEndOffset)
+        if let last = active ?? sealed.last {
+            work.point = RecoveryPoint(segment: last.baseOffset, extent: last.written)
+        }
+        unsyncedDirectories = []
+        unsyncedBytes = 0
+        return work
+    }
+
+    /// Says how the round went. A failure makes the log read-only (a failed fsync is never retried).
+    package func endSync(_ work: SyncWork, failure error: StorageError?) {
+        if let error {
+            fail(error)
+            // Recovery would read the data from the page cache, and a sync would then succeed without writing it.
+            // Like that cache, this file only has to outlive the process.
+            _ = try? fileSystem.open(path(Self.failedSyncMark), create: true)
+            return
+        }
+        guard work.endOffset >= syncedEndOffset else { return }
+        syncedEndOffset = work.endOffset
+        syncPoint = work.point
+    }
+}

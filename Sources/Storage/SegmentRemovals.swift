@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Storage: the files of dropped segments, on their way out.
+//
+// Retention takes segments out of a log under the owner's lock; unlinking large files is slow and happens here, on
+// whichever thread calls `run`. Segments go oldest first, each durably before the next, so that after a crash
+// what is left is the newest part of the log without a hole. `queue` guards the list, `running` the work.
+
+import Synchronization
+
+/// The dropped segments of one log.
+struct SegmentRemoval: Sendable {
+    /// The log's directory.
+    var directory: String
+    var baseOffsets: [Int64]
+    /// Kept open until the work is done: the last close frees the blocks, which takes time too.
+    var files: [any File]
+    /// Which log they belonged to.
+    var log: ObjectIdentifier
+}
+
+/// Work that the background does for retention.
+final class SegmentRemovals: Sendable {
+    private let fileSystem: any FileSystem
+    private let queue = Mutex<[SegmentRemoval]>([])
+    private let running = Mutex<Void>(())
+
+    init(fileSystem: any FileSystem) { self.fileSystem = fileSystem }
+
+    func enqueue(_ removal: SegmentRemoval) { queue.withLock { $0.append(removal) } }
+
+    /// Forgets what waits for this log, after work on it has ended: its directory is about to go as a whole.
+    func cancel(log: ObjectIdentifier) {
+        running.withLock { _ in queue.withLock { $0.removeAll { $0.log == log } } }
+    }
+
+    /// Removes everything that waits. Throws the first error; what it met stays on disk until the next start.
+    func run() throws(StorageError) {
+        var failure: StorageError?
+        while let problem = running.withLock({ _ in removeNext() }) {
+            if case .failed(let error) = problem { failure = failure ?? error }
+        }
+        if let failure { throw failure }
+    }
+
+    private enum Outcome {
+        case done
+        case failed(StorageError)
+    }
+
+    private func removeNext() -> Outcome? {
+        guard let removal = queue.withLock({ $0.isEmpty ? nil : $0.removeFirst() }) else { return nil }
+        do throws(StorageError) {
+            // The segment that follows must be there to stay before these go.
+            try fileSystem.syncDirectory(removal.directory)
+            for baseOffset in removal.baseOffsets {
+                for name in SegmentFileName.all(baseOffset) {
+                    try fileSystem.removeIfPresent("\(removal.directory)/\(name)")
+                }
+                try fileSystem.syncDirectory(removal.directory)
+            }
+            return .done
+        } catch {
+            return .failed(error)
+        }
+    }
+}
+
+extension FileSystem {
+    /// Removes a file or an empty directory; one that is not there is no error.
+    func removeIfPresent(_ path: String) throws(StorageError) {
+        do throws(StorageError) {
+            try remove(path)
+        } catch {
+            if error.code != .notFound { throw error }
+        }
+    }
+}

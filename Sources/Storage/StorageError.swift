@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Storage: the one error type of this module.
+
+/// What went wrong with the disk or the data on it. Equality is by code.
+package struct StorageError: Error, Equatable, CustomStringConvertible {
+    package enum Code: Sendable, Hashable {
+        /// The disk is full (ENOSPC, EDQUOT). Nothing was lost; writing works again when there is space.
+        case full
+        /// A write or sync failed: the log is read-only until the process restarts.
+        case readOnly
+        /// Any other failed call to the operating system.
+        case inputOutput
+        /// The file or directory is not there.
+        case notFound
+        /// No permission.
+        case permission
+        /// Another process has the data directory.
+        case inUse
+        /// The data directory was written by a newer Martlet.
+        case newerFormat
+        /// Damaged bytes where good ones were expected.
+        case corrupt
+        /// The offset is not in the log.
+        case offsetOutOfRange
+        /// The log was closed or deleted.
+        case closed
+    }
+
+    package var code: Code
+    /// What was tried, on which path, and why it failed, for a person.
+    package var message: String
+    /// The operating system's error number, if one was involved.
+    package var errno: Int32?
+
+    package init(_ code: Code, _ message: String, errno: Int32? = nil) {
+        self.code = code
+        self.message = message
+        self.errno = errno
+    }
+
+    package var description: String { message }
+
+    package static func == (left: StorageError, right: StorageError) -> Bool { left.code == right.code }
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Telemetry: the swift-log back end.
+//
+// A value, as swift-log demands: level and metadata belong to one logger, everything shared is in `LogOutput`.
+
+import Logging
+
+struct LineLogHandler: LogHandler {
+    let label: String
+    let output: LogOutput
+    var logLevel: Logger.Level = .info
+    var metadata: Logger.Metadata = [:]
+
+    init(label: String, output: LogOutput) {
+        self.label = label
+        self.output = output
+    }
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        guard let own = event.metadata else { return output.write(event, label: label, metadata: metadata) }
+        output.write(event, label: label, metadata: metadata.merging(own) { _, new in new })
+    }
+}

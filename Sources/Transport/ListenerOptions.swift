@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Transport: the rules of one listener.
+
+/// Who may speak without TLS.
+package enum PlaintextPolicy: String, Sendable, Hashable, CaseIterable {
+    /// Peers on this machine only; the default.
+    case loopbackOnly
+    /// Everybody.
+    case allowed
+    /// Nobody.
+    case off
+}
+
+/// What a TLS server asks of its clients.
+package enum ClientAuthentication: String, Sendable, Hashable, CaseIterable {
+    /// A client without a good certificate is refused; the default.
+    case required
+    /// A certificate is asked for; if one comes it must be good.
+    case requested
+    /// No certificate is asked for.
+    case none
+}
+
+/// Where a listener listens, and whom it lets in.
+package struct ListenerOptions: Sendable {
+    /// Shown in logs and in `ConnectionContext.listenerName`.
+    package var name: String
+    /// A host name, an IPv4 or IPv6 address; `*` is every address of the machine.
+    package var host: String
+    /// 0 lets the kernel choose; `Listener.port` says what it chose.
+    package var port: Int
+    package var plaintext: PlaintextPolicy
+    /// Certificates for TLS; nil refuses TLS on this listener.
+    package var tls: TLSContextStore?
+    package var clientAuthentication: ClientAuthentication
+    /// Connections the kernel queues until they are accepted.
+    package var backlog: Int
+    package var limits: TransportLimits
+
+    package init(
+        name: String = "default", host: String = "127.0.0.1", port: Int = 9092,
+        plaintext: PlaintextPolicy = .loopbackOnly, tls: TLSContextStore? = nil,
+        clientAuthentication: ClientAuthentication = .required, backlog: Int = 1024,
+        limits: TransportLimits = TransportLimits()
+    ) {
+        self.name = name
+        self.host = host
+        self.port = port
+        self.plaintext = plaintext
+        self.tls = tls
+        self.clientAuthentication = clientAuthentication
+        self.backlog = backlog
+        self.limits = limits
+    }
+}

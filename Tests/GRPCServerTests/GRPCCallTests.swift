@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, GRPCServerTests: what every call can count on, whatever its method.
+
+import GRPCWire
+import HTTP2
+import NIOConcurrencyHelpers
+import NIOCore
+import NIOEmbedded
+import Records
+import Testing
+import Transport
+
+@testable import GRPCServer
+
+private let echo = GRPCMethod("test.Service", "Echo", .unary) { call, request in
+    call.respond { $0.writeImmutableBuffer(request) }
+}
+
+/// A method that keeps its calls for the test to answer.
+private final class Held: @unchecked Sendable {
+    // Unchecked: everything runs on the test's embedded loop.
+    var calls: [GRPCCall] = []
+    var ended = 0
+
+    func method(_ kind: GRPCMethod.Kind = .unary) -> GRPCMethod {
+        GRPCMethod("test.Service", "Hold", kind) { call, _ in
+            self.calls.append(call)
+            call.whenEnded { self.ended += 1 }
+            if kind == .serverStreaming { call.start(Silence()) }
+        }
+    }
+}
+
+/// A stream with nothing to say.
+private final class Silence: GRPCStreamSource {
+    func produce(room: Int, into buffer: inout ByteBuffer) -> GRPCProduction { .waiting }
+    func ended() {}
+}
+
+private func framed(_ text: String, flag: UInt8 = 0) -> ByteBuffer {
+    framed(ByteBuffer(string: text), flag: flag)
+}
+
+private func framed(_ bytes: ByteBuffer, flag: UInt8 = 0) -> ByteBuffer {
+    var buffer = ByteBuffer()
+    buffer.writeInteger(flag)
+    buffer.writeInteger(UInt32(bytes.readableBytes))
+    buffer.writeImmutableBuffer(bytes)
+    return buffer
+}
+
+@Suite struct GRPCCallTests {
+    @Test(arguments: [1, 3, 100, Int.max])
+    func `A unary call is answered with headers, message and trailers, however its bytes are cut`(chunk: Int) throws {
+        let peer = try Fixture(adding: [echo]).connect()
+        peer.chunk = chunk
+        let calls = try (0..<3).map { index in
+            let call = try peer.open("/test.Service/Echo")
+            call.send(framed("hello \(index)"), end: true)
+            return call
+        }
+        try peer.run()
+        for (index, call) in calls.enumerated() {
+            #expect(call.messages == [ByteBuffer(string: "hello \(index)")])
+            #expect(call.headers[.status] == "200" && call.headers[.contentType] == "application/grpc")
+            #expect(call.headers[.grpcAcceptEncoding] == "identity,gzip")
+            #expect(call.status == .ok && call.isClosed && call.resetCode == nil)
+        }
+    }
+
+    @Test func `A request in many pieces, interleaved with others, is put together`() throws {
+        let peer = try Fixture(adding: [echo]).connect()
+        let calls = try (0..<5).map { _ in try peer.open("/test.Service/Echo") }
+        let body = framed(String(repeating: "x", count: 1000))
+        for start in stride(from: 0, to: body.readableBytes, by: 100) {
+            for call in calls {
+                let part = try #require(body.getSlice(at: start, length: min(100, body.readableBytes - start)))
+                call.send(part, end: start + 100 >= body.readableBytes)
+            }
+            try peer.run()
+        }
+        for call in calls {
+            #expect(call.messages.map(\.readableBytes) == [1000])
+            #expect(call.status == .ok)
+        }
+    }
+
+    @Test(arguments: ["/test.Service/Nothing", "/test.Service/EchoX", "/", "/martlet.v1.Streams/publish"])
+    func `An unknown method is UNIMPLEMENTED, by trailers alone`(path: String) throws {
+        let peer = try Fixture(adding: [echo]).connect()
+        let call = try peer.open(path)
+        try peer.run()
+        #expect(call.status == .unimplemented && call.message.contains(path))
+        #expect(call.trailers.isEmpty && call.headers[.status] == "200" && call.isClosed)
+    }
+
+    @Test(arguments: [
+        ("application/json", "415"), ("application/grpc-web", "415"), ("application/grpc+json", "415"), ("text/plain", "415"),
+        ("application/grpc+proto", "200"), ("application/grpc;charset=utf-8", "200"),
+    ])
+    func `Only gRPC with protobuf is taken`(contentType: String, status: String) throws {
+        let peer = try Fixture(adding: [echo]).connect()
+        let call = try peer.open("/test.Service/Echo", contentType: contentType)
+        call.send(framed("x"), end: true)
+        try peer.run()
+        #expect(call.headers[.status] == status)
+        #expect((call.status == .ok) == (status == "200"))
+        #expect(call.isClosed)
+    }
+
+    @Test func `A GET gets 405`() throws {
+        let peer = try Fixture(adding: [echo]).connect()
+        let call = try peer.open("/test.Service/Echo", method: "GET")
+        try peer.run()
+        #expect(call.headers[.status] == "405")
+    }
+
+    @Test func `Headers beyond the limit are RESOURCE_EXHAUSTED, and the connection lives`() throws {
+        let peer = try Fixture(adding: [echo]).connect()
+        let large = (0..<40).map { ("x-\($0)", String(repeating: "v", count: 500)) }
+        let call = try peer.open("/test.Service/Echo", extra: large)
+        try peer.run()
+        #expect(call.status == .resourceExhausted)
+        let next = try peer.open("/test.Service/Echo")
+        next.send(framed("x"), end: true)
+        try peer.run()
+        #expect(next.status == .ok)
+    }
+
+    @Test func `No request, two requests and half a request are each named`() throws {
+        let peer = try Fixture(adding: [echo]).connect()
+        let bodies: [(ByteBuffer, GRPCStatus.Code, String)] = [
+            (ByteBuffer(), .unimplemented, "none came"),
+            (ByteBuffer(bytes: Array(framed("a").readableBytesView) + Array(framed("b").readableBytesView)), .unimplemented, "more came"),
+            (ByteBuffer(bytes: [0, 0, 0, 0, 9, 1]), .internal, "in the middle"),
+            (ByteBuffer(bytes: [7, 0, 0, 0, 0]), .internal, "flags 7"),
+        ]
+        for (body, code, word) in bodies {
+            let call = try peer.open("/test.Service/Echo")
+            call.send(body, end: true)
+            try peer.run()
+            #expect(call.status == code && call.message.contains(word), "\(call.message)")
+        }
+    }
+
+    @Test func `A message beyond 4 MiB is refused before it is received, and the connection lives`() throws {
+        let peer = try Fixture(adding: [echo]).connect()
+        let call = try peer.open("/test.Service/Echo")
+        call.send(ByteBuffer(bytes: [0, 0, 0x40, 0, 1]), end: false)
+        try peer.run()
+        #expect(call.status == .resourceExhausted && call.isClosed)
+        let largest = try peer.open("/test.Service/Echo")
+        largest.send(framed(ByteBuffer(repeating: 1, count: 4 << 20)), end: true)
+        try peer.run()
+        #expect(largest.status == .ok && largest.messages.first?.readableBytes == 4 << 20)
+    }
+
+    @Test func `gzip requests are understood; other encodings are refused with those that are not`() throws {
+        let peer = try Fixture(adding: [echo]).connect()
+        let text = String(repeating: "compress me ", count: 100)
+        var packed = ByteBuffer()
+        unsafe ByteBuffer(string: text).withUnsafeReadableBytes { unsafe Compressor().compress($0, .gzip, into: &packed) }
+        let call = try peer.open("/test.Service/Echo", extra: [("grpc-encoding", "gzip")])
+        call.send(framed(packed, flag: 1), end: true)
+        let other = try peer.open("/test.Service/Echo", extra: [("grpc-encoding", "snappy")])
+        other.send(framed(packed, flag: 1), end: true)
+        let unnamed = try peer.open("/test.Service/Echo")
+        unnamed.send(framed(packed, flag: 1), end: true)
+        try peer.run()
+        #expect(call.messages == [ByteBuffer(string: text)])
+        #expect(other.status == .unimplemented && other.headers[.grpcAcceptEncoding] == "identity,gzip")
+        #expect(unnamed.status == .internal)
+    }
+
+    @Test func `Unfinished requests of a connection together are bounded`() throws {
+        let peer = try Fixture(adding: [echo]).connect()
+        var part = framed(ByteBuffer(repeating: 1, count: 4 << 20))
+        part.moveWriterIndex(to: part.writerIndex - 1)
+        let calls = try (0..<18).map { _ in
+            let call = try peer.open("/test.Service/Echo")
+            call.send(part, end: false)
+            try peer.run()
+            return call
+        }
+        // With its prefix each holds a little more than 4 MiB: 15 of them stay below 64 MiB.
+        #expect(calls.prefix(15).allSatisfy { $0.status == nil })
+        #expect(calls.suffix(3).allSatisfy { $0.status == .resourceExhausted })
+        calls[0].cancel()
+        calls[1].send(ByteBuffer(bytes: [1]), end: true)
+        try peer.run()
+        #expect(calls[1].status == .ok)
+    }
+}
+
+@Suite struct GRPCCallEndTests {
+    @Test func `A deadline ends a call that is not answered, once`() throws {
+        let held = Held()
+        let fixture = try Fixture(adding: [held.method()])
+        let peer = try fixture.connect()
+        let call = try peer.open("/test.Service/Hold", timeout: "200m")
+        call.send(framed("x"), end: true)
+        let patient = try peer.open("/test.Service/Hold", timeout: "10S")
+        patient.send(framed("x"), end: true)
+        try peer.run()
+        fixture.loop.advanceTime(by: .milliseconds(199))
+        try peer.run()
+        #expect(call.status == nil && held.ended == 0)
+        fixture.loop.advanceTime(by: .milliseconds(1))
+        try peer.run()
+        #expect(call.status == .deadlineExceeded && call.isClosed)
+        #expect(held.ended == 1 && patient.status == nil)
+        // An answer that comes too late goes nowhere.
+        held.calls[0].respond { $0.writeString("late") }
+        held.calls[0].fail(GRPCStatus(.internal))
+        try peer.run()
+        #expect(call.messages.isEmpty && call.status == .deadlineExceeded && held.ended == 1)
+        fixture.loop.advanceTime(by: .seconds(10))
+        try peer.run()
+        #expect(patient.status == .deadlineExceeded && held.ended == 2)
+    }
+
+    @Test func `A deadline holds for a request that never comes, and for a stream`() throws {
+        let held = Held()
+        let fixture = try Fixture(adding: [echo, held.method(.serverStreaming)])
+        let peer = try fixture.connect()
+        let mute = try peer.open("/test.Service/Echo", timeout: "1S")
+        let stream = try peer.open("/test.Service/Hold", timeout: "1S")
+        stream.send(framed("x"), end: true)
+        try peer.run()
+        #expect(stream.headers[.status] == "200" && stream.status == nil)
+        fixture.loop.advanceTime(by: .seconds(1))
+        try peer.run()
+        #expect(mute.status == .deadlineExceeded)
+        #expect(stream.status == .deadlineExceeded && stream.trailers[.grpcStatus] == "4")
+    }
+
+    @Test func `Nothing expires that was answered in time`() throws {
+        let fixture = try Fixture(adding: [echo])
+        let peer = try fixture.connect()
+        let call = try peer.open("/test.Service/Echo", timeout: "1S")
+        call.send(framed("x"), end: true)
+        try peer.run()
+        fixture.loop.advanceTime(by: .seconds(5))
+        try peer.run()
+        #expect(call.status == .ok)
+    }
+
+    @Test(arguments: ["5", "1s", "123456789S"])
+    func `A malformed deadline is an invalid argument`(timeout: String) throws {
+        let peer = try Fixture(adding: [echo]).connect()
+        let call = try peer.open("/test.Service/Echo", timeout: timeout)
+        try peer.run()
+        #expect(call.status == .invalidArgument && call.message.contains("grpc-timeout"))
+    }
+
+    @Test func `A cancelled call tells its handler, and so does a closed connection`() throws {
+        let held = Held()
+        let fixture = try Fixture(adding: [held.method()])
+        let peer = try fixture.connect()
+        let calls = try (0..<2).map { _ in
+            let call = try peer.open("/test.Service/Hold")
+            call.send(framed("x"), end: true)
+            return call
+        }
+        try peer.run()
+        calls[0].cancel()
+        try peer.run()
+        #expect(held.ended == 1 && held.calls[0].hasEnded && !held.calls[1].hasEnded)
+        _ = try peer.channel.finish()
+        #expect(held.ended == 2 && held.calls[1].hasEnded)
+        #expect(fixture.metrics.text().contains(#"martlet_grpc_calls_total{method="/test.Service/Hold",code="CANCELLED"} 2"#))
+    }
+
+    @Test func `Calls are counted by method and code`() throws {
+        let fixture = try Fixture(adding: [echo])
+        let peer = try fixture.connect()
+        for body in ["a", "b"] {
+            let call = try peer.open("/test.Service/Echo")
+            call.send(framed(body), end: true)
+        }
+        try peer.open("/test.Service/Echo").send(ByteBuffer(), end: true)
+        try peer.run()
+        let text = fixture.metrics.text()
+        #expect(text.contains(#"martlet_grpc_calls_total{method="/test.Service/Echo",code="OK"} 2"#))
+        #expect(text.contains(#"martlet_grpc_calls_total{method="/test.Service/Echo",code="UNIMPLEMENTED"} 1"#))
+        #expect(text.contains(#"martlet_grpc_call_seconds_count{method="/test.Service/Echo"} 3"#))
+        #expect(text.contains("martlet_grpc_connections 1"))
+    }
+}
+
+@Suite struct GRPCConnectionTests {
+    private let drain = DrainEvent(deadline: .now() + .seconds(10))
+
+    @Test func `Draining ends streams, lets unary calls finish, and then closes the connection`() throws {
+        let held = Held()
+        let other = Held()
+        let stream = GRPCMethod("test.Service", "Stream", .serverStreaming) { call, _ in
+            other.calls.append(call)
+            call.start(Silence())
+        }
+        let fixture = try Fixture(adding: [held.method(), stream])
+        let peer = try fixture.connect()
+        let unary = try peer.open("/test.Service/Hold")
+        unary.send(framed("x"), end: true)
+        let streaming = try peer.open("/test.Service/Stream")
+        streaming.send(framed("x"), end: true)
+        try peer.run()
+        peer.channel.pipeline.fireUserInboundEventTriggered(drain)
+        try peer.run()
+        #expect(streaming.status == .unavailable && unary.status == nil)
+        #expect(peer.goAways == 2 && peer.channel.isActive)
+        held.calls[0].respond { $0.writeString("done") }
+        try peer.run()
+        #expect(unary.status == .ok && unary.messages == [ByteBuffer(string: "done")])
+        #expect(!peer.channel.isActive)
+    }
+
+    @Test func `A peer that answers no ping is given a second for calls on their way`() throws {
+        let fixture = try Fixture(adding: [echo])
+        let peer = try fixture.connect()
+        peer.channel.pipeline.fireUserInboundEventTriggered(drain)
+        fixture.loop.run()
+        #expect(peer.channel.isActive)
+        fixture.loop.advanceTime(by: .seconds(1))
+        #expect(!peer.channel.isActive)
+    }
+
+    @Test func `What is no HTTP/2 closes the connection and is counted`() throws {
+        let fixture = try Fixture()
+        let peer = try fixture.connect()
+        try peer.channel.writeInbound(ByteBuffer(repeating: 0xff, count: 64 << 10))
+        fixture.loop.run()
+        #expect(!peer.channel.isActive)
+        #expect(fixture.metrics.text().contains("martlet_grpc_connections_refused_total 1"))
+    }
+
+    @Test func `Nothing is collected while the channel is not writable`() throws {
+        let fixture = try Fixture(adding: [echo])
+        let peer = try fixture.connect()
+        peer.channel.isWritable = false
+        let call = try peer.open("/test.Service/Echo")
+        call.send(framed("x"), end: true)
+        try peer.run()
+        #expect(call.status == nil)
+        peer.channel.isWritable = true
+        peer.channel.pipeline.fireChannelWritabilityChanged()
+        try peer.run()
+        #expect(call.status == .ok)
+    }
+
+    @Test func `A connection's metrics end with it`() throws {
+        let fixture = try Fixture()
+        let peer = try fixture.connect()
+        #expect(fixture.metrics.text().contains("martlet_grpc_connections 1"))
+        _ = try peer.channel.finish()
+        #expect(fixture.metrics.text().contains("martlet_grpc_connections 0"))
+    }
+}

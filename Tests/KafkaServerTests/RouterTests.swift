@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, KafkaServerTests: the table of APIs, the handlers and the documentation say the same.
+
+import Glibc
+import KafkaWire
+import NIOCore
+import Testing
+
+@testable import Engine
+@testable import KafkaServer
+
+@Suite struct RouterTests {
+    private func text(_ path: String) throws -> String {
+        let root = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+        // SAFETY: the stream is closed once, below.
+        let stream = unsafe fopen("/\(root)/\(path)", "r")
+        guard let file = unsafe stream else { throw NotFound() }
+        defer { _ = unsafe fclose(file) }
+        var bytes = [UInt8](repeating: 0, count: 1 << 20)
+        let count = unsafe fread(&bytes, 1, bytes.count, file)
+        return String(decoding: bytes[..<count], as: UTF8.self)
+    }
+
+    private struct NotFound: Error {}
+
+    private func key<Handler: KafkaHandler>(of handler: Handler.Type) -> Int16 {
+        Handler.Request.apiKey.rawValue
+    }
+
+    @Test func everyServedAPIHasOneHandlerAndEveryHandlerIsServed() {
+        let handled = Router.handlers.map { key(of: $0) }
+        #expect(Set(handled).count == handled.count)
+        #expect(handled.sorted() == ApiTable.served.map(\.key.rawValue))
+    }
+
+    @Test func theDocumentationListsExactlyWhatIsServed() throws {
+        let rows = try text("docs/kafka-support.md").split(separator: "\n").compactMap { line -> [String]? in
+            let cells = line.split(separator: "|", omittingEmptySubsequences: false).dropFirst().map {
+                $0.split(separator: " ").joined(separator: " ")
+            }
+            return cells.count > 3 && Int16(cells[0]) != nil ? Array(cells.prefix(3)) : nil
+        }
+        let table = ApiTable.served.map { entry in
+            let range = entry.versions
+            let versions = range.count == 1 ? "\(range.lowerBound)" : "\(range.lowerBound)-\(range.upperBound)"
+            return ["\(entry.key.rawValue)", entry.name, versions]
+        }
+        #expect(rows == table)
+    }
+
+    @Test func theDocumentationListsEveryTopicKey() throws {
+        let lines = try text("docs/kafka-support.md").split(separator: "\n")
+        for key in TopicConfigurationKey.all {
+            #expect(lines.contains { $0.hasPrefix("| \(key.name) |") }, "\(key.name)")
+        }
+    }
+
+    /// Clients take these APIs as one feature or not at all (librdkafka's feature map).
+    @Test func noFamilyIsServedInPart() {
+        let served = Set(ApiTable.served.map(\.key))
+        let families: [Set<ApiKey>] = [
+            [.findCoordinator, .offsetCommit, .offsetFetch, .joinGroup, .syncGroup, .heartbeat, .leaveGroup],
+            [.addPartitionsToTxn, .addOffsetsToTxn, .endTxn, .txnOffsetCommit],
+            [.saslHandshake, .saslAuthenticate],
+            [.describeAcls, .createAcls, .deleteAcls],
+        ]
+        for family in families {
+            #expect(family.isSubset(of: served) || family.isDisjoint(with: served))
+        }
+    }
+}

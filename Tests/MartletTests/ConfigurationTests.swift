@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, MartletTests: how settings reach a configuration, and how slips are answered.
+
+import Glibc
+import Testing
+
+@testable import Martlet
+
+@Suite struct ConfigurationTests {
+    private func load(
+        _ arguments: [String] = [], environment: [(name: String, value: String)] = [],
+        from defaults: Configuration = .production
+    ) throws -> Configuration {
+        try ConfigurationLoader.load(defaults: defaults, arguments: arguments, environment: environment).configuration
+    }
+
+    private func message(_ body: () throws -> Void) throws -> String {
+        try #require(throws: ConfigurationError.self) { try body() }.description
+    }
+
+    private func yaml(_ text: String) throws -> Configuration {
+        var loader = ConfigurationLoader(.production)
+        try loader.readYAML(text, name: "martlet.yaml")
+        return loader.configuration
+    }
+
+    @Test func `A flag beats a variable, a variable beats the file, the file beats the default`() throws {
+        try TemporaryFile.with("num.partitions: 2\nthreads: 2\ndata: /file\n") { path in
+            let configuration = try load(
+                ["--config", path, "--num-partitions", "4"],
+                environment: [("MARTLET_NUM_PARTITIONS", "3"), ("MARTLET_THREADS", "3")])
+            #expect(configuration.topicDefaults.partitions == 4)
+            #expect(configuration.threads == 3)
+            #expect(configuration.dataDirectory == "/file")
+            #expect(configuration.topicDefaults.messageBytesMax == 1_048_588)
+        }
+    }
+
+    @Test func `The file can be named by a variable, and a flag names another`() throws {
+        try TemporaryFile.with("data: /one\n") { one in
+            try TemporaryFile.with("data: /two\n") { two in
+                let variable = [(name: "MARTLET_CONFIG", value: one)]
+                let byVariable = try load(environment: variable)
+                let byFlag = try load(["--config=\(two)"], environment: variable)
+                #expect(byVariable.dataDirectory == "/one")
+                #expect(byFlag.dataDirectory == "/two")
+            }
+        }
+    }
+
+    @Test(arguments: Settings.all.map(\.key))
+    func `Every setting takes back what it shows, by flag, by variable and by key`(key: String) throws {
+        let setting = try #require(Settings.named(key))
+        var changed = Configuration.fixture
+        changed.tls = .init(certificate: "c.pem", key: "k.pem", authority: "a.pem")
+        changed.advertise = Address(host: "broker.example.org", port: 19092)
+        changed.readyFile = "ready.json"
+        let value = setting.show(changed)
+        #expect(!value.isEmpty)
+        var fromFile = ConfigurationLoader(.production)
+        try fromFile.readYAML("\(key): \"\(value)\"", name: "martlet.yaml")
+        #expect(setting.show(fromFile.configuration) == value)
+        var fromVariable = ConfigurationLoader(.production)
+        try fromVariable.readEnvironment([(setting.variable, value)])
+        #expect(setting.show(fromVariable.configuration) == value)
+        // Some settings are only good together with others, so all flags are given.
+        let flags = Settings.all.map { "\($0.flag)=\($0.show(changed))" }
+        #expect(setting.show(try load(flags)) == value)
+    }
+
+    @Test func `Keys, flags and variables are unique`() {
+        #expect(Set(Settings.all.map(\.key)).count == Settings.all.count)
+        #expect(Set(Settings.all.map(\.flag)).count == Settings.all.count)
+        #expect(Set(Settings.all.map(\.variable)).count == Settings.all.count)
+    }
+
+    @Test func `A switch needs no value and takes one`() throws {
+        #expect(try load(["--ephemeral"]).isEphemeral)
+        #expect(try load(["--ephemeral", "--port", "0"]).port == 0)
+        #expect(try load(["--ephemeral=false"]).isEphemeral == false)
+    }
+
+    @Test func `A negative number is a value`() throws {
+        #expect(try load(["--log-retention-ms", "-1"]).topicDefaults.retentionMs == -1)
+    }
+
+    @Test(arguments: [
+        ("retention.mss: 5", "unknown key `retention.mss` at martlet.yaml:1; see docs/configuration.md for all keys"),
+        (
+            "data: a\nlog.retention.mss: 5",
+            "unknown key `log.retention.mss` at martlet.yaml:2; did you mean `log.retention.ms`?"
+        ),
+        ("log:\n  levle: info", "unknown key `log.levle` at martlet.yaml:2; did you mean `log.level`?"),
+        ("port: http", "`port` at martlet.yaml:1 must be a whole number from 0 to 65535, not `http`"),
+        ("\ndurability: ram", "`durability` at martlet.yaml:2 must be disk, os or memory, not `ram`"),
+        ("ephemeral: maybe", "`ephemeral` at martlet.yaml:1 must be true or false, not `maybe`"),
+        ("listen: a:b:c:d", nil),
+        ("listen: 'host:port'", "`listen` at martlet.yaml:1 must be an address such as 127.0.0.1:9092, not `host:port`"),
+        ("threads: -1", "`threads` at martlet.yaml:1 must be a whole number from 0 to 256, not `-1`"),
+        ("log.retention.ms: -2", "`log.retention.ms` at martlet.yaml:1 must be a whole number from -1, not `-2`"),
+        ("data: [", "martlet.yaml:2: this is not YAML: did not find expected node content"),
+    ] as [(String, String?)])
+    func `A slip in the file is answered with file, line, key and what to do`(
+        text: String, expected: String?
+    ) throws {
+        guard let expected else {
+            #expect(try yaml(text).listen == [Address(host: "a:b:c:d")])
+            return
+        }
+        let refusal = try message { _ = try yaml(text) }
+        #expect(refusal == expected)
+    }
+
+    @Test(arguments: [
+        (["--prot", "1"], "unknown flag `--prot`; did you mean `--port`?"),
+        (["--nonsense"], "unknown flag `--nonsense`; see --help for all flags"),
+        (["--port"], "`--port` needs a value: --port 0-65535"),
+        (["--port", "--ephemeral"], "`--port` needs a value: --port 0-65535"),
+        (["--durability=tape"], "`--durability` must be disk, os or memory, not `tape`"),
+        (["extra"], "unexpected `extra`; see --help for what can be set"),
+        (["--tls-cert", "c.pem"], "`tls.cert` is set without `tls.key`; give both, or neither to use `certs`"),
+        (["--tls-key", "k.pem"], "`tls.key` is set without `tls.cert`; give both, or neither to use `certs`"),
+        (
+            ["--tls-key", "k.pem", "--tls-cert", "c.pem"],
+            "`tls.ca` is not set, so no client certificate could be accepted; set it, or `tls.client.auth: none`"
+        ),
+        (
+            ["--group-min-session-timeout-ms", "2000000"],
+            "`group.min.session.timeout.ms` (2000000) is above `group.max.session.timeout.ms` (1800000); lower it"
+        ),
+        (
+            ["--config", "/nonexistent/martlet.yaml"],
+            "cannot read the configuration /nonexistent/martlet.yaml: No such file or directory; "
+                + "check the path and its permissions"
+        ),
+    ])
+    func `A slip on the command line is answered with what to do`(arguments: [String], expected: String) throws {
+        let refusal = try message { _ = try load(arguments) }
+        #expect(refusal == expected)
+    }
+
+    @Test func `A bad variable is refused by its name, an unknown one is pointed out`() throws {
+        let bad = try message { _ = try load(environment: [("MARTLET_PORT", "x")]) }
+        #expect(bad == "`MARTLET_PORT` must be a whole number from 0 to 65535, not `x`")
+        let loader = try ConfigurationLoader.load(
+            defaults: .production, arguments: [],
+            environment: [("MARTLET_PROT", "1"), ("MARTLET_BINARY", "/x"), ("HOME", "/")])
+        #expect(
+            loader.warnings == ["the variable MARTLET_PROT is not known and ignored; did you mean `MARTLET_PORT`?"])
+    }
+
+    @Test func `The variable that Kubernetes sets for a service called martlet is not a port`() throws {
+        let loader = try ConfigurationLoader.load(
+            defaults: .production, arguments: [], environment: [("MARTLET_PORT", "tcp://10.0.0.1:9092")])
+        #expect(loader.configuration == .production)
+        #expect(loader.warnings.count == 1)
+    }
+
+    @Test func `A file that is no text and a file that is too large are refused`() throws {
+        try TemporaryFile.with(bytes: [0x64, 0xff, 0xfe]) { path in
+            let refusal = try message { _ = try load(["--config", path]) }
+            #expect(refusal == "\(path) is not UTF-8 text; save it as UTF-8")
+        }
+        try TemporaryFile.with(bytes: [UInt8](repeating: 0x23, count: ConfigurationFile.bytesMax + 1)) { path in
+            let refusal = try message { _ = try load(["--config", path]) }
+            #expect(refusal.contains("is larger than 1 MiB"))
+        }
+    }
+
+    @Test func `Development and production differ in what development is for, and in nothing else`() {
+        let differing = Settings.all.filter { $0.show(.development) != $0.show(.production) }.map(\.key)
+        #expect(
+            differing == [
+                "auto.create.topics.enable", "group.initial.rebalance.delay.ms", "group.min.session.timeout.ms",
+            ])
+    }
+
+    @Test func `The port replaces that of the first address only`() throws {
+        let configuration = try load(["--listen", "127.0.0.1:1, [::1]:2", "--port", "0"])
+        #expect(configuration.listeners.map(\.description) == ["127.0.0.1:0", "[::1]:2"])
+    }
+
+    @Test func `The reference on disk is the table`() throws {
+        let root = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+        let text = try ConfigurationFile.read("/\(root)/docs/configuration.md")
+        #expect(text == ConfigurationReference.markdown, "run `make docs`")
+    }
+
+    @Test func `Help names every flag`() {
+        let help = ConfigurationReference.help(defaults: .development)
+        for setting in Settings.all { #expect(help.contains("  \(setting.flag)")) }
+    }
+}
+
+@Suite struct AddressTests {
+    @Test(arguments: [
+        ("127.0.0.1:9092", "127.0.0.1:9092"), ("localhost", "localhost:9092"), (":9093", "*:9093"), ("*:1", "*:1"),
+        ("[::1]:1", "[::1]:1"), ("[::1]", "[::1]:9092"), ("::1", "[::1]:9092"), ("a.b-c:0", "a.b-c:0"),
+    ])
+    func `Addresses are read as people write them`(text: String, expected: String) {
+        #expect(Address(text)?.description == expected)
+    }
+
+    @Test(arguments: ["", ":", "a:", "a:x", "a:-1", "a:+1", "a:65536", "[::1", "[a]:1", "[::1]x", "a b:1", "http://a:1", "é"])
+    func `What is no address is refused`(text: String) {
+        #expect(Address(text) == nil)
+    }
+}
+
+@Suite struct SuggestionTests {
+    @Test(arguments: [
+        ("", "", 0), ("abc", "", 3), ("", "ab", 2), ("port", "prot", 1), ("kitten", "sitting", 3), ("ab", "ba", 1),
+    ])
+    func `Distance counts insertions, deletions, replacements and swaps`(left: String, right: String, expected: Int) {
+        #expect(Suggestion.distance(left, right) == expected)
+        #expect(Suggestion.distance(right, left) == expected)
+    }
+
+    @Test func `What is too far off is no suggestion`() {
+        #expect(Suggestion.closest(to: "xyz", among: ["port", "data"]) == nil)
+        #expect(Suggestion.closest(to: "dat", among: ["port", "data"]) == "data")
+    }
+}
+
+/// A file that is there for the time of a closure.
+enum TemporaryFile {
+    static func with(_ text: String, _ body: (String) throws -> Void) throws {
+        try with(bytes: Array(text.utf8), body)
+    }
+
+    static func with(bytes: [UInt8], _ body: (String) throws -> Void) throws {
+        var template = Array("/tmp/martlet-test-XXXXXX".utf8CString)
+        // SAFETY: the template is a live, NUL-terminated array that mkstemp changes in place.
+        let descriptor = unsafe template.withUnsafeMutableBufferPointer { unsafe mkstemp($0.baseAddress!) }
+        try #require(descriptor >= 0)
+        let path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        // SAFETY: the path is a C string for the duration of the call.
+        defer { unsafe unlink(path) }
+        // SAFETY: reads at most `count` bytes of the live array.
+        let written = unsafe bytes.withUnsafeBytes { unsafe write(descriptor, $0.baseAddress, $0.count) }
+        close(descriptor)
+        try #require(written == bytes.count)
+        try body(path)
+    }
+}

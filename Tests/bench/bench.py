@@ -1,0 +1,578 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# Martlet, bench: measures the release binary beside its limits and peers.
+"""Builds the C peers, runs every benchmark as interleaved rounds (A B A B …), and writes docs/benchmarks.md.
+
+Nothing here is a test: figures are reported, not judged to be failures. Each mark stands beside the limit or
+the peer that was measured in the same run with the same client. Server CPU is user and system time of all
+threads of the server, from /proc/PID/stat, divided by the requests that were answered meanwhile.
+
+    MARTLET_BIN=.build/martlet python3 Tests/bench/bench.py [--only NAME,…] [--rounds N] [--seconds S] [--no-write]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Callable, Iterator, Optional
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
+sys.path.insert(0, str(HERE.parent / "interop"))
+sys.dont_write_bytecode = True
+
+import wire  # noqa: E402
+from broker import Broker  # noqa: E402
+
+PEERS = ["echo_epoll", "sendfile_loop", "load", "startup"]
+KAFKA = "Apache Kafka itself was not measured here: no Kafka is at hand on this machine (Debian and PyPI have none)."
+
+
+@dataclass
+class Row:
+    """One line of the table."""
+
+    what: str
+    mark: str
+    result: str
+    beside: str
+    reached: Optional[bool]
+
+
+@dataclass
+class Bench:
+    binary: str
+    folder: Path
+    rounds: int
+    seconds: float
+    rows: list[Row] = field(default_factory=list)
+    raw: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    # Peers.
+
+    def peer(self, name: str) -> str:
+        return str(self.folder / name)
+
+    def build_peers(self) -> None:
+        for name in PEERS:
+            subprocess.run(
+                ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", self.peer(name), str(HERE / f"{name}.c"),
+                 "-lssl", "-lcrypto"], check=True,
+            )  # fmt: skip
+
+    def serve(self, *command: str) -> "Peer":
+        return Peer(list(command))
+
+    def load(self, port: int, frames: Path, *arguments: Any) -> dict[str, Any]:
+        command = [self.peer("load"), "--port", str(port), "--frames", str(frames), *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
+        return json.loads(done.stdout)
+
+    # Brokers.
+
+    def broker(self, name: str, *arguments: str, ephemeral: bool = False) -> Broker:
+        return Broker(self.binary, self.folder / name, arguments=arguments, ephemeral=ephemeral).start()
+
+    def frames(self, name: str, frames: list[bytes]) -> Path:
+        path = self.folder / f"{name}.frames"
+        path.write_bytes(b"".join(frames))
+        return path
+
+    def say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def add(self, what: str, mark: str, result: str, beside: str, reached: Optional[bool]) -> None:
+        self.rows.append(Row(what, mark, result, beside, reached))
+        verdict = {True: "reached", False: "NOT REACHED", None: ""}[reached]
+        self.say(f"  {what}: {result} | {beside} | mark {mark} {verdict}")
+
+
+class Peer:
+    """A C peer, which prints its port first."""
+
+    def __init__(self, command: list[str]):
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{command[0]} did not start")
+        self.port = int(line)
+        self.pid = self.process.pid
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+def remove(own: Broker) -> None:
+    own.close()
+    shutil.rmtree(own.directory, ignore_errors=True)
+
+
+def create(own: Broker, topic: str, partitions: int = 1, **configs: str) -> None:
+    """CreateTopics v4, by hand: the driver needs no client library."""
+    entries = wire.array([wire.string(name.replace("_", ".")) + wire.string(value) for name, value in configs.items()])
+    item = wire.string(topic) + wire.i32(partitions) + wire.i16(1) + wire.array([]) + entries
+    body = wire.array([item]) + wire.i32(30_000) + wire.i8(0)
+    with wire.Wire(own.address, timeout=120) as connection:
+        reader = wire.Reader(connection.call(wire.request(wire.CREATE_TOPICS, 4, 1, body, flexible=False)))
+        reader.i32(), reader.i32(), reader.i32(), reader.string()
+        error = reader.i16()
+        if error != wire.NONE:
+            raise SystemExit(f"CreateTopics was answered with error {error}")
+
+
+def end_offset(own: Broker, topic: str, partition: int = 0) -> int:
+    with wire.Wire(own.address) as connection:
+        return connection.fetch(topic, 0, partition=partition, partition_max_bytes=1, max_wait_ms=0).high_watermark
+
+
+PRODUCE_VERSION = 9
+
+
+def produce_frame(topic: str, records: bytes, partition: int = 0, acks: int = 1) -> bytes:
+    return wire.produce_request(topic, partition, records, version=PRODUCE_VERSION, acks=acks)
+
+
+def produce_error_at(topic: str) -> int:
+    """Where in an answer to `produce_frame` the error code lies: after correlation id, tags, topic, partition."""
+    return 4 + 1 + 1 + len(wire.compact_string(topic)) + 1 + 4
+
+
+def batch_of(size: int, record_size: int) -> bytes:
+    """A batch of at most `size` bytes of equal records."""
+    item = wire.Record(os.urandom(record_size // 2).hex().encode()[:record_size])
+    one = len(wire.record(item, 1 << 20))
+    return wire.batch([item] * max(1, (size - 61) // one))
+
+
+def median(values: list[float]) -> float:
+    return statistics.median(values)
+
+
+def spread(values: list[float], digits: int = 2) -> str:
+    return f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def cpu_us(result: dict[str, Any]) -> float:
+    return result["server_cpu_ms"] * 1000 / result["requests"]
+
+
+# Start-up, memory, size.
+
+
+def bench_startup(bench: Bench) -> None:
+    runs = max(15, bench.rounds * 3)
+
+    def measure(folder: Path, count: int, settle_ms: int = 0) -> dict[str, list[float]]:
+        ready = folder / "ready.json"
+        command = [bench.peer("startup"), str(count), str(ready), str(settle_ms), "--", bench.binary, "dev",
+                   "--port", "0", "--ready-file", str(ready), "--data", str(folder / "data"),
+                   "--certs", str(folder / "certs")]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise SystemExit(f"startup: {done.stderr}")
+        return json.loads(done.stdout[done.stdout.index('{"ready_ms"') :])
+
+    folder = bench.folder / "startup-data"
+    folder.mkdir()
+    first = measure(folder, 1)
+    empty = measure(folder, runs)
+    bench.raw["startup first"], bench.raw["startup empty"] = first, empty
+    bench.add(
+        "start to first answered ApiVersions", "≤ 10 ms", f"{spread(empty['answered_ms'])} ms",
+        f"the very first start, which mints certificates: {first['answered_ms'][0]:.1f} ms",
+        median(empty["answered_ms"]) <= 10,
+    )
+    idle = measure(folder, 3, settle_ms=2000)
+    bench.raw["startup idle"] = idle
+    bench.add(
+        "resident when idle", "≤ 20 MB", f"{median(idle['rss_kib']) / 1024:.1f} MB", "VmRSS 2 s after the first answer",
+        median(idle["rss_kib"]) / 1024 <= 20,
+    )
+    size = os.path.getsize(bench.binary)
+    bench.add(
+        "release binary, stripped, static Swift runtime", "≤ 40 MB", f"{size / 1e6:.1f} MB", "", size <= 40e6
+    )
+    shutil.rmtree(folder)
+
+    own = bench.broker("startup-full")
+    create(own, "many", 1000)
+    records = batch_of(64 * 1024, 1000)
+    frames = bench.frames("many", [produce_frame("many", records, partition) for partition in range(1000)])
+    wanted = 5 * 1000**3 // len(records) + 1
+    bench.load(own.port, frames, "--connections", 4, "--in-flight", 4, "--requests", wanted, "--correlate",
+               "--zero-at", produce_error_at("many"))  # fmt: skip
+    if own.stop() != 0:
+        raise SystemExit("the broker did not end cleanly")
+    held = sum(path.stat().st_size for path in own.data.rglob("*.log"))
+    full = measure(own.directory, runs)
+    full_idle = measure(own.directory, 3, settle_ms=2000)
+    bench.raw["startup full"], bench.raw["startup full idle"] = full, full_idle
+    bench.add(
+        f"the same with 1,000 partitions and {held / 1e9:.1f} GB on disk", "≤ 10 ms",
+        f"{spread(full['answered_ms'])} ms",
+        f"empty: {median(empty['answered_ms']):.2f} ms; resident {median(full_idle['rss_kib']) / 1024:.1f} MB; "
+        f"stop {median(full['stop_ms']):.1f} ms", median(full["answered_ms"]) <= 10,
+    )  # fmt: skip
+    remove(own)
+
+
+# Cost of a request.
+
+
+def bench_request(bench: Bench) -> None:
+    own = bench.broker("request")
+    create(own, "one", 1, segment_bytes="268435456")
+    frame = produce_frame("one", wire.batch([wire.Record(os.urandom(1024))]))
+    frames = bench.frames("request", [frame])
+    kafka = ["--correlate", "--zero-at", produce_error_at("one")]
+    shape = ["--connections", 100, "--in-flight", 1, "--duration", bench.seconds, "--warmup", 0.5]
+    certs = Path(own.ca).parent
+    client = ",".join([own.certificate, own.key, own.ca])
+    for transport, mark in (("plaintext", 1.8), ("mTLS", 1.7)):
+        secure = transport == "mTLS"
+        tls = [str(certs / "server.pem"), str(certs / "server.key"), own.ca]
+        echo = bench.serve(bench.peer("echo_epoll"), *(["--tls", *tls] if secure else []))
+        flags = shape + (["--tls", client] if secure else [])
+        echoes, brokers = [], []
+        for _ in range(bench.rounds):
+            echoes.append(bench.load(echo.port, frames, *flags, "--server-pid", echo.pid))
+            brokers.append(bench.load(own.port, frames, *flags, *kafka, "--server-pid", own.pid))
+        echo.close()
+        bench.raw[f"request {transport}"] = {"echo": echoes, "broker": brokers}
+        ours, theirs = [cpu_us(result) for result in brokers], [cpu_us(result) for result in echoes]
+        ratio = median(ours) / median(theirs)
+        rate = median([result["requests"] / result["seconds"] for result in brokers])
+        echo_rate = median([result["requests"] / result["seconds"] for result in echoes])
+        bench.add(
+            f"Produce 1 KiB, acks=1, 100 connections, {transport}: server CPU a request",
+            f"≤ {mark} × bare echo", f"{spread(ours)} µs = {ratio:.2f} ×; {rate:,.0f}/s",
+            f"C epoll echo of 64 bytes: {spread(theirs)} µs; {echo_rate:,.0f}/s", ratio <= mark,
+        )  # fmt: skip
+    remove(own)
+
+
+# Bulk.
+
+
+def dd(folder: Path, megabytes: int) -> float:
+    """MB/s that dd writes to this disk, made durable at the end."""
+    target = folder / "dd.out"
+    started = time.monotonic()
+    subprocess.run(["dd", "if=/dev/zero", f"of={target}", "bs=1M", f"count={megabytes}", "conv=fdatasync"],
+                   check=True, capture_output=True)  # fmt: skip
+    seconds = time.monotonic() - started
+    target.unlink()
+    return megabytes * 1048576 / 1e6 / seconds
+
+
+def bench_bulk(bench: Bench) -> None:
+    megabytes = 2048
+    for size, connections, in_flight in ((64 * 1024, 8, 4), (1024 * 1024, 4, 2)):
+        records = batch_of(size, 1000)
+        frames = bench.frames("bulk", [produce_frame("bulk", records, acks=-1)])
+        wanted = megabytes * 1048576 // len(records)
+        check = ["--correlate", "--zero-at", produce_error_at("bulk")]
+        ours, disks = [], []
+        for number in range(bench.rounds):
+            disks.append(dd(bench.folder, megabytes))
+            own = bench.broker(f"bulk-{number}")
+            create(own, "bulk")
+            result = bench.load(own.port, frames, "--connections", connections, "--in-flight", in_flight,
+                                "--requests", wanted, *check, "--server-pid", own.pid)  # fmt: skip
+            ours.append(result["bytes_out"] / 1e6 / result["seconds"])
+            remove(own)
+        name = "64 KiB" if size == 65536 else "1 MiB"
+        bench.raw[f"bulk disk {name}"] = {"dd": disks, "broker": ours}
+        share = median(ours) / median(disks)
+        bench.add(
+            f"batches of {name}, acks=all, durability disk", "≥ 0.9 × dd",
+            f"{spread(ours, 0)} MB/s = {share:.2f} ×", f"dd conv=fdatasync: {spread(disks, 0)} MB/s", share >= 0.9,
+        )
+        rates = []
+        for number in range(bench.rounds):
+            own = bench.broker(f"memory-{number}", "--log-retention-check-interval-ms", "100", ephemeral=True)
+            create(own, "bulk", 4, segment_bytes="67108864", retention_bytes="268435456")
+            spread_frames = bench.frames(
+                "memory", [produce_frame("bulk", records, partition, acks=-1) for partition in range(4)]
+            )
+            result = bench.load(own.port, spread_frames, "--connections", connections, "--in-flight", in_flight,
+                                "--duration", bench.seconds, *check, "--server-pid", own.pid)  # fmt: skip
+            rates.append(result["bytes_out"] / 1e6 / result["seconds"])
+            remove(own)
+        bench.raw[f"bulk memory {name}"] = rates
+        bench.add(
+            f"batches of {name}, acks=all, in memory", "≥ 1,000 MB/s", f"{spread(rates, 0)} MB/s", "",
+            median(rates) >= 1000,
+        )
+
+
+# Fetch.
+
+
+def bench_fetch(bench: Bench) -> None:
+    own = bench.broker("fetch")
+    create(own, "read")
+    records = batch_of(64 * 1024, 1000)
+    count = wire.batch_header(records).count
+    answer = 1024 * 1024 // len(records) * len(records)
+    batches = 1024 * 1024 // len(records)
+    answers = 200
+    bench.load(own.port, bench.frames("fill", [produce_frame("read", records)]), "--connections", 1, "--in-flight", 8,
+               "--requests", answers * batches, "--correlate", "--zero-at", produce_error_at("read"))  # fmt: skip
+    # One answer a frame, offsets one after the other; both servers send the same ranges of the same file.
+    kafka = bench.frames("kafka", [
+        wire.fetch_request("read", 0, number * batches * count, partition_max_bytes=answer, max_wait_ms=0)
+        for number in range(answers)
+    ])  # fmt: skip
+    raw = bench.frames("raw", [
+        struct.pack(">iqi", 12, number * batches * len(records), answer) for number in range(answers)
+    ])  # fmt: skip
+    log = own.data / "read-0" / ("0" * 20 + ".log")
+    loop = bench.serve(bench.peer("sendfile_loop"), str(log))
+    shape = ["--connections", 4, "--in-flight", 1, "--duration", bench.seconds, "--warmup", 0.5]
+    ours, theirs = [], []
+    for _ in range(bench.rounds):
+        theirs.append(bench.load(loop.port, raw, *shape, "--server-pid", loop.pid))
+        # Error code of Fetch v11 as a whole: after correlation id and throttle time.
+        ours.append(bench.load(own.port, kafka, *shape, "--correlate", "--zero-at", 8, "--server-pid", own.pid))
+    loop.close()
+    bench.raw["fetch"] = {"sendfile": theirs, "broker": ours}
+
+    def gigabytes(results: list[dict[str, Any]]) -> list[float]:
+        return [result["bytes_in"] / 1e9 / result["seconds"] for result in results]
+
+    def per_mebibyte(results: list[dict[str, Any]]) -> list[float]:
+        return [result["server_cpu_ms"] * 1000 / (result["bytes_in"] / 1048576) for result in results]
+
+    for result in ours:
+        if result["bytes_in"] / result["requests"] < 0.95 * answer:
+            raise SystemExit("the broker's answers are smaller than what was asked for")
+    share = median(gigabytes(ours)) / median(gigabytes(theirs))
+    bench.add(
+        "Fetch of cached data, plaintext, 1 MiB an answer", "≥ 0.9 × bare sendfile",
+        f"{spread(gigabytes(ours))} GB/s = {share:.2f} ×; {median(per_mebibyte(ours)):.0f} µs CPU a MiB",
+        f"sendfile loop: {spread(gigabytes(theirs))} GB/s; {median(per_mebibyte(theirs)):.0f} µs CPU a MiB",
+        share >= 0.9,
+    )
+    remove(own)
+
+
+# gRPC.
+
+
+def varint_field(number: int, data: bytes) -> bytes:
+    return wire.unsigned_varint(number << 3 | 2) + wire.unsigned_varint(len(data)) + data
+
+
+def bench_publish(bench: Bench) -> None:
+    if shutil.which("h2load") is None:
+        bench.notes.append("Publish was not measured: h2load is not installed (Debian: nghttp2-client).")
+        return
+    # PublishRequest{topic = 1, records = 3 {value = 2}} behind the 5-byte prefix of gRPC.
+    message = varint_field(1, b"calls") + varint_field(3, varint_field(2, os.urandom(1024)))
+    body = bench.folder / "publish.bin"
+    body.write_bytes(b"\0" + struct.pack(">I", len(message)) + message)
+    rates, costs, seconds = [], [], []
+    for number in range(bench.rounds):
+        own = bench.broker(f"publish-{number}", "--log-retention-check-interval-ms", "200", ephemeral=True)
+        create(own, "calls", 1, segment_bytes="67108864", retention_bytes="268435456")
+        calls = 400_000
+
+        def shoot(count: int) -> str:
+            return subprocess.run(
+                ["h2load", "-c", "8", "-m", "32", "-t", "1", "-n", str(count), "-d", str(body),
+                 "-H", "content-type: application/grpc", "-H", "te: trailers",
+                 f"http://{own.address}/martlet.v1.Streams/Publish"], check=True, capture_output=True, text=True,
+            ).stdout  # fmt: skip
+
+        shoot(20_000)
+        before, cpu = end_offset(own, "calls"), process_cpu(own.pid)
+        text = shoot(calls)
+        spent = process_cpu(own.pid) - cpu
+        written = end_offset(own, "calls") - before
+        if written != calls:
+            raise SystemExit(f"{calls} calls wrote {written} records:\n{text}")
+        line = next(line for line in text.splitlines() if line.startswith("finished in"))
+        rates.append(float(line.split(",")[1].strip().split(" ")[0]))
+        costs.append(spent * 1e6 / calls)
+        remove(own)
+    bench.raw["publish"] = {"calls/s": rates, "cpu_us": costs}
+    bench.add(
+        "gRPC Publish of 1 KiB, unary, h2load 8 × 32, in memory", "≥ 150,000 calls/s",
+        f"{spread(rates, 0)} calls/s", f"server CPU {spread(costs)} µs a call; every record checked to be written",
+        median(rates) >= 150_000,
+    )  # fmt: skip
+
+
+def process_cpu(pid: int) -> float:
+    """User and system seconds of all threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def bench_subscribe(bench: Bench) -> None:
+    own = bench.broker("subscribe")
+    create(own, "small")
+    records = batch_of(1_000_000, 100)
+    count = wire.batch_header(records).count
+    batches = 10_000_000 // count + 1
+    bench.load(own.port, bench.frames("fill", [produce_frame("small", records)]), "--connections", 1, "--in-flight", 4,
+               "--requests", batches, "--correlate", "--zero-at", produce_error_at("small"))  # fmt: skip
+    total = batches * count
+    rates, costs = [], []
+    for _ in range(bench.rounds):
+        done = subprocess.run(
+            [bench.binary, "bench", "subscribe", "--topic", "small", "--records", str(total), "--json",
+             "--server-pid", str(own.pid), "--bootstrap", own.address, "--ca", own.ca, "--cert", own.certificate,
+             "--key", own.key], capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise SystemExit(f"bench subscribe: {done.stderr}{done.stdout}")
+        result = json.loads(done.stdout)
+        if result["refused"] or result["gaps"] or result["records"] < total:
+            raise SystemExit(f"bench subscribe: {result}")
+        rates.append(result["records_per_second"])
+        costs.append(result["server_cpu_seconds"] * 1e9 / result["records"])
+    bench.raw["subscribe"] = {"records/s": rates, "cpu_ns": costs}
+    bench.add(
+        "gRPC Subscribe of 100-byte records, mTLS, one subscriber", "≥ 2,000,000 records/s",
+        f"{spread(rates, 0)} records/s", f"server CPU {spread(costs, 0)} ns a record", median(rates) >= 2_000_000,
+    )
+    remove(own)
+
+
+# Group commit.
+
+
+def bench_group_commit(bench: Bench) -> None:
+    own = bench.broker("commit")
+    create(own, "sync")
+    frames = bench.frames("sync", [produce_frame("sync", wire.batch([wire.Record(os.urandom(1024))]), acks=-1)])
+    check = ["--in-flight", 1, "--duration", bench.seconds, "--warmup", 0.3, "--correlate", "--zero-at",
+             produce_error_at("sync")]  # fmt: skip
+    ones, many = [], []
+    for _ in range(bench.rounds):
+        ones.append(bench.load(own.port, frames, "--connections", 1, *check))
+        many.append(bench.load(own.port, frames, "--connections", 64, *check))
+    bench.raw["group commit"] = {"one": ones, "64": many}
+    rate_one = [result["requests"] / result["seconds"] for result in ones]
+    rate_many = [result["requests"] / result["seconds"] for result in many]
+    ratio = median(rate_many) / median(rate_one)
+    bench.add(
+        "acks=all, 64 producers with one request in flight each", "≥ 20 × one producer",
+        f"{spread(rate_many, 0)}/s = {ratio:.1f} ×",
+        f"one producer: {spread(rate_one, 0)}/s (a sync: {median([result['p50_us'] for result in ones]) / 1000:.2f} ms)",
+        ratio >= 20,
+    )
+    remove(own)
+
+
+BENCHMARKS: dict[str, Callable[[Bench], None]] = {
+    "startup": bench_startup,
+    "request": bench_request,
+    "bulk": bench_bulk,
+    "fetch": bench_fetch,
+    "publish": bench_publish,
+    "subscribe": bench_subscribe,
+    "group-commit": bench_group_commit,
+}
+
+
+# The page.
+
+
+def machine(folder: Path) -> list[str]:
+    def first(path: str, key: str) -> str:
+        for line in Path(path).read_text().splitlines():
+            if line.startswith(key):
+                return line.split(":", 1)[1].strip()
+        return "unknown"
+
+    commit = subprocess.run(["git", "-C", str(REPOSITORY), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    disk = subprocess.run(["df", "--output=source,fstype", str(folder)], capture_output=True, text=True)
+    return [
+        f"- {os.cpu_count()} cores, {first('/proc/cpuinfo', 'model name')}; {first('/proc/meminfo', 'MemTotal')} memory",
+        f"- Linux {platform.release()}, disk {' '.join(disk.stdout.splitlines()[-1].split())}",
+        f"- commit {commit.stdout.strip()}, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, load average before: "
+        f"{os.getloadavg()[0]:.2f}",
+    ]
+
+
+def page(bench: Bench, facts: list[str], command: str) -> str:
+    lines = [
+        "# Benchmarks",
+        "",
+        f"Written by `{command}`. Medians of {bench.rounds} interleaved rounds, in parentheses the lowest and the highest.",
+        "Client and server share the cores. Server CPU is user and system time of all its threads, from /proc/PID/stat.",
+        "The bare C peers in `Tests/bench` are driven by the same load generator (`load.c`) as the broker.",
+        KAFKA,
+        "",
+        *facts,
+        "",
+        "| what | mark | result | limit or peer in the same run | |",
+        "|---|---|---|---|---|",
+    ]
+    for row in bench.rows:
+        verdict = {True: "reached", False: "**not reached**", None: ""}[row.reached]
+        lines.append(f"| {row.what} | {row.mark} | {row.result} | {row.beside} | {verdict} |")
+    for note in bench.notes:
+        lines += ["", note]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help=f"some of: {', '.join(BENCHMARKS)}")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--no-write", action="store_true", help="leave docs/benchmarks.md alone")
+    parser.add_argument("--raw", help="write every measurement to this JSON file")
+    parser.add_argument("--folder", help="where brokers keep their data; default: the temporary directory")
+    options = parser.parse_args()
+    names = [name for name in options.only.split(",") if name] or list(BENCHMARKS)
+    unknown = set(names) - BENCHMARKS.keys()
+    if unknown:
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    binary = os.path.abspath(os.environ.get("MARTLET_BIN", REPOSITORY / ".build" / "martlet"))
+    if not os.access(binary, os.X_OK):
+        parser.error(f"{binary} is no executable: run `make build`, or set MARTLET_BIN")
+    with tempfile.TemporaryDirectory(prefix="martlet-bench-", dir=options.folder) as name:
+        bench = Bench(binary, Path(name), options.rounds, options.seconds)
+        facts = machine(bench.folder)
+        bench.build_peers()
+        try:
+            for benchmark in names:
+                bench.say(benchmark)
+                BENCHMARKS[benchmark](bench)
+        finally:
+            for own in list(Broker.live):
+                own.close()
+    text = page(bench, facts, "make bench" if not options.only else "make bench ARGS=" + " ".join(sys.argv[1:]))
+    print(text)
+    if options.raw:
+        Path(options.raw).write_text(json.dumps(bench.raw, indent=1))
+    if not options.no_write and not options.only:
+        (REPOSITORY / "docs" / "benchmarks.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
