@@ -8,32 +8,59 @@ import Testing
 
 @testable import Martlet
 
-/// One HTTP exchange over a real connection.
+/// One HTTP exchange over a real connection. It runs on the event loop from end to end: the broker
+/// waits for a request a limited time only, however long other tests keep every thread busy.
 enum HTTPFetch {
     /// The whole answer to a GET of `path`; the connection is closed afterwards.
     static func get(_ path: String, from address: Address) async throws -> String {
-        let channel = try await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup)
-            .connect(host: address.host, port: address.port) { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    try NIOAsyncChannel<ByteBuffer, ByteBuffer>(wrappingChannelSynchronously: channel)
-                }
-            }
-        let answer = Answer()
+        let group = MultiThreadedEventLoopGroup.singleton
+        let answer = group.any().makePromise(of: String.self)
         do {
-            try await channel.executeThenClose { inbound, outbound in
-                try await outbound.write(
-                    ByteBuffer(string: "GET \(path) HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
-                for try await bytes in inbound { answer.text += String(buffer: bytes) }
-            }
-        } catch ChannelError.ioOnClosedChannel where !answer.text.isEmpty {
-            // The broker closes after its answer; closing this side too then comes too late.
+            _ = try await ClientBootstrap(group: group)
+                .channelInitializer { channel in
+                    channel.eventLoop.makeCompletedFuture {
+                        try channel.pipeline.syncOperations.addHandler(
+                            Exchange(path: path, answer: answer))
+                    }
+                }
+                .connect(host: address.host, port: address.port).get()
+        } catch {
+            answer.fail(error)
         }
-        return answer.text
+        return try await answer.futureResult.get()
     }
 
-    private final class Answer: @unchecked Sendable {
-        // Unchecked: written by the one task that reads it afterwards.
-        var text = ""
+    /// Asks when the connection is there, and hands over what came when it is closed.
+    private final class Exchange: ChannelInboundHandler {
+        typealias InboundIn = ByteBuffer
+        typealias OutboundOut = ByteBuffer
+
+        private let path: String
+        private let answer: EventLoopPromise<String>
+        private var text = ""
+
+        init(path: String, answer: EventLoopPromise<String>) {
+            self.path = path
+            self.answer = answer
+        }
+
+        func channelActive(context: ChannelHandlerContext) {
+            let request = "GET \(path) HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            context.writeAndFlush(wrapOutboundOut(ByteBuffer(string: request)), promise: nil)
+        }
+
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+            text += String(buffer: unwrapInboundIn(data))
+        }
+
+        func errorCaught(context: ChannelHandlerContext, error: any Error) {
+            answer.fail(error)
+            context.close(promise: nil)
+        }
+
+        func channelInactive(context: ChannelHandlerContext) {
+            answer.succeed(text)
+        }
     }
 }
 

@@ -160,6 +160,18 @@ extension Listener {
     }
 }
 
+extension ListenerOptions {
+    /// A port that the kernel chooses, and no deadline: a client of these tests waits for its turn
+    /// among all other tests, which may take longer than any deadline that suits production.
+    fileprivate static func patient(host: String = "127.0.0.1", port: Int = 0) -> ListenerOptions {
+        var options = ListenerOptions(host: host, port: port)
+        options.limits.detectionTimeout = .hours(1)
+        options.limits.handshakeTimeout = .hours(1)
+        options.limits.lingerTimeout = .hours(1)
+        return options
+    }
+}
+
 private let kafkaRequest = ByteBuffer(bytes: [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff])
 
 @Suite("A listener")
@@ -169,7 +181,8 @@ struct ListenerTests {
     private func tlsOptions(_ change: (inout ListenerOptions) -> Void = { _ in }) throws
         -> ListenerOptions
     {
-        var options = ListenerOptions(port: 0, tls: TLSContextStore(try authority.serverContext()))
+        var options = ListenerOptions.patient()
+        options.tls = TLSContextStore(try authority.serverContext())
         change(&options)
         return options
     }
@@ -220,7 +233,6 @@ struct ListenerTests {
         let server = try await EchoServer(
             try tlsOptions {
                 $0.plaintext = .off
-                $0.limits.lingerTimeout = .minutes(5)
             })
         let connection = try await Connection.open(
             "127.0.0.1", server.listener.port, isHalfClosureAllowed: true)
@@ -242,7 +254,6 @@ struct ListenerTests {
         let server = try await EchoServer(
             try tlsOptions {
                 $0.plaintext = .off
-                $0.limits.lingerTimeout = .minutes(5)
                 $0.limits.lingerBytesMax = 100_000
             })
         let connection = try await Connection.open(
@@ -270,10 +281,10 @@ struct ListenerTests {
 
     @Test("names the address and what to do when the port is taken")
     func portTaken() async throws {
-        let first = try await EchoServer(ListenerOptions(port: 0))
+        let first = try await EchoServer(.patient())
         let port = first.listener.port
         let error = await #expect(throws: TransportError.self) {
-            try await EchoServer(ListenerOptions(port: port))
+            try await EchoServer(.patient(port: port))
         }
         #expect(error?.code == .addressInUse)
         #expect(
@@ -291,7 +302,7 @@ struct ListenerTests {
         ])
     func badHost(host: String, message: String) async throws {
         let error = await #expect(throws: TransportError.self) {
-            try await EchoServer(ListenerOptions(host: host, port: 0))
+            try await EchoServer(.patient(host: host))
         }
         #expect(error?.code == .addressNotAvailable)
         #expect(error?.message.contains(host) == true && error?.message.contains(message) == true)
@@ -299,7 +310,7 @@ struct ListenerTests {
 
     @Test("takes a free port again after it stopped accepting, and keeps its connections")
     func stopAccepting() async throws {
-        let server = try await EchoServer(ListenerOptions(port: 0))
+        let server = try await EchoServer(.patient())
         let connection = try await Connection.open("127.0.0.1", server.listener.port)
         try await connection.send(kafkaRequest)
         #expect(try await connection.bytes(14) == kafkaRequest)
@@ -307,7 +318,7 @@ struct ListenerTests {
         await #expect(throws: (any Error).self) {
             try await Connection.open("127.0.0.1", server.listener.port)
         }
-        let second = try await EchoServer(ListenerOptions(port: server.listener.port))
+        let second = try await EchoServer(.patient(port: server.listener.port))
         try await connection.send(kafkaRequest)
         #expect(try await connection.bytes(28).readableBytes == 28)
         await server.listener.drain(grace: .seconds(5))
@@ -316,7 +327,7 @@ struct ListenerTests {
 
     @Test("closes by force, at the end of the grace, whoever did not leave when told to")
     func drainByForce() async throws {
-        let server = try await EchoServer(ListenerOptions(port: 0), closesOnDrain: false)
+        let server = try await EchoServer(.patient(), closesOnDrain: false)
         let connection = try await Connection.open("127.0.0.1", server.listener.port)
         try await connection.send(kafkaRequest)
         _ = try await connection.bytes(14)
@@ -327,7 +338,7 @@ struct ListenerTests {
 
     @Test("tells who comes beyond the limit, and drops who comes far beyond it")
     func limit() async throws {
-        var options = ListenerOptions(port: 0)
+        var options = ListenerOptions.patient()
         options.limits.connectionsMax = 1
         options.limits.connectionsRefusedAtOnceMax = 1
         let server = try await EchoServer(options)
@@ -354,7 +365,7 @@ struct ListenerTests {
             ("::1", "::1", "::1"), ("*", "127.0.0.1", "127.0.0.1"), ("*", "::1", "::1"),
         ])
     func families(bind: String, connect: String, seen: String) async throws {
-        let server = try await EchoServer(ListenerOptions(host: bind, port: 0))
+        let server = try await EchoServer(.patient(host: bind))
         let connection = try await Connection.open(connect, server.listener.port)
         try await connection.send(kafkaRequest)
         #expect(try await connection.bytes(14) == kafkaRequest)
