@@ -26,6 +26,9 @@ package final class Engine: Sendable {
     let offsets: OffsetLog
     let logger: Logger
     let jobs = NIOLockedValueBox<[RepeatedTask]>([])
+    let retentionClock: NIOLockedValueBox<RetentionClock>
+    /// Whether the data directory was found to be gone.
+    let hasLostDirectory = NIOLockedValueBox(false)
 
     /// The internal metadata log's topic; no client sees it.
     static let metadataTopic = "__martlet_metadata"
@@ -33,11 +36,11 @@ package final class Engine: Sendable {
     static let internalOverrides = ["retention.ms": "-1", "segment.bytes": "16777216"]
     package static let offsetsTopic = "__consumer_offsets"
 
-    /// Opens the data directory's topics and reads the internal logs. `loop` is where upkeep runs: retention,
-    /// checkpoints, the groups' timers.
+    /// Opens the data directory's topics and reads the internal logs. `loop` is where the groups' timers run and must
+    /// never wait for a disk; `background` is where directories are removed (nil: on the loop of whoever asks).
     package init(
         configuration: EngineConfiguration, directory: DataDirectory, groupCommit: GroupCommit,
-        loop: any EventLoop, clock: any Clock, metrics: Metrics, logger: Logger
+        loop: any EventLoop, background: (any EventLoop)? = nil, clock: any Clock, metrics: Metrics, logger: Logger
     ) throws(EngineError) {
         self.configuration = configuration
         self.directory = directory
@@ -45,6 +48,7 @@ package final class Engine: Sendable {
         self.clock = clock
         self.logger = logger
         clusterId = directory.clusterId
+        retentionClock = NIOLockedValueBox(RetentionClock(wallMs: clock.nowMs(), monotonicNs: clock.monotonicNs()))
         turns = Turns()
         let factory = PartitionFactory(
             directory: directory, clock: clock, durability: configuration.durability, groupCommit: groupCommit,
@@ -58,7 +62,8 @@ package final class Engine: Sendable {
         // The catalog tells the groups of deletions; the groups' log is a topic of the catalog.
         let forget = NIOLockedValueBox<GroupCoordinator?>(nil)
         topics = TopicCatalog(
-            configuration: configuration, partitions: factory, metadata: metadata, logger: logger,
+            configuration: configuration, partitions: factory, metadata: metadata, background: background,
+            logger: logger,
             onDeleted: { topic in forget.withLockedValue { $0 }?.topicDeleted(topic.name, on: loop) })
         offsets = OffsetLog(topics: topics, turns: turns, clock: clock)
         groups = GroupCoordinator(

@@ -31,6 +31,7 @@ package struct EngineError: Error, Equatable, Sendable, CustomStringConvertible 
         case outOfOrderSequence
         case duplicateSequence
         case invalidProducerEpoch
+        /// No space, or no file descriptor, is left; it works again when there is.
         case storageFull
         /// A write or sync of this log failed earlier: read-only until restart.
         case logReadOnly
@@ -60,7 +61,7 @@ extension EngineError {
     package init(_ error: StorageError) {
         let code: Code =
             switch error.code {
-            case .full: .storageFull
+            case .full, .exhausted: .storageFull
             case .readOnly: .logReadOnly
             case .corrupt: .corruptData
             case .offsetOutOfRange: .offsetOutOfRange

@@ -27,7 +27,14 @@ extension Engine {
 
     /// Drops the segments that retention no longer keeps, in every partition.
     package func applyRetention() {
-        let now = clock.nowMs()
+        let (now, jumpMs) = retentionClock.withLockedValue {
+            $0.now(wallMs: clock.nowMs(), monotonicNs: clock.monotonicNs())
+        }
+        if jumpMs > 0 {
+            logger.warning(
+                "the system's clock has jumped forward; retention waits an hour before it believes that. Set the clock if it is wrong",
+                metadata: ["seconds": "\(jumpMs / 1000)"])
+        }
         for partition in allPartitions {
             do {
                 let dropped = try partition.applyRetention(nowMs: now)
@@ -45,6 +52,7 @@ extension Engine {
     package func checkpoint() {
         guard configuration.durability != .memory else { return }
         let partitions = allPartitions
+        guard isDirectoryThere(partitions) else { return }
         for partition in partitions { snapshotProducers(of: partition, isLast: false) }
         do throws(StorageError) {
             try directory.saveCheckpoint(partitions.compactMap { $0.checkpoint() })
@@ -52,6 +60,19 @@ extension Engine {
             logger.error("the recovery checkpoint was not written", metadata: ["cause": "\(error)"])
         }
         directory.runBackgroundWork()
+    }
+
+    /// Whether the data directory is still there. If somebody has removed it, what open files still take is lost, so
+    /// every log becomes read-only.
+    private func isDirectoryThere(_ partitions: [Partition]) -> Bool {
+        if hasLostDirectory.withLockedValue({ $0 }) { return false }
+        guard directory.hasDisappeared else { return true }
+        hasLostDirectory.withLockedValue { $0 = true }
+        let error = StorageError(
+            .notFound, "the data directory has disappeared; stop the broker, put the directory back, and start it again")
+        logger.critical("\(error.message). Until then nothing can be written")
+        for partition in partitions { partition.fail(error) }
+        return false
     }
 
     func snapshotProducers(of partition: Partition, isLast: Bool) {

@@ -54,6 +54,7 @@ package final class Partition: @unchecked Sendable {
     private var waiters: [Waiter] = []
     private var syncWaiters: [SyncWaiter] = []
     private var isClosed = false
+    private var lastRefusal: StorageError?
 
     private struct SyncWaiter {
         var endOffset: Int64
@@ -146,7 +147,7 @@ extension Partition {
         do {
             result.baseOffset = try log.append(records, header: header, leaderEpoch: 0)
         } catch {
-            failWriting(EngineError(error))
+            failWriting(error)
             throw EngineError(error)
         }
         producers.record(header, baseOffset: result.baseOffset)
@@ -168,6 +169,7 @@ extension Partition {
                 bytes = log.writtenEndOffset > writtenBefore ? bytesPending : 0
                 bytesPending = 0
                 if bytes > 0 {
+                    lastRefusal = nil
                     metrics.bytesIn.add(bytes)
                     metrics.recordsIn.add(Int(log.writtenEndOffset - writtenBefore))
                     writtenBefore = log.writtenEndOffset
@@ -175,7 +177,7 @@ extension Partition {
                     woken = waiters
                 }
             } catch {
-                failWriting(EngineError(error))
+                failWriting(error)
             }
         }
         for waiter in woken { waiter.arrived(bytes: bytes) }
@@ -184,9 +186,10 @@ extension Partition {
     }
 
     /// What waited for this write is gone from the log; the producers forget it, the group's appends fail.
-    private func failWriting(_ error: EngineError) {
+    private func failWriting(_ error: StorageError) {
         producers.rollBack(from: log.writtenEndOffset)
-        writing.fail(error, from: log.writtenEndOffset)
+        writing.fail(EngineError(error), from: log.writtenEndOffset)
+        lastRefusal = error
         writing = WriteGroup()
         bytesPending = 0
     }
@@ -246,6 +249,8 @@ extension Partition: SyncParticipant {
     package func endSync(_ work: SyncWork, failure: StorageError?) {
         lock.withLock { log.endSync(work, failure: failure) }
         answerSyncWaiters()
+        // Those who wait go on waiting: the next round that is due tries again.
+        if failure?.code == .exhausted { groupCommit.enqueueDelayed(self) }
     }
 
     /// Answers those whose records are durable, and everybody else too if the log can sync no more.
@@ -294,6 +299,9 @@ extension Partition {
     }
 
     package var sizeInBytes: Int64 { lock.withLock { log.sizeInBytes } }
+
+    /// Why the last write was refused, if it was, although the log takes writes: no space, no descriptor.
+    package var refusal: StorageError? { lock.withLock { log.failure == nil ? lastRefusal : nil } }
 
     /// Why the log is read-only, if it is.
     package var failure: StorageError? { lock.withLock { log.failure } }
@@ -398,6 +406,18 @@ extension Partition {
             producersChanged = false
             bytesSinceSnapshot = 0
         }
+    }
+
+    /// Makes the log read-only because of something that was found elsewhere. Whoever waits for a sync is told.
+    func fail(_ error: StorageError) {
+        lock.withLock {
+            log.fail(error)
+            producers.rollBack(from: log.writtenEndOffset)
+            writing.fail(EngineError(log.failure ?? error), from: log.writtenEndOffset)
+            writing = WriteGroup()
+            bytesPending = 0
+        }
+        answerSyncWaiters()
     }
 
     /// What the data directory's checkpoint is to say of this log; nil once it is closed.

@@ -20,6 +20,8 @@ package final class TopicCatalog: @unchecked Sendable {
     private let configuration: EngineConfiguration
     private let partitions: PartitionFactory
     private let metadata: InternalLog
+    /// Where directories of deleted topics are put away, which waits for the disk.
+    private let background: (any EventLoop)?
     private let logger: Logger
     private let onDeleted: @Sendable (Topic) -> Void
 
@@ -32,12 +34,14 @@ package final class TopicCatalog: @unchecked Sendable {
     }
 
     init(
-        configuration: EngineConfiguration, partitions: PartitionFactory, metadata: InternalLog, logger: Logger,
+        configuration: EngineConfiguration, partitions: PartitionFactory, metadata: InternalLog,
+        background: (any EventLoop)? = nil, logger: Logger,
         onDeleted: @escaping @Sendable (Topic) -> Void
     ) {
         self.configuration = configuration
         self.partitions = partitions
         self.metadata = metadata
+        self.background = background
         self.logger = logger
         self.onDeleted = onDeleted
     }
@@ -196,8 +200,10 @@ extension TopicCatalog {
             for partition in topic.partitions {
                 partition.close(EngineError(.unknownTopic, "topic \(name) was deleted"))
             }
-            self.partitions.remove(topic)
             self.onDeleted(topic)
+        } afterwards: { topic in
+            // The name is free when this is done.
+            self.partitions.remove(topic)
         }
     }
 
@@ -239,11 +245,12 @@ extension TopicCatalog {
         }
     }
 
-    /// Reserves the name, makes the change durable, then visible.
+    /// Reserves the name, makes the change durable, then visible; then, where it may take long, does what is left.
     private func change(
         _ name: String, on loop: any EventLoop,
         record: @Sendable (Topic) throws(EngineError) -> MetadataRecord,
-        apply: @escaping @Sendable (Topic) throws(EngineError) -> Void
+        apply: @escaping @Sendable (Topic) throws(EngineError) -> Void,
+        afterwards: (@Sendable (Topic) -> Void)? = nil
     ) -> EventLoopFuture<Void> {
         let promise = loop.makePromise(of: Void.self)
         do throws(EngineError) {
@@ -253,8 +260,7 @@ extension TopicCatalog {
                     do throws(EngineError) {
                         try result.get()
                         try apply(topic)
-                        self.release(name)
-                        promise.succeed(())
+                        self.finish(topic, afterwards, promise)
                     } catch {
                         self.release(name)
                         promise.fail(error)
@@ -268,6 +274,17 @@ extension TopicCatalog {
             promise.fail(error)
         }
         return promise.futureResult
+    }
+
+    private func finish(
+        _ topic: Topic, _ rest: (@Sendable (Topic) -> Void)?, _ promise: EventLoopPromise<Void>
+    ) {
+        let end: @Sendable () -> Void = {
+            rest?(topic)
+            self.release(topic.name)
+            promise.succeed(())
+        }
+        if rest != nil, let background { background.execute(end) } else { end() }
     }
 
     private func reserve(_ name: String) throws(EngineError) -> Topic {

@@ -26,7 +26,8 @@ final class BrokerParts: Sendable {
     private let output: LogOutput
     private let metrics = Metrics()
     private let group: MultiThreadedEventLoopGroup
-    /// For what must not hold up a connection: retention, certificates, putting a metrics page together.
+    /// For what may wait for a disk and must not hold up a connection or a group's timers: retention, checkpoints,
+    /// certificates, putting a metrics page together.
     private let housekeeping = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     private let grpc: GRPCServer
     private let storage: BrokerStorage
@@ -46,18 +47,18 @@ final class BrokerParts: Sendable {
         storage = try BrokerStorage(
             configuration, clock: clock, metrics: metrics,
             logger: output.logger("Storage", level: configuration.logLevel))
+        group = MultiThreadedEventLoopGroup(
+            numberOfThreads: configuration.threads == 0 ? System.coreCount : configuration.threads)
         do {
             engine = try Engine(
                 configuration: configuration.engine, directory: storage.directory, groupCommit: storage.groupCommit,
-                loop: housekeeping.next(), clock: clock, metrics: metrics,
+                loop: group.next(), background: housekeeping.next(), clock: clock, metrics: metrics,
                 logger: output.logger("Engine", level: configuration.logLevel))
         } catch {
             throw BrokerError(error.message)
         }
         grpc = GRPCServer(
             engine: engine, metrics: metrics, logger: output.logger("GRPCServer", level: configuration.logLevel))
-        group = MultiThreadedEventLoopGroup(
-            numberOfThreads: configuration.threads == 0 ? System.coreCount : configuration.threads)
         ProcessMetrics.register(metrics, startMs: clock.nowMs())
         BrokerMetrics.register(
             metrics, durability: configuration.effectiveDurability, certificates: certificates.store,
@@ -142,8 +143,14 @@ extension BrokerParts {
         var options = ListenerOptions(
             name: name, host: address.host, port: address.port, plaintext: configuration.plaintext.policy,
             tls: certificates.store, clientAuthentication: configuration.clientAuthentication.transport)
-        options.limits.connectionsMax = configuration.maxConnections
+        options.limits.connectionsMax = min(configuration.maxConnections, Self.connectionsWithinDescriptors)
         return options
+    }
+
+    /// Connections never take the descriptors that logs need.
+    private static var connectionsWithinDescriptors: Int {
+        let descriptors = ProcessMetrics.descriptorsMax()
+        return max(1, descriptors - max(Limits.fileDescriptorsMin, descriptors / 8))
     }
 
     private func startHousekeeping() {
@@ -158,6 +165,14 @@ extension BrokerParts {
         if !certificates.minted.isEmpty {
             logger.notice(
                 "certificates were made", metadata: ["files": "\(certificates.minted.joined(separator: " "))"])
+        }
+        if configuration.maxConnections > Self.connectionsWithinDescriptors {
+            logger.warning(
+                "max.connections is more than the process may open; raise that limit (ulimit -n, or LimitNOFILE of the service)",
+                metadata: [
+                    "files": "\(ProcessMetrics.descriptorsMax())",
+                    "connections": "\(Self.connectionsWithinDescriptors)",
+                ])
         }
         logger.notice(
             "ready",

@@ -18,7 +18,10 @@ struct BrokerStorage: Sendable {
     ) throws(BrokerError) {
         let path = absolute(configuration.dataDirectory)
         do {
-            fileSystem = configuration.isEphemeral ? MemoryFileSystem() : try RealFileSystem(root: path)
+            let real: any FileSystem =
+                configuration.isEphemeral ? MemoryFileSystem() : try RealFileSystem(root: path)
+            let delayMs = configuration.diskDelayMs
+            fileSystem = delayMs > 0 ? SlowFileSystem(real, delayMs: delayMs) : real
             directory = try DataDirectory(fileSystem: fileSystem, clock: clock, logger: logger, processId: getpid())
         } catch {
             // What the storage says of a file names it; what it says of the whole directory may not.

@@ -96,6 +96,8 @@ public struct Configuration: Equatable, Sendable {
     package var logFormat = LogFormat.text
     /// A JSON file that is there exactly while the broker answers.
     public var readyFile: String?
+    /// How much longer every sync takes, in ms: a slow disk, for development.
+    package var diskDelayMs = 0
     /// Whether `certificateDirectory` is made for this broker alone and removed with it.
     var hasOwnCertificateDirectory = false
 

@@ -63,7 +63,7 @@ package struct ConfigurationLoader {
         let mine = environment.filter { $0.name.hasPrefix("MARTLET_") }
         guard !mine.isEmpty else { return }
         for (name, value) in mine where name != Self.configVariable {
-            guard let setting = Settings.all.first(where: { $0.variable == name }) else {
+            guard let setting = (Settings.all + Settings.hidden).first(where: { $0.variable == name }) else {
                 warnings += Self.warning(about: name)
                 continue
             }
@@ -120,7 +120,8 @@ package struct ConfigurationLoader {
                 flags.config = if let given { given } else { try value(of: name, "file", from: &rest) }
                 continue
             }
-            guard let setting = Settings.all.first(where: { $0.flag == name }) else { throw unknown(argument, name) }
+            let all = Settings.all + Settings.hidden
+            guard let setting = all.first(where: { $0.flag == name }) else { throw unknown(argument, name) }
             let value = if let given { given }
                 else if setting.isSwitch { "true" }
                 else { try value(of: name, setting.form, from: &rest) }

@@ -28,11 +28,12 @@ enum ProcessMetrics {
         _ = unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     }
 
-    private static func descriptorsMax() -> UInt {
+    /// File descriptors that this process may have open.
+    static func descriptorsMax() -> Int {
         var limit = rlimit()
         // SAFETY: `limit` is a live local for the duration of the call.
         guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 0 }
-        return limit.rlim_cur
+        return Int(clamping: limit.rlim_cur)
     }
 
     private static func cpuSeconds() -> Double {

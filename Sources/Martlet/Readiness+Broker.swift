@@ -17,7 +17,21 @@ extension Readiness {
         }
         diskAvailableBytes = parts.availableBytes
         if let bytes = diskAvailableBytes, bytes < Limits.diskWarningBytes {
-            warnings.append("the data's disk is almost full: \(bytes) bytes are left; make room or shorten retention")
+            let advice = "\(bytes) bytes are left; make room or shorten retention"
+            if bytes < Limits.diskProblemBytes {
+                problems.append("the data's disk is full, producers get errors until there is space: \(advice)")
+            } else {
+                warnings.append("the data's disk is almost full: \(advice)")
+            }
+        }
+        let refused = parts.engine.allPartitions.compactMap { partition in
+            partition.refusal.map { (name: partition.name, reason: $0.message) }
+        }
+        warnings += refused.prefix(Limits.partitionsNamed).map {
+            "the last write to \($0.name) was refused: \($0.reason)"
+        }
+        if refused.count > Limits.partitionsNamed {
+            warnings.append("the last writes to \(refused.count - Limits.partitionsNamed) more partitions were refused")
         }
     }
 }

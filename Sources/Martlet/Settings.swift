@@ -53,5 +53,10 @@ package enum Settings {
         .text("ready.file", "file", "A JSON file that is there exactly while the broker answers.", \.readyFile),
     ]
 
-    package static func named(_ key: String) -> Setting? { all.first { $0.key == key } }
+    /// For the development of the broker itself; in no help text and no reference (docs/reliability.md tells).
+    package static let hidden: [Setting] = [
+        .number("x.disk.delay.ms", "ms", "How much longer every sync of a file takes.", \.diskDelayMs, in: 0...60_000)
+    ]
+
+    package static func named(_ key: String) -> Setting? { (all + hidden).first { $0.key == key } }
 }

@@ -14,6 +14,8 @@ enum Main {
     static func main() async {
         // Writing to a pipe whose reader has gone is an error to handle, not a reason to die.
         signal(SIGPIPE, SIG_IGN)
+        // So is a file that reaches the process's size limit (ulimit -f).
+        signal(SIGXFSZ, SIG_IGN)
         do {
             if let start = BrokerCommand.plainStart(Array(CommandLine.arguments.dropFirst())) {
                 try BrokerProcess.run(start.command, arguments: start.settings)

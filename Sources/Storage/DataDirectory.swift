@@ -104,6 +104,15 @@ package final class DataDirectory: Sendable {
         }
     }
 
+    /// Whether somebody has removed the directory, or emptied it, under the running broker.
+    package var hasDisappeared: Bool {
+        do throws(StorageError) {
+            return try !fileSystem.exists(FormatFile.path)
+        } catch {
+            return false  // it cannot be examined, which says nothing
+        }
+    }
+
     /// Unlinks what retention and deleted logs left behind. Slow; call it from a thread that nobody waits for.
     package func runBackgroundWork() {
         do throws(StorageError) {
@@ -127,6 +136,7 @@ package final class DataDirectory: Sendable {
     /// Ends the use of the directory in order: `logs` are the results of all open logs' `close()`. Logs that could
     /// not be closed in order are recovered at the next start, the others are taken as they are.
     package func close(_ logs: [LogCheckpoint]) throws(StorageError) {
+        if hasDisappeared { throw StorageError(.notFound, "the data directory has disappeared") }
         try environment.removals.run()
         // Logs that nobody opened in this run are as complete as they were.
         let untouched = state.withLock { Array($0.entries.values) }

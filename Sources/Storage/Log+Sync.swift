@@ -32,8 +32,15 @@ extension Log {
         return work
     }
 
-    /// Says how the round went. A failure makes the log read-only (a failed fsync is never retried).
+    /// Says how the round went. A failure makes the log read-only (a failed fsync is never retried), except that of a
+    /// directory for which there was no descriptor: that was never tried.
     package func endSync(_ work: SyncWork, failure error: StorageError?) {
+        if let error, error.code == .exhausted {
+            // No descriptor to sync a directory with. The files are synced, and nothing has failed: the next round
+            // syncs the directories.
+            unsyncedDirectories.formUnion(work.directories)
+            return
+        }
         if let error {
             fail(error)
             // Recovery would read the data from the page cache, and a sync would then succeed without writing it.

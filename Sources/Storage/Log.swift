@@ -196,7 +196,7 @@ package final class Log {
 
     /// Makes the log read-only and drops what waits; returns the error that says so from now on.
     @discardableResult
-    func fail(_ cause: StorageError) -> StorageError {
+    package func fail(_ cause: StorageError) -> StorageError {
         let error = failure ?? StorageError(
             .readOnly, "the log \(name) is read-only until the broker restarts: \(cause.message)", errno: cause.errno)
         failure = error

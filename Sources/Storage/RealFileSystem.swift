@@ -19,12 +19,29 @@ package final class RealFileSystem: FileSystem {
         self.root = root
         // SAFETY: Swift passes `root` as a terminated string for the duration of each call.
         if unsafe mkdir(root, 0o755) != 0 && errno != EEXIST {
-            throw systemError("make the directory", root, errno)
+            throw Self.rootError("make the data directory", root, errno)
         }
         // SAFETY: as above.
         let descriptor = uninterrupted { unsafe martlet_open(root, O_RDONLY | O_DIRECTORY, 0) }
-        guard descriptor >= 0 else { throw systemError("open the directory", root, errno) }
+        guard descriptor >= 0 else { throw Self.rootError("open the data directory", root, errno) }
         rootDescriptor = descriptor
+    }
+
+    /// With what to do about it.
+    private static func rootError(_ operation: String, _ root: String, _ number: Int32) -> StorageError {
+        var error = systemError(operation, root, number)
+        error.message += advice(number)
+        return error
+    }
+
+    private static func advice(_ number: Int32) -> String {
+        switch number {
+        case ENOENT: "; make the directory it is in first, or use another one (--data)"
+        case ENOTDIR: "; a file is in the way: move it, or use another directory (--data)"
+        case EACCES, EPERM: "; let this user write there (chown), or use another directory (--data)"
+        case EROFS: "; mount that file system read-write, or use another directory (--data)"
+        default: ""
+        }
     }
 
     deinit { _ = Glibc.close(rootDescriptor) }
@@ -103,15 +120,26 @@ package final class RealFileSystem: FileSystem {
     }
 
     package func lock(_ path: String, contents: String) throws(StorageError) -> any FileLock {
-        let number = try openDescriptor(path, flags: O_RDWR | O_CREAT)
+        let number: CInt
+        do throws(StorageError) {
+            number = try openDescriptor(path, flags: O_RDWR | O_CREAT)
+        } catch {
+            // The first file that is opened for writing: it tells what the directory allows.
+            throw StorageError(error.code, error.message + Self.advice(error.errno ?? 0), errno: error.errno)
+        }
         let file = DescriptorFile(owning: number, path: absolute(path), isDurable: true)
         guard uninterrupted({ martlet_lock_exclusive(number) }) == 0 else {
             let reason = errno
             guard reason == EWOULDBLOCK else { throw systemError("lock", absolute(path), reason) }
             throw StorageError(.inUse, "the data directory \(root) is in use\(try holder(of: file))", errno: reason)
         }
-        try file.truncate(to: 0)
-        try file.write(ByteBuffer(string: contents), at: 0)
+        do throws(StorageError) {
+            try file.truncate(to: 0)
+            try file.write(ByteBuffer(string: contents), at: 0)
+        } catch {
+            // What is in it is for people only; a full disk must not keep its records from being read.
+            if error.code != .full { throw error }
+        }
         return HeldLock(file: file)
     }
 

@@ -4,8 +4,12 @@
 /// What went wrong with the disk or the data on it. Equality is by code.
 package struct StorageError: Error, Equatable, CustomStringConvertible {
     package enum Code: Sendable, Hashable {
-        /// The disk is full (ENOSPC, EDQUOT). Nothing was lost; writing works again when there is space.
+        /// The disk, a quota or the process's file size limit is full (ENOSPC, EDQUOT, EFBIG). Nothing was lost;
+        /// writing works again when there is space.
         case full
+        /// The process or the machine has no file descriptor left (EMFILE, ENFILE). Nothing was done and nothing
+        /// was lost; it works again when some are closed.
+        case exhausted
         /// A write or sync failed: the log is read-only until the process restarts.
         case readOnly
         /// Any other failed call to the operating system.

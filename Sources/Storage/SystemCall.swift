@@ -10,15 +10,24 @@ import Glibc
 /// The error of a failed system call: what was tried, on which path, and errno's reason.
 func systemError(_ operation: String, _ path: String, _ number: Int32) -> StorageError {
     let code: StorageError.Code
+    var advice = ""
     switch number {
-    case ENOSPC, EDQUOT: code = .full
+    case ENOSPC, EDQUOT:
+        code = .full
+        advice = "; make room on that disk, or shorten retention"
+    case EFBIG:
+        code = .full
+        advice = "; raise the process's limit (ulimit -f), or lower segment.bytes"
+    case EMFILE, ENFILE:
+        code = .exhausted
+        advice = "; raise the limit (ulimit -n, or LimitNOFILE of the service), or lower max.connections"
     case EACCES, EPERM, EROFS: code = .permission
     case ENOENT: code = .notFound
     default: code = .inputOutput
     }
     // SAFETY: glibc's strerror returns a terminated string that this thread owns until its next call.
     let reason = unsafe String(cString: strerror(number))
-    return StorageError(code, "cannot \(operation) \(path): \(reason)", errno: number)
+    return StorageError(code, "cannot \(operation) \(path): \(reason)\(advice)", errno: number)
 }
 
 /// Calls until the result is not "interrupted" (EINTR).

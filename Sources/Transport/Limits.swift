@@ -32,6 +32,8 @@ package struct TransportLimits: Sendable {
     /// Connections above `connectionsMax` that are kept just long enough to be told so in their
     /// protocol; beyond them a connection is closed without a word.
     package var connectionsRefusedAtOnceMax = 64
+    /// While no connection can be accepted, that is logged once in this time.
+    static let acceptFailureLogInterval = TimeAmount.seconds(10)
 
     package init() {}
 }

@@ -96,11 +96,11 @@ extension Listener {
             .serverChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     // Out of descriptors: pause accepting instead of spinning on a readable
-                    // listener.
+                    // listener. The one that pauses comes first: the other keeps the error.
                     try channel.pipeline.syncOperations.addHandlers([
+                        AcceptBackoffHandler(),
                         AcceptFailureHandler(
                             logger: rules.logger, listenerName: rules.options.name),
-                        AcceptBackoffHandler(),
                     ])
                 }
             }
@@ -187,20 +187,34 @@ func addressText(_ address: SocketAddress?) -> String {
         ? String(text.dropFirst(mapped.count)) : text
 }
 
-/// Logs what the kernel says when it cannot accept. Owned by the listening channel's event loop.
+/// Logs what the kernel says when it cannot accept, now and then: it says so with every attempt.
+/// Owned by the listening channel's event loop.
 private final class AcceptFailureHandler: ChannelInboundHandler {
     typealias InboundIn = any Channel
 
     private let logger: Logger
     private let listenerName: String
+    /// When a failure may be logged again.
+    private var quietUntil = NIODeadline.uptimeNanoseconds(0)
 
     init(logger: Logger, listenerName: String) {
         self.logger = logger
         self.listenerName = listenerName
     }
 
+    private static func explain(_ error: any Error) -> String {
+        guard let error = error as? IOError, error.errnoCode == EMFILE || error.errnoCode == ENFILE
+        else { return "\(error)" }
+        return "no file descriptor is left; those that wait are accepted when one is closed. "
+            + "Raise the limit (ulimit -n, or LimitNOFILE of the service), or lower max.connections"
+    }
+
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        let now = NIODeadline.now()
+        guard now >= quietUntil else { return }
+        quietUntil = now + TransportLimits.acceptFailureLogInterval
         logger.error(
-            "cannot accept a connection: \(error)", metadata: ["listener": "\(listenerName)"])
+            "cannot accept connections: \(Self.explain(error))",
+            metadata: ["listener": "\(listenerName)"])
     }
 }

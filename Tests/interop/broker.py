@@ -76,6 +76,7 @@ class Broker:
         certs: Optional[Path] = None,
         environment: Optional[Mapping[str, str]] = None,
         wrapper: Sequence[str] = (),
+        mode: str = "dev",
     ):
         self.binary = binary
         self.directory = directory
@@ -88,6 +89,7 @@ class Broker:
         self.stable = stable
         self.arguments = list(arguments)
         self.wrapper = list(wrapper)
+        self.mode = mode
         self.environment = {**os.environ, **(environment or {})}
         self.wanted_port = 0
         self.shared = False
@@ -99,7 +101,7 @@ class Broker:
         store = ["--ephemeral"] if self.ephemeral else ["--data", str(self.data)]
         return [
             self.binary,
-            "dev",
+            self.mode,
             "--port",
             str(self.wanted_port),
             "--ready-file",

@@ -9,8 +9,6 @@ set with MARTLET_SEED.
 
 from __future__ import annotations
 
-import asyncio
-import os
 import random
 import shutil
 import subprocess
@@ -21,158 +19,18 @@ from typing import Any, Callable, Optional
 
 import grpc
 import pytest
-from aiokafka import AIOKafkaProducer
-from confluent_kafka import KafkaError, Message, Producer
-from kafka.record import MemoryRecords
 
 import protocol
 import segments
 import wire
 from broker import Broker, Endpoint, wait_until
 from grpc_client import Client
+from oracle import (
+    PARTITIONS, SEED, AiokafkaWriter, GrpcWriter, LibrdkafkaWriter, Oracle, Writer, check_against, read_by_fetch,
+)
 from wire import Record, Wire, batch
 
-SEED = int(os.environ.get("MARTLET_SEED", "20240229"))
-PARTITIONS = 3
 ROUNDS = 12
-
-
-class Oracle:
-    """What clients were told: (topic, partition, offset) → value, and which values were ever tried."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.acked: dict[tuple[str, int, int], bytes] = {}
-        self.per_writer: dict[str, int] = {}
-        self.failures: list[str] = []
-
-    def ack(self, writer: str, topic: str, partition: int, offset: int, value: bytes) -> None:
-        with self.lock:
-            place = (topic, partition, offset)
-            if place in self.acked:
-                self.failures.append(f"{place} was acked for {self.acked[place]!r} and for {value!r}")
-            self.acked[place] = value
-            self.per_writer[writer] = self.per_writer.get(writer, 0) + 1
-
-    def fail(self, text: str) -> None:
-        with self.lock:
-            self.failures.append(text)
-
-    def count(self) -> int:
-        with self.lock:
-            return len(self.acked)
-
-
-class Writer(threading.Thread):
-    """Writes values `<name>/<partition>/<number>`, each tried once by the test (clients may retry)."""
-
-    def __init__(self, name: str, endpoint: Endpoint, topic: str, oracle: Oracle):
-        super().__init__(name=name)
-        self.endpoint = endpoint
-        self.topic = topic
-        self.oracle = oracle
-        self.stopping = threading.Event()
-        self.numbers = [0] * PARTITIONS
-
-    def next_value(self, partition: int) -> bytes:
-        self.numbers[partition] += 1
-        return b"%s/%d/%d" % (self.name.encode(), partition, self.numbers[partition])
-
-    def run(self) -> None:
-        try:
-            self.write()
-        except BaseException as error:  # noqa: BLE001 - reported by the test
-            self.oracle.fail(f"{self.name}: {error!r}")
-
-    def write(self) -> None:
-        raise NotImplementedError
-
-
-class LibrdkafkaWriter(Writer):
-    def __init__(self, *arguments: Any, **settings: Any):
-        super().__init__(*arguments)
-        self.settings = settings
-
-    def write(self) -> None:
-        producer = Producer(
-            self.endpoint.librdkafka(message_timeout_ms=120_000, linger_ms=1, queue_buffering_max_messages=2000)
-            | self.settings
-        )
-        may_fail = not self.settings.get("enable.idempotence")
-
-        def report(error: Optional[KafkaError], message: Message) -> None:
-            if error is None:
-                self.oracle.ack(self.name, message.topic(), message.partition(), message.offset(), message.value())
-            elif not may_fail:
-                self.oracle.fail(f"{self.name}: {error}")
-
-        turn = 0
-        while not self.stopping.is_set():
-            for _ in range(5):
-                partition = turn % PARTITIONS
-                turn += 1
-                try:
-                    producer.produce(self.topic, self.next_value(partition), partition=partition, on_delivery=report)
-                except BufferError:
-                    break
-            producer.poll(0.003)
-        if producer.flush(90):
-            self.oracle.fail(f"{self.name}: records were never delivered")
-
-
-class AiokafkaWriter(Writer):
-    def write(self) -> None:
-        asyncio.run(self.inside())
-
-    async def inside(self) -> None:
-        async with AIOKafkaProducer(
-            **self.endpoint.aiokafka(enable_idempotence=True, acks="all", request_timeout_ms=120_000)
-        ) as producer:
-            pending: set[asyncio.Task[None]] = set()
-
-            async def send(partition: int, value: bytes) -> None:
-                metadata = await producer.send_and_wait(self.topic, value, partition=partition)
-                self.oracle.ack(self.name, self.topic, partition, metadata.offset, value)
-
-            turn = 0
-            while not self.stopping.is_set():
-                while len(pending) < 20:
-                    partition = turn % PARTITIONS
-                    turn += 1
-                    pending.add(asyncio.create_task(send(partition, self.next_value(partition))))
-                done, pending = await asyncio.wait(pending, timeout=0.01, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
-                await asyncio.sleep(0.002)
-            async with asyncio.timeout(90):
-                await asyncio.gather(*pending)
-
-
-class GrpcWriter(Writer):
-    def __init__(self, *arguments: Any, api: Any):
-        super().__init__(*arguments)
-        self.api = api
-
-    def write(self) -> None:
-        options = (("grpc.initial_reconnect_backoff_ms", 50), ("grpc.min_reconnect_backoff_ms", 50),
-                   ("grpc.max_reconnect_backoff_ms", 200))  # fmt: skip
-        client = Client(self.endpoint, self.api, options)
-        turn = 0
-        while not self.stopping.is_set():
-            partition = turn % PARTITIONS
-            turn += 1
-            values = [self.next_value(partition) for _ in range(1 + turn % 3)]
-            try:
-                answer = client.publish(self.topic, *values, partition=partition)
-            except grpc.RpcError as error:
-                if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-                    self.oracle.fail(f"{self.name}: {error.code()} {error.details()}")
-                self.stopping.wait(0.02)
-                continue
-            offset = answer.batches[0].base_offset
-            for number, value in enumerate(values):
-                self.oracle.ack(self.name, self.topic, partition, offset + number, value)
-        client.channel.close()
 
 
 class Committer(threading.Thread):
@@ -202,43 +60,6 @@ class Committer(threading.Thread):
                 self.stopping.wait(0.02)
             self.stopping.wait(0.005)
         client.channel.close()
-
-
-def check_against(oracle: Oracle, stored: dict[tuple[str, int], list[tuple[int, bytes]]], where: str) -> None:
-    """Every acked record once at its offset; no value twice; the values of a writer in their order."""
-    at: dict[tuple[str, int, int], bytes] = {}
-    for (topic, partition), found in stored.items():
-        offsets = [offset for offset, _ in found]
-        assert offsets == list(range(len(offsets))), f"{where}: {topic}-{partition} has gaps"
-        values = [value for _, value in found]
-        assert len(set(values)) == len(values), f"{where}: {topic}-{partition} has a record twice"
-        last: dict[bytes, int] = {}
-        for value in values:
-            writer, _, number = value.split(b"/")
-            assert last.get(writer, 0) < int(number), f"{where}: {value!r} came after a later one"
-            last[writer] = int(number)
-        at |= {(topic, partition, offset): value for offset, value in found}
-    lost = {place: value for place, value in oracle.acked.items() if at.get(place) != value}
-    few = list(lost.items())[:5]
-    assert not lost, f"{where}: {len(lost)} of {len(oracle.acked)} acked records are lost or moved: {few}"
-
-
-def read_by_fetch(endpoint: Endpoint, topic: str) -> dict[tuple[str, int], list[tuple[int, bytes]]]:
-    stored: dict[tuple[str, int], list[tuple[int, bytes]]] = {}
-    with Wire(endpoint.address) as connection:
-        for partition in range(PARTITIONS):
-            found: list[tuple[int, bytes]] = []
-            while True:
-                fetched = connection.fetch(topic, len(found), partition=partition, max_wait_ms=0)
-                assert fetched.error == wire.NONE
-                if len(found) >= fetched.high_watermark:
-                    break
-                before = len(found)
-                for parsed in MemoryRecords(fetched.records):
-                    found += [(record.offset, record.value) for record in parsed if record.offset >= before]
-                assert len(found) > before, "no progress"
-            stored[topic, partition] = found
-    return stored
 
 
 @pytest.mark.deadline(240)
