@@ -34,6 +34,8 @@ package struct TransportLimits: Sendable {
     package var connectionsRefusedAtOnceMax = 64
     /// While no connection can be accepted, that is logged once in this time.
     static let acceptFailureLogInterval = TimeAmount.seconds(10)
+    /// How long a listener waits before it accepts again, when there was no descriptor for it.
+    static let acceptPause = TimeAmount.milliseconds(250)
 
     package init() {}
 }

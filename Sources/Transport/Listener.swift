@@ -95,13 +95,9 @@ extension Listener {
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .serverChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    // Out of descriptors: pause accepting instead of spinning on a readable
-                    // listener. The one that pauses comes first: the other keeps the error.
-                    try channel.pipeline.syncOperations.addHandlers([
-                        AcceptBackoffHandler(),
+                    try channel.pipeline.syncOperations.addHandler(
                         AcceptFailureHandler(
-                            logger: rules.logger, listenerName: rules.options.name),
-                    ])
+                            logger: rules.logger, listenerName: rules.options.name))
                 }
             }
             .childChannelInitializer { channel in
@@ -185,36 +181,4 @@ func addressText(_ address: SocketAddress?) -> String {
     let mapped = "::ffff:"
     return text.hasPrefix(mapped) && text.contains(".")
         ? String(text.dropFirst(mapped.count)) : text
-}
-
-/// Logs what the kernel says when it cannot accept, now and then: it says so with every attempt.
-/// Owned by the listening channel's event loop.
-private final class AcceptFailureHandler: ChannelInboundHandler {
-    typealias InboundIn = any Channel
-
-    private let logger: Logger
-    private let listenerName: String
-    /// When a failure may be logged again.
-    private var quietUntil = NIODeadline.uptimeNanoseconds(0)
-
-    init(logger: Logger, listenerName: String) {
-        self.logger = logger
-        self.listenerName = listenerName
-    }
-
-    private static func explain(_ error: any Error) -> String {
-        guard let error = error as? IOError, error.errnoCode == EMFILE || error.errnoCode == ENFILE
-        else { return "\(error)" }
-        return "no file descriptor is left; those that wait are accepted when one is closed. "
-            + "Raise the limit (ulimit -n, or LimitNOFILE of the service), or lower max.connections"
-    }
-
-    func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        let now = NIODeadline.now()
-        guard now >= quietUntil else { return }
-        quietUntil = now + TransportLimits.acceptFailureLogInterval
-        logger.error(
-            "cannot accept connections: \(Self.explain(error))",
-            metadata: ["listener": "\(listenerName)"])
-    }
 }

@@ -113,6 +113,16 @@ extension ClassicGroup {
 
     // MARK: Time
 
+    /// The broker stood still for `pauseMs` and could hear nobody: every deadline moves by that much.
+    package mutating func excuse(pauseMs: Int64) {
+        for memberId in members.keys {
+            if let deadlineMs = members[memberId]?.deadlineMs { members[memberId]?.deadlineMs = deadlineMs + pauseMs }
+        }
+        for (memberId, deadlineMs) in pendingMembers { pendingMembers[memberId] = deadlineMs + pauseMs }
+        if let deadlineMs = syncDeadlineMs { syncDeadlineMs = deadlineMs + pauseMs }
+        if case .rebalance(let deadlineMs) = joinTimer { joinTimer = .rebalance(deadlineMs: deadlineMs + pauseMs) }
+    }
+
     private enum Due {
         case join(JoinTimer)
         case sync

@@ -175,6 +175,9 @@ package final class GroupCoordinator: Sendable {
 
     // MARK: Timers
 
+    /// A timer that fires later than this, in ms, tells that the process was stopped or the machine asleep.
+    private static let noticeablePauseMs: Int64 = 500
+
     var monotonicMs: Int64 { Int64(loop.now.uptimeNanoseconds / 1_000_000) }
 
     /// Moves the group's timer if a deadline lies before it.
@@ -193,6 +196,8 @@ package final class GroupCoordinator: Sendable {
 
     private func timerFired(_ groupId: String, _ deadlineMs: Int64) {
         let (nowMs, wallMs) = (monotonicMs, clock.nowMs())
+        let pauseMs = nowMs - deadlineMs
+        let stoodStill = pauseMs >= Self.noticeablePauseMs
         var outcome = GroupOutcome()
         table.withLock { table in
             _ = table.withEntry(groupId) { entry in
@@ -200,9 +205,14 @@ package final class GroupCoordinator: Sendable {
                 guard entry.timerDeadlineMs == deadlineMs else { return }
                 entry.timer = nil
                 entry.timerDeadlineMs = .max
+                // Heartbeats of this time may lie in the sockets still.
+                if stoodStill { entry.group.excuse(pauseMs: pauseMs) }
                 entry.execute(entry.group.advance(nowMs: nowMs), wallMs: wallMs, into: &outcome)
                 arm(&entry)
             }
+        }
+        if stoodStill {
+            logger.warning("group \(groupId): the broker stood still for \(pauseMs) ms; its members get that time back")
         }
         finish(outcome)
     }
