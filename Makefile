@@ -10,7 +10,8 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.build/pycache
 # What Debian 12 has to provide: to build and run, and on top of that to test.
 BUILD_PACKAGES := git make pkg-config libnghttp2-dev libssl-dev liblz4-dev zlib1g-dev libzstd-dev \
 	libsnappy-dev libyaml-dev
-TEST_PACKAGES := kcat protobuf-compiler nghttp2-client curl gcc libc6-dev python3 python3-venv
+TEST_PACKAGES := kcat protobuf-compiler nghttp2-client curl gcc libc6-dev python3 python3-venv \
+	faketime util-linux
 SWIFT_AT_LEAST := 6.3
 
 BINARY := .build/martlet
@@ -19,7 +20,7 @@ RELEASE := -c release --static-swift-stdlib -Xlinker --gc-sections -Xswiftc -enf
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 
-.PHONY: help deps deps-build deps-test swift build run test unit-test interop-test proto docs bench clean
+.PHONY: help deps deps-build deps-test swift build run test unit-test interop-test kill-test soak proto docs bench clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -84,6 +85,15 @@ unit-test:
 
 interop-test: $(VENV)/ready
 	MARTLET_BIN=$(CURDIR)/$(BINARY) $(PYTHON) -m pytest Tests/interop $(ARGS)
+
+KILLS := 500
+kill-test: deps build $(VENV)/ready ## kill -9 the broker under all clients, KILLS=500 times
+	MARTLET_KILLS=$(KILLS) MARTLET_BIN=$(CURDIR)/$(BINARY) $(PYTHON) -m pytest Tests/interop/test_kill.py --capture=tee-sys $(ARGS)
+
+T := 600
+SVG := .build/soak.svg
+soak: deps build $(VENV)/ready ## mixed load for T=600 seconds: does anything climb? Draws SVG=.build/soak.svg
+	MARTLET_BIN=$(CURDIR)/$(BINARY) $(PYTHON) Tests/soak/soak.py --seconds $(T) --svg $(SVG) $(ARGS)
 
 $(VENV)/ready: Tests/interop/requirements.txt
 	python3 -m venv $(VENV)

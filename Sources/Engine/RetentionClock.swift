@@ -7,39 +7,41 @@
 
 /// Wall time without jumps forward that are young.
 struct RetentionClock {
-    /// Wall time that is passed by less than this, in ms, is no jump: daylight saving does not change it, and
-    /// synchronisation changes it by less.
+    /// Wall time that is ahead by less than this, in ms, has not jumped: synchronisation moves it by less.
     static let toleranceMs: Int64 = 10 * 60 * 1000
     /// How long a jump is not believed, in ms of monotonic time: time to notice the warning and to set the clock.
     static let graceMs: Int64 = 60 * 60 * 1000
 
-    private var wallMs: Int64
-    private var monotonicMs: Int64
-    /// How far the wall clock has jumped ahead and is not believed yet.
-    private(set) var distrustedMs: Int64 = 0
-    private var believedAtMs: Int64 = 0
+    /// A wall time that was believed, and the monotonic time then. What follows from it is believed as well, so that a
+    /// clock that was set back by mistake may come back.
+    private var believedMs: Int64
+    private var sinceMs: Int64
+    /// A jump that is not believed: how far it is, and until when.
+    private var jump: (aheadMs: Int64, untilMs: Int64)?
 
     init(wallMs: Int64, monotonicNs: UInt64) {
-        self.wallMs = wallMs
-        monotonicMs = Int64(clamping: monotonicNs / 1_000_000)
+        believedMs = wallMs
+        sinceMs = Int64(clamping: monotonicNs / 1_000_000)
     }
 
     /// The time to judge by, and how far the clock was found to have jumped since the last call (0: it did not).
     mutating func now(wallMs: Int64, monotonicNs: UInt64) -> (judgedMs: Int64, jumpMs: Int64) {
         let monotonicMs = Int64(clamping: monotonicNs / 1_000_000)
-        let passed = wallMs.subtractingReportingOverflow(self.wallMs).partialValue
-        let ahead = passed - (monotonicMs - self.monotonicMs)
-        self.wallMs = wallMs
-        self.monotonicMs = monotonicMs
-        var jump: Int64 = 0
-        if ahead > Self.toleranceMs {
-            jump = ahead
-            distrustedMs += ahead
-            believedAtMs = monotonicMs + Self.graceMs
-        } else if ahead < -Self.toleranceMs {
-            distrustedMs = max(0, distrustedMs + ahead)
+        let expectedMs = believedMs + (monotonicMs - sinceMs)
+        let aheadMs = wallMs - expectedMs
+        guard aheadMs > Self.toleranceMs else {
+            jump = nil
+            if aheadMs >= -Self.toleranceMs { (believedMs, sinceMs) = (wallMs, monotonicMs) }
+            return (wallMs, 0)
         }
-        if monotonicMs >= believedAtMs { distrustedMs = 0 }
-        return (wallMs - distrustedMs, jump)
+        if let jump, aheadMs - jump.aheadMs <= Self.toleranceMs {
+            guard monotonicMs >= jump.untilMs else { return (expectedMs, 0) }
+            self.jump = nil
+            (believedMs, sinceMs) = (wallMs, monotonicMs)
+            return (wallMs, 0)
+        }
+        let furtherMs = aheadMs - (jump?.aheadMs ?? 0)
+        jump = (aheadMs, monotonicMs + Self.graceMs)
+        return (expectedMs, furtherMs)
     }
 }

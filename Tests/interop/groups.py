@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import Any, Optional
 
 from aiokafka import AIOKafkaConsumer
@@ -35,6 +36,7 @@ class Reader(threading.Thread):
         # Assignments after the first: how often it had to join again.
         self.assignments = 0
         self.again = 0
+        self.remade = 0
 
     def run(self) -> None:
         try:
@@ -99,15 +101,15 @@ class LibrdkafkaReader(Reader):
 
 
 class KafkaPythonReader(Reader):
+    """kafka-python 3.0 can fall silent when a broker goes away while it joins for the first time: its connection idles, and
+    poll returns nothing for ever. A user restarts such a process, and so does this after a while; `remade` counts."""
+
+    PATIENCE_SECONDS = 20
+
     def read(self) -> None:
-        consumer = KafkaConsumer(
-            self.topic,
-            **self.endpoint.kafka_python(
-                group_id=self.group, auto_offset_reset="earliest", enable_auto_commit=False,
-                session_timeout_ms=self.session_ms, heartbeat_interval_ms=500, reconnect_backoff_max_ms=200,
-                retry_backoff_ms=50, request_timeout_ms=self.session_ms + 5000, bootstrap_timeout_ms=120_000),
-        )  # fmt: skip
+        consumer = self.make()
         held: Optional[Any] = None
+        heard = time.monotonic()
         while not self.stopping.is_set():
             try:
                 batches = consumer.poll(timeout_ms=100)
@@ -116,7 +118,12 @@ class KafkaPythonReader(Reader):
                     self.assignments += 1
                 held = now
                 if not batches:
+                    if time.monotonic() > heard + self.PATIENCE_SECONDS:
+                        consumer.close(autocommit=False)
+                        consumer, heard = self.make(), time.monotonic()
+                        self.remade += 1
                     continue
+                heard = time.monotonic()
                 for place, records in batches.items():
                     for record in records:
                         self.given(place.partition, record.offset, record.value)
@@ -125,6 +132,15 @@ class KafkaPythonReader(Reader):
             except PythonKafkaError:
                 self.stopping.wait(0.05)
         consumer.close(autocommit=False)
+
+    def make(self) -> KafkaConsumer:
+        return KafkaConsumer(
+            self.topic,
+            **self.endpoint.kafka_python(
+                group_id=self.group, auto_offset_reset="earliest", enable_auto_commit=False,
+                session_timeout_ms=self.session_ms, heartbeat_interval_ms=500, reconnect_backoff_max_ms=200,
+                retry_backoff_ms=50, request_timeout_ms=self.session_ms + 5000, bootstrap_timeout_ms=120_000),
+        )  # fmt: skip
 
     def commit(self, consumer: KafkaConsumer, ends: dict[Any, int]) -> None:
         from kafka.structs import OffsetAndMetadata

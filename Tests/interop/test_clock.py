@@ -79,11 +79,12 @@ def test_a_clock_that_jumps_deletes_nothing_and_loses_nobody(
     with Wire(own.address) as connection:
         protocol.create(connection, topic, retention_ms=str(7 * DAY), segment_bytes="1000")
         protocol.create(connection, stamped, retention_ms=str(7 * DAY), message_timestamp_type="LogAppendTime")
-        protocol.create(connection, sentinel, retention_bytes="1000", segment_bytes="4096")
+        protocol.create(
+            connection, sentinel, retention_bytes="1000", segment_bytes="4096", message_timestamp_type="LogAppendTime")
         protocol.create(connection, short, retention_ms="1000")
         begin = now_ms()
         for number in range(20):
-            assert connection.produce(topic, batch([Record(b"r" * 400, timestamp=begin + number)])).base_offset == number
+            assert connection.produce(topic, batch([Record(b"r" * 400)], timestamp=begin + number)).base_offset == number
         append_times = [connection.produce(stamped, batch([Record(b"s")])).log_append_time]
         assert abs(append_times[0] - begin) < DAY
         reader.start()
@@ -98,20 +99,24 @@ def test_a_clock_that_jumps_deletes_nothing_and_loses_nobody(
         assert start_offset(connection, topic) == start_offset(connection, stamped) == 0, "retention believed the jump"
         append_times.append(connection.produce(stamped, batch([Record(b"s")])).log_append_time)
         assert append_times[1] - append_times[0] > 29 * DAY
-        # Retention is not off: what grows old from now on goes.
-        assert connection.produce(short, batch([Record(b"old", timestamp=now_ms())])).error == wire.NONE
-        wait_until(lambda: start_offset(connection, short) == 1, "a record to grow old")
-
-        # And back, before where it was.
+        # And back, before where it was. A producer whose clock is right is now ahead of the broker, and refused as by Kafka.
         clock.set_days(-2)
+        ahead = wait_until(
+            lambda: (answer := connection.produce(topic, batch([Record(b"r")]))).error and answer, "a refusal")
+        assert ahead.error == wire.INVALID_TIMESTAMP and "broker's clock" in (ahead.message or ""), ahead
         append_times.append(connection.produce(stamped, batch([Record(b"s")])).log_append_time)
         assert append_times[2] < append_times[0] - DAY
         for _ in range(3):
             wait_for_retention(connection, sentinel)
         assert start_offset(connection, topic) == start_offset(connection, stamped) == 0
 
+        # Retention is not off: what grows old goes.
+        clock.set_days(0)
+        assert connection.produce(short, batch([Record(b"old")])).error == wire.NONE
+        wait_until(lambda: start_offset(connection, short) == 1, "a record to grow old")
+
         # The group never noticed: its session is measured by monotonic time.
-        assert connection.produce(topic, batch([Record(b"r", timestamp=begin + 20)])).base_offset == 20
+        assert connection.produce(topic, batch([Record(b"r")], timestamp=begin + 20)).base_offset == 20
         wait_until(lambda: reader.committed.get(0) == 21, "the group to go on")
         assert reader.assignments == 1 and not reader.failures, reader.failures
 

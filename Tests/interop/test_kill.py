@@ -249,4 +249,5 @@ def test_nothing_acked_is_lost_by_any_client_however_often_the_broker_is_killed(
         f"seed {SEED}: {kills} kills ({starting} while starting), {oracle.count()} acked records in {rolled} segments, "
         f"{len(maker.made) + len(maker.gone)} topics made, {committer.confirmed} commits by gRPC, "
         + ", ".join(f"{name} {count}" for name, count in sorted(oracle.per_writer.items()))
+        + ", ".join(f"; {reader.name} was made again {reader.remade} times" for reader in readers if reader.remade)
     )
