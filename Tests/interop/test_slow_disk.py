@@ -18,7 +18,7 @@ from grpc_client import Client
 from test_pause import Member
 from wire import CREATE_TOPICS, DELETE_TOPICS, METADATA, Record, Wire, batch
 
-DELAY_MS = 2000
+DELAY_MS = 1500
 SMALL = batch([Record(b"small")])
 
 
@@ -56,7 +56,7 @@ def test_only_those_wait_who_asked_for_a_sync(
         assert member.joined()
         member.sync([])
         rounds = 0
-        while rounds < 3:
+        while rounds < 2:
             offset = quick.fetch(topic, 0).high_watermark
             waiting.send(wire.produce_request(topic, 0, SMALL))
             if rounds == 0:
@@ -66,7 +66,7 @@ def test_only_those_wait_who_asked_for_a_sync(
                     topics=[{"name": unique("topic"), "num_partitions": 1, "replication_factor": 1, "assignments": [],
                              "configs": []}]))  # fmt: skip
             # All of this on the one event loop that also serves the one that waits.
-            for number in range(5):
+            for number in range(3):
                 assert quick.produce(other, SMALL, acks=1).error == wire.NONE
                 assert quick.fetch(other, number).error == wire.NONE
                 assert protocol.call(quick, METADATA, 9, topics=[{"name": topic}]).topics[0].error_code == wire.NONE

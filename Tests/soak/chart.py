@@ -8,7 +8,7 @@ import math
 import statistics
 from html import escape
 
-WIDTH, PANEL, GAP, LEFT, RIGHT, TOP, BOTTOM = 860, 150, 46, 70, 24, 84, 52
+WIDTH, PANEL, GAP, LEFT, RIGHT, TOP, BOTTOM = 860, 150, 46, 70, 24, 104, 52
 PANELS = [
     ("memory", "Resident memory", "MiB", "#1f6f8b"),
     ("descriptors", "Open file descriptors", "count", "#b4562c"),
@@ -57,7 +57,7 @@ def draw(series: dict[str, list[float]], command: str, outcome: str) -> str:
         top = TOP + number * (PANEL + GAP)
         bottom = top + PANEL
         tick = step(max(values) * 1.1, 4)
-        highest = math.ceil(max(values) * 1.05 / tick) * tick
+        highest = math.ceil(max(values) * 1.15 / tick) * tick
 
         def y(value: float, bottom: float = bottom, highest: float = highest) -> float:
             return bottom - value * PANEL / highest
