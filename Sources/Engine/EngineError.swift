@@ -35,6 +35,8 @@ package struct EngineError: Error, Equatable, Sendable, CustomStringConvertible 
         /// A write or sync of this log failed earlier: read-only until restart.
         case logReadOnly
         case storageFailure
+        /// No descriptor is left to open a log's file with; nothing was lost, and it can be tried again.
+        case tooManyOpenFiles
         /// A configured bound was reached (Limits).
         case limitReached
         case topicAuthorization
@@ -65,6 +67,7 @@ extension EngineError {
             case .corrupt: .corruptData
             case .offsetOutOfRange: .offsetOutOfRange
             case .closed: .unknownTopic
+            case .tooManyOpenFiles: .tooManyOpenFiles
             case .inputOutput, .notFound, .permission, .inUse, .newerFormat: .storageFailure
             }
         self.init(code, error.message)

@@ -58,6 +58,7 @@ final class BrokerParts: Sendable {
             engine: engine, metrics: metrics, logger: output.logger("GRPCServer", level: configuration.logLevel))
         group = MultiThreadedEventLoopGroup(
             numberOfThreads: configuration.threads == 0 ? System.coreCount : configuration.threads)
+        if let warning = DescriptorShares(configuration).warning(configuration) { logger.warning("\(warning)") }
         ProcessMetrics.register(metrics, startMs: clock.nowMs())
         BrokerMetrics.register(
             metrics, durability: configuration.effectiveDurability, certificates: certificates.store,
@@ -142,7 +143,7 @@ extension BrokerParts {
         var options = ListenerOptions(
             name: name, host: address.host, port: address.port, plaintext: configuration.plaintext.policy,
             tls: certificates.store, clientAuthentication: configuration.clientAuthentication.transport)
-        options.limits.connectionsMax = configuration.maxConnections
+        options.limits.connectionsMax = DescriptorShares(configuration).connections
         return options
     }
 

@@ -34,6 +34,7 @@ extension Log {
 
     /// Says how the round went. A failure makes the log read-only (a failed fsync is never retried).
     package func endSync(_ work: SyncWork, failure error: StorageError?) {
+        if let error, error.code == .tooManyOpenFiles { return takeBack(work) }
         if let error {
             fail(error)
             // Recovery would read the data from the page cache, and a sync would then succeed without writing it.
@@ -44,5 +45,15 @@ extension Log {
         guard work.endOffset >= syncedEndOffset else { return }
         syncedEndOffset = work.endOffset
         syncPoint = work.point
+    }
+
+    /// A round could not open what it was to sync, and has tried nothing: the next one has to do it all.
+    private func takeBack(_ work: SyncWork) {
+        for segment in sealed + (active.map { [$0] } ?? []) {
+            guard let file = segment.file, !segment.isDirty, work.files.contains(where: { $0 === file }) else { continue }
+            segment.isDirty = true
+            if segment.isSealed { unsyncedSealed.append(segment) }
+        }
+        unsyncedDirectories.formUnion(work.directories)
     }
 }

@@ -8,6 +8,8 @@ package struct StorageError: Error, Equatable, CustomStringConvertible {
         case full
         /// A write or sync failed: the log is read-only until the process restarts.
         case readOnly
+        /// The process or the system has no descriptor left (EMFILE, ENFILE). Nothing was tried; it can be tried again.
+        case tooManyOpenFiles
         /// Any other failed call to the operating system.
         case inputOutput
         /// The file or directory is not there.

@@ -14,6 +14,7 @@ func systemError(_ operation: String, _ path: String, _ number: Int32) -> Storag
     case ENOSPC, EDQUOT: code = .full
     case EACCES, EPERM, EROFS: code = .permission
     case ENOENT: code = .notFound
+    case EMFILE, ENFILE: code = .tooManyOpenFiles
     default: code = .inputOutput
     }
     // SAFETY: glibc's strerror returns a terminated string that this thread owns until its next call.
@@ -93,11 +94,14 @@ final class DescriptorFile: File {
     private let path: String
     /// False for anonymous memory, which has nothing to sync.
     private let isDurable: Bool
+    /// Its place in the pool, if it has one.
+    private let lease: FilePool.Lease?
 
-    init(owning number: CInt, path: String, isDurable: Bool) {
+    init(owning number: CInt, path: String, isDurable: Bool, lease: FilePool.Lease? = nil) {
         self.number = number
         self.path = path
         self.isDurable = isDurable
+        self.lease = lease
     }
 
     deinit { _ = Glibc.close(number) }
@@ -124,4 +128,11 @@ final class DescriptorFile: File {
     }
 
     func size() throws(StorageError) -> Int64 { try sizeOfFile(number, path: path) }
+
+    func identity() throws(StorageError) -> FileIdentity {
+        var status = stat()
+        // SAFETY: `status` is a live local for the duration of the call.
+        guard unsafe fstat(number, &status) == 0 else { throw systemError("examine", path, errno) }
+        return FileIdentity(device: UInt(status.st_dev), node: UInt(status.st_ino))
+    }
 }
