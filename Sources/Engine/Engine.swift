@@ -20,7 +20,7 @@ package final class Engine: Sendable {
     package let turns: Turns
     package let clock: any Clock
     let directory: DataDirectory
-    private let groupCommit: GroupCommit
+    let groupCommit: GroupCommit
     private let metadataPartition: Partition
     let metadata: InternalLog
     let offsets: OffsetLog
@@ -88,7 +88,7 @@ package final class Engine: Sendable {
     /// Ends everything in order: nothing is taken any more, what was taken is durable, and the data directory says that
     /// the next start has nothing to recover. Connections must be closed; called once.
     package func shutDown() throws(EngineError) {
-        for job in jobs.withLockedValue({ $0 }) { job.cancel() }
+        for job in jobs.withLockedValue({ defer { $0 = [] }; return $0 }) { job.cancel() }
         groups.close()
         let partitions = allPartitions
         guard configuration.durability != .memory else {

@@ -29,6 +29,8 @@ package struct HousekeepingConfiguration: Sendable {
     package var retentionCheckMs: Int64 = 300_000
     /// Between recovery checkpoints: bounds what a start after a crash has to scan.
     package var checkpointMs: Int64 = 5_000
+    /// Bytes that became durable after which another checkpoint is due.
+    package var checkpointBytes = 256 << 20
 
     package init() {}
 }

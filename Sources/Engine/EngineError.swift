@@ -36,6 +36,8 @@ package struct EngineError: Error, Equatable, Sendable, CustomStringConvertible 
         /// A write or sync of this log failed earlier: read-only until restart.
         case logReadOnly
         case storageFailure
+        /// No descriptor is left to open a log's file with; nothing was lost, and it can be tried again.
+        case tooManyOpenFiles
         /// A configured bound was reached (Limits).
         case limitReached
         case topicAuthorization
@@ -61,11 +63,12 @@ extension EngineError {
     package init(_ error: StorageError) {
         let code: Code =
             switch error.code {
-            case .full, .exhausted: .storageFull
+            case .full: .storageFull
             case .readOnly: .logReadOnly
             case .corrupt: .corruptData
             case .offsetOutOfRange: .offsetOutOfRange
             case .closed: .unknownTopic
+            case .tooManyOpenFiles: .tooManyOpenFiles
             case .inputOutput, .notFound, .permission, .inUse, .newerFormat: .storageFailure
             }
         self.init(code, error.message)

@@ -182,7 +182,7 @@ extension Partition {
         }
         for waiter in woken { waiter.arrived(bytes: bytes) }
         // Nobody may wait for it, but it is to be durable soon: it bounds what a start after a crash has to read.
-        if bytes > 0, durability != .memory { groupCommit.enqueueDelayed(self) }
+        if bytes > 0, durability != .memory { groupCommit.enqueueDelayed(self, bytes: bytes) }
     }
 
     /// What waited for this write is gone from the log; the producers forget it, the group's appends fail.
@@ -248,9 +248,9 @@ extension Partition: SyncParticipant {
 
     package func endSync(_ work: SyncWork, failure: StorageError?) {
         lock.withLock { log.endSync(work, failure: failure) }
+        // Nothing was tried: whoever waits goes on waiting, for a round that finds a descriptor.
+        if failure?.code == .tooManyOpenFiles { groupCommit.enqueueDelayed(self) }
         answerSyncWaiters()
-        // Those who wait go on waiting: the next round that is due tries again.
-        if failure?.code == .exhausted { groupCommit.enqueueDelayed(self) }
     }
 
     /// Answers those whose records are durable, and everybody else too if the log can sync no more.

@@ -22,7 +22,7 @@ extension GRPCStatus {
             case .logReadOnly: .failedPrecondition
             case .storageFailure: .internal
             case .topicAuthorization: .permissionDenied
-            case .shuttingDown: .unavailable
+            case .shuttingDown, .tooManyOpenFiles: .unavailable
             }
         self.init(code, error.message)
     }

@@ -26,7 +26,7 @@ extension KafkaErrorCode {
             case .outOfOrderSequence: .outOfOrderSequenceNumber
             case .duplicateSequence: .duplicateSequenceNumber
             case .invalidProducerEpoch: .invalidProducerEpoch
-            case .storageFull, .logReadOnly, .storageFailure: .kafkaStorageError
+            case .storageFull, .logReadOnly, .storageFailure, .tooManyOpenFiles: .kafkaStorageError
             case .limitReached: .policyViolation
             case .topicAuthorization: .topicAuthorizationFailed
             case .shuttingDown: .brokerNotAvailable

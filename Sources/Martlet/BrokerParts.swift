@@ -59,6 +59,7 @@ final class BrokerParts: Sendable {
         }
         grpc = GRPCServer(
             engine: engine, metrics: metrics, logger: output.logger("GRPCServer", level: configuration.logLevel))
+        if let warning = DescriptorShares(configuration).warning(configuration) { logger.warning("\(warning)") }
         ProcessMetrics.register(metrics, startMs: clock.nowMs())
         BrokerMetrics.register(
             metrics, durability: configuration.effectiveDurability, certificates: certificates.store,
@@ -143,14 +144,8 @@ extension BrokerParts {
         var options = ListenerOptions(
             name: name, host: address.host, port: address.port, plaintext: configuration.plaintext.policy,
             tls: certificates.store, clientAuthentication: configuration.clientAuthentication.transport)
-        options.limits.connectionsMax = min(configuration.maxConnections, Self.connectionsWithinDescriptors)
+        options.limits.connectionsMax = DescriptorShares(configuration).connections
         return options
-    }
-
-    /// Connections never take the descriptors that logs need.
-    private static var connectionsWithinDescriptors: Int {
-        let descriptors = ProcessMetrics.descriptorsMax()
-        return max(1, descriptors - max(Limits.fileDescriptorsMin, descriptors / 8))
     }
 
     private func startHousekeeping() {
@@ -165,14 +160,6 @@ extension BrokerParts {
         if !certificates.minted.isEmpty {
             logger.notice(
                 "certificates were made", metadata: ["files": "\(certificates.minted.joined(separator: " "))"])
-        }
-        if configuration.maxConnections > Self.connectionsWithinDescriptors {
-            logger.warning(
-                "max.connections is more than the process may open; raise that limit (ulimit -n, or LimitNOFILE of the service)",
-                metadata: [
-                    "files": "\(ProcessMetrics.descriptorsMax())",
-                    "connections": "\(Self.connectionsWithinDescriptors)",
-                ])
         }
         logger.notice(
             "ready",

@@ -17,9 +17,10 @@ struct BrokerStorage: Sendable {
         _ configuration: Configuration, clock: any Clock, metrics: Metrics, logger: Logger
     ) throws(BrokerError) {
         let path = absolute(configuration.dataDirectory)
+        let files = FilePool(limit: DescriptorShares(configuration).files)
         do {
             let real: any FileSystem =
-                configuration.isEphemeral ? MemoryFileSystem() : try RealFileSystem(root: path)
+                configuration.isEphemeral ? MemoryFileSystem() : try RealFileSystem(root: path, pool: files)
             let delayMs = configuration.diskDelayMs
             fileSystem = delayMs > 0 ? SlowFileSystem(real, delayMs: delayMs) : real
             directory = try DataDirectory(fileSystem: fileSystem, clock: clock, logger: logger, processId: getpid())
@@ -29,6 +30,16 @@ struct BrokerStorage: Sendable {
         }
         groupCommit = GroupCommit(fileSystem: fileSystem, clock: clock, onRound: Self.count(metrics))
         groupCommit.start()
+        files.whenPressed { [groupCommit] in groupCommit.releaseDelayed() }
+        Self.observe(files, metrics)
+    }
+
+    private static func observe(_ files: FilePool, _ metrics: Metrics) {
+        metrics.observe("martlet_open_files", "Files of logs that are open.") { Double(files.openCount) }
+        metrics.observe("martlet_open_files_max", "Most files of logs that are kept open.") { Double(files.limit) }
+        metrics.observe(
+            "martlet_files_reopened_total", "Files opened again that were closed to make room.", kind: .counter
+        ) { Double(files.reopenedCount) }
     }
 
     private static func count(_ metrics: Metrics) -> @Sendable (SyncRound) -> Void {

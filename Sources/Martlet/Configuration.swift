@@ -92,6 +92,8 @@ public struct Configuration: Equatable, Sendable {
     /// Event loops; 0 is one for each processor.
     public var threads = 0
     public var maxConnections = 10_000
+    /// Files of logs kept open at once; 0 is a share of what the system allows the process.
+    public var maxOpenFiles = 0
     public var logLevel = Logger.Level.info
     package var logFormat = LogFormat.text
     /// A JSON file that is there exactly while the broker answers.

@@ -15,25 +15,7 @@ enum ProcessMetrics {
         metrics.observe("process_open_fds", "Open file descriptors.", labels: []) {
             openDescriptors().map { [Sample(Double($0))] } ?? []
         }
-        metrics.observe("process_max_fds", "Most file descriptors that can be open.") { Double(descriptorsMax()) }
-    }
-
-    /// Lets the process open as many descriptors as it may: a segment file and a connection take one each.
-    package static func raiseDescriptorLimit() {
-        var limit = rlimit()
-        // SAFETY: `limit` is a live local for the duration of both calls.
-        guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
-        limit.rlim_cur = limit.rlim_max
-        // Failing leaves the limit as it was.
-        _ = unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-    }
-
-    /// File descriptors that this process may have open.
-    static func descriptorsMax() -> Int {
-        var limit = rlimit()
-        // SAFETY: `limit` is a live local for the duration of the call.
-        guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 0 }
-        return Int(clamping: limit.rlim_cur)
+        metrics.observe("process_max_fds", "Most file descriptors that can be open.") { Double(DescriptorShares.allowed) }
     }
 
     private static func cpuSeconds() -> Double {

@@ -11,6 +11,7 @@ enum BrokerProcess {
     /// Runs a broker until a signal ends it. Call on the main thread.
     static func run(_ command: BrokerCommand, arguments: [String]) throws -> Never {
         let signals = TerminationSignals()
+        DescriptorShares.raiseLimit()
         let loader = try ConfigurationLoader.load(
             defaults: command.defaults, arguments: arguments, environment: Environment.variables)
         let (requests, continuation) = AsyncStream.makeStream(of: String.self)

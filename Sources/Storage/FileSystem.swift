@@ -29,7 +29,7 @@ package protocol FileSystem: Sendable {
     func lock(_ path: String, contents: String) throws(StorageError) -> any FileLock
 }
 
-/// One open file. Closed when the last reference goes.
+/// One file. Closed when the last reference goes, if not before.
 package protocol File: AnyObject, Sendable {
     /// Writes all parts, one after the other, starting at `offset` bytes; extends the file if needed.
     /// On failure a prefix may have been written.
@@ -40,8 +40,15 @@ package protocol File: AnyObject, Sendable {
     func sync() throws(StorageError)
     func truncate(to size: Int64) throws(StorageError)
     func size() throws(StorageError) -> Int64
-    /// The kernel's descriptor, for sendfile; nil where there is none (simulation). Valid while `self` lives.
+    /// The kernel's descriptor, for sendfile; nil where there is none for sure (simulation; a file that is closed and
+    /// opened again as the pool needs room). Valid while `self` lives.
     var descriptor: CInt? { get }
+    /// The same file, open as long as the result lives, even if it is removed or renamed meanwhile.
+    func pinned() throws(StorageError) -> any File
+}
+
+extension File {
+    package func pinned() throws(StorageError) -> any File { self }
 }
 
 /// An exclusive lock that lasts as long as this object.

@@ -40,6 +40,12 @@ package final class GroupCommit: Sendable {
         /// Those without anybody who waits for them; they join a round when `delayMs` has passed.
         var delayed: [any SyncParticipant] = []
         var isDelayed: Set<ObjectIdentifier> = []
+        /// What was written since the delayed ones were last released, and what of that waits for the next round.
+        var bytesDelayed = 0
+        var bytesReleased = 0
+        /// What rounds have made durable since the observer was last told.
+        var bytesSynced = 0
+        var observer: (bytes: Int, body: @Sendable () -> Void)?
     }
 
     /// Participants that were enqueued with `enqueueDelayed` are synced within `delayMs`.
@@ -63,12 +69,20 @@ package final class GroupCommit: Sendable {
         if isFirst { thread.wake() }
     }
 
-    /// Queues a participant that nobody waits for: acknowledged writes that are to be durable soon, not now.
-    package func enqueueDelayed(_ participant: any SyncParticipant) {
-        queue.withLock { queue in
-            guard queue.isDelayed.insert(ObjectIdentifier(participant)).inserted else { return }
-            queue.delayed.append(participant)
+    /// Queues a participant that nobody waits for: acknowledged writes, of so many bytes, that are to be durable soon, not
+    /// now. Much that is not durable makes it now.
+    package func enqueueDelayed(_ participant: any SyncParticipant, bytes: Int = 0) {
+        let isMuch = queue.withLock { queue in
+            queue.bytesDelayed += bytes
+            if queue.isDelayed.insert(ObjectIdentifier(participant)).inserted { queue.delayed.append(participant) }
+            return queue.bytesDelayed >= StorageLimits.unsyncedBytes
         }
+        if isMuch { releaseDelayed() }
+    }
+
+    /// Calls `body` after a round whenever another `bytes` bytes have become durable, on the thread of the round.
+    package func whenSynced(every bytes: Int, _ body: @escaping @Sendable () -> Void) {
+        queue.withLock { $0.observer = (bytes, body) }
     }
 
     /// Runs rounds on a thread until `stop`.
@@ -85,12 +99,15 @@ package final class GroupCommit: Sendable {
     package func stop() {
         thread.stop()
         releaseDelayed()
+        queue.withLock { $0.observer = nil }
         while runRound() {}
     }
 
     /// Moves the delayed participants to the next round.
     package func releaseDelayed() {
         let delayed = queue.withLock { queue in
+            queue.bytesReleased += queue.bytesDelayed
+            queue.bytesDelayed = 0
             defer { queue.delayed = []; queue.isDelayed = [] }
             return queue.delayed
         }
@@ -100,9 +117,10 @@ package final class GroupCommit: Sendable {
     /// Runs one round with everybody who is queued; false if nobody is.
     @discardableResult
     package func runRound() -> Bool {
-        let participants = queue.withLock { queue in
-            defer { queue.waiting = []; queue.isWaiting = [] }
-            return queue.waiting
+        let (participants, bytes) = queue.withLock { queue in
+            guard !queue.waiting.isEmpty else { return ([any SyncParticipant](), 0) }
+            defer { queue.waiting = []; queue.isWaiting = []; queue.bytesReleased = 0 }
+            return (queue.waiting, queue.bytesReleased)
         }
         guard !participants.isEmpty else { return false }
         var round = SyncRound()
@@ -118,7 +136,18 @@ package final class GroupCommit: Sendable {
             participant.endSync(work, failure: failure)
         }
         if round.participants > 0 { onRound(round) }
+        tellObserver(bytes)
         return true
+    }
+
+    private func tellObserver(_ bytes: Int) {
+        let body = queue.withLock { queue -> (@Sendable () -> Void)? in
+            queue.bytesSynced += bytes
+            guard let observer = queue.observer, queue.bytesSynced >= observer.bytes else { return nil }
+            queue.bytesSynced = 0
+            return observer.body
+        }
+        body?()
     }
 
     /// Each file and directory once.
@@ -153,12 +182,9 @@ private struct SyncOutcome {
 
     func failure(of work: SyncWork) -> StorageError? {
         if failedFiles.isEmpty && failedDirectories.isEmpty { return nil }
-        for file in work.files {
-            if let error = failedFiles[ObjectIdentifier(file)] { return error }
-        }
-        for directory in work.directories {
-            if let error = failedDirectories[directory] { return error }
-        }
-        return nil
+        let failures = work.files.compactMap { failedFiles[ObjectIdentifier($0)] }
+            + work.directories.compactMap { failedDirectories[$0] }
+        // What can be tried again must not hide what cannot.
+        return failures.first { $0.code != .tooManyOpenFiles } ?? failures.first
     }
 }

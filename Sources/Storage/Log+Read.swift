@@ -43,7 +43,7 @@ extension Log {
         let byteLimit = start + min(Int64(max(0, maxBytes)), StorageLimits.segmentBytes)
         let end = try sliceEnd(
             in: segment, after: start, first: first, within: byteLimit, below: below, with: &walk)
-        return LogSlice(file: file, position: start, length: Int(end - start))
+        return LogSlice(file: try file.pinned(), position: start, length: Int(end - start))
     }
 
     /// The segment that holds `offset`, or the next one if it fell into a gap between two.

@@ -32,15 +32,10 @@ extension Log {
         return work
     }
 
-    /// Says how the round went. A failure makes the log read-only (a failed fsync is never retried), except that of a
-    /// directory for which there was no descriptor: that was never tried.
+    /// Says how the round went. A failure makes the log read-only (a failed fsync is never retried), unless
+    /// there was no descriptor to try it with.
     package func endSync(_ work: SyncWork, failure error: StorageError?) {
-        if let error, error.code == .exhausted {
-            // No descriptor to sync a directory with. The files are synced, and nothing has failed: the next round
-            // syncs the directories.
-            unsyncedDirectories.formUnion(work.directories)
-            return
-        }
+        if let error, error.code == .tooManyOpenFiles { return takeBack(work) }
         if let error {
             fail(error)
             // Recovery would read the data from the page cache, and a sync would then succeed without writing it.
@@ -51,5 +46,15 @@ extension Log {
         guard work.endOffset >= syncedEndOffset else { return }
         syncedEndOffset = work.endOffset
         syncPoint = work.point
+    }
+
+    /// A round could not open what it was to sync, and has tried nothing: the next one has to do it all.
+    private func takeBack(_ work: SyncWork) {
+        for segment in sealed + (active.map { [$0] } ?? []) {
+            guard let file = segment.file, !segment.isDirty, work.files.contains(where: { $0 === file }) else { continue }
+            segment.isDirty = true
+            if segment.isSealed { unsyncedSealed.append(segment) }
+        }
+        unsyncedDirectories.formUnion(work.directories)
     }
 }

@@ -166,8 +166,8 @@ package final class Log {
     /// Takes back what a failed write was to bring; returns the error to throw.
     private func undoWrite(of segment: Segment, in file: (any File)?, after error: StorageError) -> StorageError {
         dropUnwritten()
-        // No file yet: nothing was written, so the next append may try again.
-        guard let file else { return error }
+        // No file yet, or none that could be opened again: nothing was written, so the next append may try again.
+        guard let file, error.code != .tooManyOpenFiles else { return error }
         guard error.code == .full else { return fail(error) }
         do throws(StorageError) {
             try file.truncate(to: segment.written.size)

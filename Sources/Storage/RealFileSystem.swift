@@ -13,10 +13,13 @@ package final class RealFileSystem: FileSystem {
     /// Where the root is, for messages.
     package let root: String
     private let rootDescriptor: CInt
+    /// What bounds the files that are open.
+    package let pool: FilePool
 
     /// Opens `root`, made if it is missing (its parent must exist).
-    package init(root: String) throws(StorageError) {
+    package init(root: String, pool: FilePool = FilePool()) throws(StorageError) {
         self.root = root
+        self.pool = pool
         // SAFETY: Swift passes `root` as a terminated string for the duration of each call.
         if unsafe mkdir(root, 0o755) != 0 && errno != EEXIST {
             throw Self.rootError("make the data directory", root, errno)
@@ -47,8 +50,24 @@ package final class RealFileSystem: FileSystem {
     deinit { _ = Glibc.close(rootDescriptor) }
 
     package func open(_ path: String, create: Bool) throws(StorageError) -> any File {
-        let number = try openDescriptor(path, flags: create ? O_RDWR | O_CREAT : O_RDWR)
-        return DescriptorFile(owning: number, path: absolute(path), isDurable: true)
+        let file = try openCounted(path, create: create)
+        return PooledFile(try PooledDescriptor(path: path, file: file, fileSystem: self))
+    }
+
+    /// Opens a descriptor that counts in the pool, after making room there. If the system has none left, the pool gives
+    /// some back first.
+    func openCounted(_ path: String, create: Bool) throws(StorageError) -> DescriptorFile {
+        let flags = create ? O_RDWR | O_CREAT : O_RDWR
+        pool.makeRoom()
+        let number: CInt
+        do throws(StorageError) {
+            number = try openDescriptor(path, flags: flags)
+        } catch {
+            guard error.code == .tooManyOpenFiles else { throw error }
+            pool.makeRoom(extra: StorageLimits.filesClosedForRoom)
+            number = try openDescriptor(path, flags: flags)
+        }
+        return DescriptorFile(owning: number, path: absolute(path), isDurable: true, lease: pool.lease())
     }
 
     package func exists(_ path: String) throws(StorageError) -> Bool {

@@ -7,11 +7,11 @@ package struct StorageError: Error, Equatable, CustomStringConvertible {
         /// The disk, a quota or the process's file size limit is full (ENOSPC, EDQUOT, EFBIG). Nothing was lost;
         /// writing works again when there is space.
         case full
-        /// The process or the machine has no file descriptor left (EMFILE, ENFILE). Nothing was done and nothing
-        /// was lost; it works again when some are closed.
-        case exhausted
         /// A write or sync failed: the log is read-only until the process restarts.
         case readOnly
+        /// The process or the machine has no file descriptor left (EMFILE, ENFILE). Nothing was tried and nothing
+        /// was lost; it works again when some are closed.
+        case tooManyOpenFiles
         /// Any other failed call to the operating system.
         case inputOutput
         /// The file or directory is not there.

@@ -19,6 +19,10 @@ enum StorageLimits {
     static let unindexedBytes: Int64 = 64 << 10
     /// Sealed segments of one log whose file and indexes stay open after a read.
     static let openSealedSegments = 4
+    /// Files that are closed at once when the system has no descriptor left, although the pool is not full.
+    static let filesClosedForRoom = 16
+    /// Bytes of all logs that wait for a sync; beyond it they are synced at once, although nobody waits for them.
+    static let unsyncedBytes = 128 << 20
     /// What a walk over batch heads reads at a time.
     static let walkBytes = 8 << 10
     /// What a scan of whole batches reads at a time.

@@ -19,7 +19,7 @@ func systemError(_ operation: String, _ path: String, _ number: Int32) -> Storag
         code = .full
         advice = "; raise the process's limit (ulimit -f), or lower segment.bytes"
     case EMFILE, ENFILE:
-        code = .exhausted
+        code = .tooManyOpenFiles
         advice = "; raise the limit (ulimit -n, or LimitNOFILE of the service), or lower max.connections"
     case EACCES, EPERM, EROFS: code = .permission
     case ENOENT: code = .notFound
@@ -102,11 +102,14 @@ final class DescriptorFile: File {
     private let path: String
     /// False for anonymous memory, which has nothing to sync.
     private let isDurable: Bool
+    /// Its place in the pool, if it has one.
+    private let lease: FilePool.Lease?
 
-    init(owning number: CInt, path: String, isDurable: Bool) {
+    init(owning number: CInt, path: String, isDurable: Bool, lease: FilePool.Lease? = nil) {
         self.number = number
         self.path = path
         self.isDurable = isDurable
+        self.lease = lease
     }
 
     deinit { _ = Glibc.close(number) }
@@ -133,4 +136,11 @@ final class DescriptorFile: File {
     }
 
     func size() throws(StorageError) -> Int64 { try sizeOfFile(number, path: path) }
+
+    func identity() throws(StorageError) -> FileIdentity {
+        var status = stat()
+        // SAFETY: `status` is a live local for the duration of the call.
+        guard unsafe fstat(number, &status) == 0 else { throw systemError("examine", path, errno) }
+        return FileIdentity(device: UInt(status.st_dev), node: UInt(status.st_ino))
+    }
 }

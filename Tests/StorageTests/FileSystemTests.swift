@@ -119,7 +119,7 @@ struct FileSystemTests {
         try write(["0123456789"], to: source, at: 0)
         var offset = off_t(3)
         // SAFETY: both descriptors live as long as the files; `offset` is a live local.
-        let sent = unsafe sendfile(try #require(target.descriptor), try #require(source.descriptor), &offset, 4)
+        let sent = unsafe sendfile(try #require(try target.pinned().descriptor), try #require(try source.pinned().descriptor), &offset, 4)
         #expect(sent == 4)
         #expect(try text(target, at: 0, count: 10) == "3456")
     }
