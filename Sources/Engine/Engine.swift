@@ -34,10 +34,11 @@ package final class Engine: Sendable {
     package static let offsetsTopic = "__consumer_offsets"
 
     /// Opens the data directory's topics and reads the internal logs. `loop` is where upkeep runs: retention,
-    /// checkpoints, the groups' timers.
+    /// checkpoints, the groups' timers. `random` makes the ids of topics and members.
     package init(
         configuration: EngineConfiguration, directory: DataDirectory, groupCommit: GroupCommit,
-        loop: any EventLoop, clock: any Clock, metrics: Metrics, logger: Logger
+        loop: any EventLoop, clock: any Clock, metrics: Metrics, logger: Logger,
+        random: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) }
     ) throws(EngineError) {
         self.configuration = configuration
         self.directory = directory
@@ -58,11 +59,12 @@ package final class Engine: Sendable {
         // The catalog tells the groups of deletions; the groups' log is a topic of the catalog.
         let forget = NIOLockedValueBox<GroupCoordinator?>(nil)
         topics = TopicCatalog(
-            configuration: configuration, partitions: factory, metadata: metadata, logger: logger,
+            configuration: configuration, partitions: factory, metadata: metadata, logger: logger, random: random,
             onDeleted: { topic in forget.withLockedValue { $0 }?.topicDeleted(topic.name, on: loop) })
         offsets = OffsetLog(topics: topics, turns: turns, clock: clock)
         groups = GroupCoordinator(
-            configuration: configuration.groups, clock: clock, loop: loop, store: offsets, logger: logger)
+            configuration: configuration.groups, clock: clock, loop: loop, store: offsets, logger: logger,
+            random: random)
         try load()
         do throws(GroupError) {
             _ = try groups.load { [topics] in topics.topic(named: $0) != nil }
@@ -120,6 +122,6 @@ package final class Engine: Sendable {
             logger.error("the metadata log has \(unreadable) records that this version cannot read; they are ignored")
         }
         producerIds.load(next: nextProducerId)
-        try topics.load(Array(found.values))
+        try topics.load(found.values.sorted { $0.name < $1.name })
     }
 }

@@ -21,6 +21,7 @@ package final class TopicCatalog: @unchecked Sendable {
     private let partitions: PartitionFactory
     private let metadata: InternalLog
     private let logger: Logger
+    private let random: @Sendable () -> UInt64
     private let onDeleted: @Sendable (Topic) -> Void
 
     private struct State {
@@ -33,12 +34,13 @@ package final class TopicCatalog: @unchecked Sendable {
 
     init(
         configuration: EngineConfiguration, partitions: PartitionFactory, metadata: InternalLog, logger: Logger,
-        onDeleted: @escaping @Sendable (Topic) -> Void
+        random: @escaping @Sendable () -> UInt64, onDeleted: @escaping @Sendable (Topic) -> Void
     ) {
         self.configuration = configuration
         self.partitions = partitions
         self.metadata = metadata
         self.logger = logger
+        self.random = random
         self.onDeleted = onDeleted
     }
 
@@ -132,9 +134,8 @@ extension TopicCatalog {
         let record: MetadataRecord.TopicRecord
         do {
             let count = try validate(specification)
-            var generator = SystemRandomNumberGenerator()
             record = MetadataRecord.TopicRecord(
-                name: specification.name, id: .random(using: &generator), partitions: count,
+                name: specification.name, id: TopicId(random: random), partitions: count,
                 isInternal: specification.isInternal, overrides: specification.overrides)
         } catch {
             promise.fail(error)
