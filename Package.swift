@@ -111,6 +111,17 @@ let package = Package(
             name: "TestSupport",
             dependencies: ["Engine", "Storage", "Records", "Bytes", "Telemetry", logging, nioCore, nioEmbedded],
             path: "Tests/TestSupport", swiftSettings: settings),
+        // The whole broker on a simulated disk, in one thread, from one seed (docs/decisions/0013-simulation.md).
+        .target(
+            name: "Simulation",
+            dependencies: [
+                "Engine", "Storage", "Records", "Bytes", "Telemetry", "KafkaServer", "KafkaWire", "GRPCServer",
+                "GRPCWire", "HTTP2", "Contract", "Transport", logging, nioCore, nioEmbedded, protobuf,
+            ],
+            path: "Tests/Simulation", swiftSettings: settings),
+        .executableTarget(
+            name: "simulate", dependencies: ["Simulation"], path: "Tests/SimulateCommand", swiftSettings: settings),
+        tests("SimulationTests", ["Simulation", "Bytes"]),
         tests("BytesTests", ["Bytes"]),
         tests("TelemetryTests", ["Telemetry"]),
         tests("RecordsTests", ["Records", "Bytes"]),

@@ -18,7 +18,16 @@ package struct TopicId: Hashable, Sendable, CustomStringConvertible {
     package static func random(using generator: inout some RandomNumberGenerator) -> TopicId {
         let high = UInt64.random(in: .min ... .max, using: &generator)
         let low = UInt64.random(in: .min ... .max, using: &generator)
-        return TopicId(
+        return TopicId(high: high, low: low).versioned
+    }
+
+    /// A random (version 4) id out of two random words.
+    package init(random: () -> UInt64) {
+        self = TopicId(high: random(), low: random()).versioned
+    }
+
+    private var versioned: TopicId {
+        TopicId(
             high: (high & 0xffff_ffff_ffff_0fff) | 0x4000,
             low: (low & 0x3fff_ffff_ffff_ffff) | 0x8000_0000_0000_0000)
     }

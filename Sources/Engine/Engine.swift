@@ -38,9 +38,11 @@ package final class Engine: Sendable {
 
     /// Opens the data directory's topics and reads the internal logs. `loop` is where the groups' timers run and must
     /// never wait for a disk; `background` is where directories are removed (nil: on the loop of whoever asks).
+    /// `random` makes the ids of topics and members.
     package init(
         configuration: EngineConfiguration, directory: DataDirectory, groupCommit: GroupCommit,
-        loop: any EventLoop, background: (any EventLoop)? = nil, clock: any Clock, metrics: Metrics, logger: Logger
+        loop: any EventLoop, background: (any EventLoop)? = nil, clock: any Clock, metrics: Metrics, logger: Logger,
+        random: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) }
     ) throws(EngineError) {
         self.configuration = configuration
         self.directory = directory
@@ -63,11 +65,12 @@ package final class Engine: Sendable {
         let forget = NIOLockedValueBox<GroupCoordinator?>(nil)
         topics = TopicCatalog(
             configuration: configuration, partitions: factory, metadata: metadata, background: background,
-            logger: logger,
+            logger: logger, random: random,
             onDeleted: { topic in forget.withLockedValue { $0 }?.topicDeleted(topic.name, on: loop) })
         offsets = OffsetLog(topics: topics, turns: turns, clock: clock)
         groups = GroupCoordinator(
-            configuration: configuration.groups, clock: clock, loop: loop, store: offsets, logger: logger)
+            configuration: configuration.groups, clock: clock, loop: loop, store: offsets, logger: logger,
+            random: random)
         try load()
         do throws(GroupError) {
             _ = try groups.load { [topics] in topics.topic(named: $0) != nil }
@@ -125,6 +128,6 @@ package final class Engine: Sendable {
             logger.error("the metadata log has \(unreadable) records that this version cannot read; they are ignored")
         }
         producerIds.load(next: nextProducerId)
-        try topics.load(Array(found.values))
+        try topics.load(found.values.sorted { $0.name < $1.name })
     }
 }

@@ -95,7 +95,7 @@ struct ProducerSnapshots {
     private func encode(_ states: ProducerStates) -> ByteBuffer {
         var body = ByteBuffer()
         body.writeInteger(Int32(states.entries.count))
-        for (producerId, entry) in states.entries {
+        for (producerId, entry) in states.entries.sorted(by: { $0.key < $1.key }) {
             body.writeInteger(producerId)
             body.writeInteger(entry.epoch)
             body.writeInteger(entry.batches.last?.lastSequence ?? -1)

@@ -23,6 +23,7 @@ package final class TopicCatalog: @unchecked Sendable {
     /// Where directories of deleted topics are put away, which waits for the disk.
     private let background: (any EventLoop)?
     private let logger: Logger
+    private let random: @Sendable () -> UInt64
     private let onDeleted: @Sendable (Topic) -> Void
 
     private struct State {
@@ -35,7 +36,7 @@ package final class TopicCatalog: @unchecked Sendable {
 
     init(
         configuration: EngineConfiguration, partitions: PartitionFactory, metadata: InternalLog,
-        background: (any EventLoop)? = nil, logger: Logger,
+        background: (any EventLoop)? = nil, logger: Logger, random: @escaping @Sendable () -> UInt64,
         onDeleted: @escaping @Sendable (Topic) -> Void
     ) {
         self.configuration = configuration
@@ -43,6 +44,7 @@ package final class TopicCatalog: @unchecked Sendable {
         self.metadata = metadata
         self.background = background
         self.logger = logger
+        self.random = random
         self.onDeleted = onDeleted
     }
 
@@ -136,9 +138,8 @@ extension TopicCatalog {
         let record: MetadataRecord.TopicRecord
         do {
             let count = try validate(specification)
-            var generator = SystemRandomNumberGenerator()
             record = MetadataRecord.TopicRecord(
-                name: specification.name, id: .random(using: &generator), partitions: count,
+                name: specification.name, id: TopicId(random: random), partitions: count,
                 isInternal: specification.isInternal, overrides: specification.overrides)
         } catch {
             promise.fail(error)

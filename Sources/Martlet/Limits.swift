@@ -10,8 +10,6 @@ enum Limits {
     static let certificateWarningMs: Int64 = 48 * 3600 * 1000
     /// How often it is looked whether the certificates' files have changed.
     static let certificateCheckInterval = TimeAmount.seconds(10)
-    /// File descriptors that connections leave to logs, at least; otherwise an eighth of all.
-    static let fileDescriptorsMin = 48
     /// With less free space on the data's disk the broker is not ready: a record batch may be larger.
     static let diskProblemBytes: Int64 = 1 << 20
     /// Partitions that are named in one line of `/readyz`.

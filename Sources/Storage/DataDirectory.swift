@@ -139,7 +139,7 @@ package final class DataDirectory: Sendable {
         if hasDisappeared { throw StorageError(.notFound, "the data directory has disappeared") }
         try environment.removals.run()
         // Logs that nobody opened in this run are as complete as they were.
-        let untouched = state.withLock { Array($0.entries.values) }
+        let untouched = state.withLock { $0.entries.values.sorted { $0.name < $1.name } }
         let (bytes, checksum) = CheckpointFile.encode(logs + untouched)
         try environment.cleanMark.consume()
         try AtomicFile.replace(CheckpointFile.path, with: bytes, in: fileSystem)

@@ -23,7 +23,7 @@ extension Log {
             files.append(file)
         }
         guard !files.isEmpty || !unsyncedDirectories.isEmpty else { return nil }
-        var work = SyncWork(files: files, directories: Array(unsyncedDirectories), endOffset: writtenEndOffset)
+        var work = SyncWork(files: files, directories: unsyncedDirectories.sorted(), endOffset: writtenEndOffset)
         if let last = active ?? sealed.last {
             work.point = RecoveryPoint(segment: last.baseOffset, extent: last.written)
         }

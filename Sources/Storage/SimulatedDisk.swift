@@ -11,10 +11,13 @@
 package enum CrashMode: Sendable {
     /// All are lost.
     case loseUnsynced
-    /// All arrive, as after kill -9.
+    /// All arrive.
     case keepUnsynced
     /// Any of them arrive, writes perhaps only in part; the disk's seed decides.
     case arbitrary
+    /// The process dies (kill -9) and not the machine: its files are closed, what it wrote stays in the page cache, and
+    /// a later loss of power can still take that.
+    case processKilled
 }
 
 /// A small deterministic generator (SplitMix64).
@@ -113,13 +116,14 @@ struct SimulatedDisk {
 
     // MARK: Syncs
 
-    func sync(_ node: Node) {
-        for change in node.changes { Self.apply(change, to: &node.durableBytes) }
-        node.changes = []
+    /// Makes the first `count` changes durable; later ones came while the sync was under way.
+    func sync(_ node: Node, count: Int) {
+        for change in node.changes.prefix(count) { Self.apply(change, to: &node.durableBytes) }
+        node.changes.removeFirst(min(count, node.changes.count))
     }
 
-    /// The failed sync: the changes will never arrive.
-    func forgetChanges(of node: Node) { node.changes = [] }
+    /// The failed sync: the first `count` changes will never arrive.
+    func forgetChanges(of node: Node, count: Int) { node.changes.removeFirst(min(count, node.changes.count)) }
 
     mutating func syncDirectory(_ directory: Node) {
         directoryChanges.removeAll { change in
@@ -133,6 +137,7 @@ struct SimulatedDisk {
 
     /// The machine loses power and comes back.
     mutating func crash(_ mode: CrashMode, using generator: inout SeededGenerator) {
+        if mode == .processKilled { return }
         let nodes = allNodes()
         for change in directoryChanges where Self.arrives(mode, &generator) { Self.apply(change) }
         directoryChanges = []
@@ -167,7 +172,7 @@ struct SimulatedDisk {
     private static func arrives(_ mode: CrashMode, _ generator: inout SeededGenerator) -> Bool {
         switch mode {
         case .loseUnsynced: false
-        case .keepUnsynced: true
+        case .keepUnsynced, .processKilled: true
         case .arbitrary: Bool.random(using: &generator)
         }
     }

@@ -5,12 +5,28 @@
 // or for a kind of operation on certain paths; a crash in the middle of the n-th change; a limit on bytes. After a crash
 // every open file is dead, and new ones see what the disk kept. Safe to call from any thread; `state` guards all.
 
+import Bytes
 import Glibc
 import Synchronization
 
 /// A call that changes something, or a read.
 package enum SimulatedOperation: Hashable, Sendable, CaseIterable {
     case create, write, truncate, sync, makeDirectory, rename, remove, syncDirectory, read
+
+    /// For digests.
+    var number: UInt64 {
+        switch self {
+        case .create: 1
+        case .write: 2
+        case .truncate: 3
+        case .sync: 4
+        case .makeDirectory: 5
+        case .rename: 6
+        case .remove: 7
+        case .syncDirectory: 8
+        case .read: 9
+        }
+    }
 
     /// Whether a crash can come in the middle of it.
     var isChange: Bool { self != .read }
@@ -64,6 +80,9 @@ package final class SimulatedFileSystem: FileSystem {
         var boot = 0
         var capacity: Int64?
         var used: Int64 = 0
+        /// Of all calls so far; the same for the same life.
+        var digest: UInt64 = 0xcbf2_9ce4_8422_2325
+        var duringSync: (() -> Void)?
     }
 
     fileprivate let state: Mutex<State>
@@ -79,6 +98,36 @@ package final class SimulatedFileSystem: FileSystem {
     package func inject(_ fault: SimulatedFault) { state.withLock { $0.faults.append(fault) } }
 
     package func removeFaults() { state.withLock { $0.faults = [] } }
+
+    /// A hash of every call so far, in order, with what was written.
+    package var digest: UInt64 { state.withLock { $0.digest } }
+
+    /// Called inside every sync of a file, before it takes effect: what others do while the disk is slow. What is written
+    /// to the file meanwhile is not covered by that sync. nil: syncs are quick.
+    package func duringSync(_ body: (() -> Void)?) {
+        // SAFETY: the body runs on the thread that syncs, which is the test's own.
+        nonisolated(unsafe) let body = body
+        state.withLock { $0.duringSync = unsafe body }
+    }
+
+    /// The machine is down from now on: every call fails, until `crash` brings it back.
+    package func powerOff() { state.withLock { $0.hasCrashed = true } }
+
+    /// A file as a process sees it, and how much of it equals what a power cut would leave; nil if there is none.
+    package func contents(of path: String) -> (bytes: [UInt8], durable: Int)? {
+        state.withLock { state in
+            guard let node = state.disk.node(path), !node.isDirectory else { return nil }
+            let same = zip(node.bytes, node.durableBytes).prefix { $0 == $1 }.count
+            return (node.bytes, same)
+        }
+    }
+
+    /// The files of a directory, sorted; none if there is no such directory.
+    package func files(in directory: String) -> [String] {
+        state.withLock { state in
+            (state.disk.node(directory)?.entries ?? [:]).filter { !$0.value.isDirectory }.keys.sorted()
+        }
+    }
 
     /// Lets the machine crash in the middle of the changing operation with this number (counted from 0).
     package func crash(atChange number: Int?) { state.withLock { $0.crashAtChange = number } }
@@ -227,12 +276,28 @@ extension SimulatedFileSystem.State {
     /// Counts and records an operation and lets it fail if it is to. True if the machine crashes in the middle of it.
     mutating func begin(_ operation: RecordedOperation) throws(StorageError) -> Bool {
         if isRecording { recorded.append(operation) }
+        digest(operation)
         if let number = fault(for: operation) {
             throw systemError("\(operation.operation)", operation.path, number)
         }
         guard operation.operation.isChange else { return false }
         defer { changes += 1 }
         return changes == crashAtChange
+    }
+
+    private mutating func digest(_ operation: RecordedOperation) {
+        var hash = digest
+        for byte in operation.path.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+        hash = (hash ^ UInt64(bitPattern: operation.offset)) &* 0x100_0000_01b3
+        hash = (hash ^ UInt64(bitPattern: operation.length)) &* 0x100_0000_01b3
+        hash = (hash ^ operation.operation.number) &* 0x100_0000_01b3
+        digest = hash
+    }
+
+    mutating func digest(_ bytes: [UInt8]) {
+        // SAFETY: the pointer is read within the closure only.
+        let crc = unsafe bytes.withUnsafeBytes { unsafe crc32c($0) }
+        digest = (digest ^ UInt64(crc)) &* 0x100_0000_01b3
     }
 
     /// Takes the machine down if this was the operation to crash in.
@@ -285,6 +350,7 @@ private final class SimulatedFile: File, @unchecked Sendable {
             let operation = RecordedOperation(
                 operation: .write, path: path, offset: offset, length: Int64(all.count))
             let isCrash: Bool
+            state.digest(all)
             do throws(StorageError) {
                 isCrash = try state.begin(operation)
             } catch {
@@ -320,16 +386,19 @@ private final class SimulatedFile: File, @unchecked Sendable {
     }
 
     func sync() throws(StorageError) {
+        let count = try withState { _ throws(StorageError) in node.changes.count }
+        // The rest of the machine goes on while the disk works, without this lock.
+        if let others = fileSystem.state.withLock({ $0.duringSync }) { others() }
         try withState { state throws(StorageError) in
             let isCrash: Bool
             do throws(StorageError) {
                 isCrash = try state.begin(RecordedOperation(operation: .sync, path: path))
             } catch {
-                state.disk.forgetChanges(of: node)
+                state.disk.forgetChanges(of: node, count: count)
                 throw error
             }
             try state.end(isCrash)
-            state.disk.sync(node)
+            state.disk.sync(node, count: count)
         }
     }
 

@@ -42,7 +42,7 @@ extension GroupCoordinator {
         if loaded.malformed > 0 {
             logger.warning("committed offsets: \(loaded.malformed) records could not be read and are ignored")
         }
-        for topic in Set(orphans.map(\.topic)) { topicDeleted(topic, on: loop) }
+        for topic in Set(orphans.map(\.topic)).sorted() { topicDeleted(topic, on: loop) }
         return loaded
     }
 
@@ -62,7 +62,7 @@ extension GroupCoordinator {
         var outcome = GroupOutcome()
         let task = table.withLock { table -> RepeatedTask? in
             table.isClosed = true
-            for groupId in Array(table.groups.keys) {
+            for groupId in table.groups.keys.sorted() {
                 _ = table.withEntry(groupId) { entry in
                     entry.execute(entry.group.close(), wallMs: wallMs, into: &outcome)
                     entry.timer?.cancel()
@@ -158,7 +158,7 @@ extension GroupCoordinator {
             guard !expired.isEmpty else { return false }
             return table.writes.add(
                 OffsetWrite(
-                    changes: expired.map { OffsetChange(key: $0, offset: nil) },
+                    changes: expired.sorted().map { OffsetChange(key: $0, offset: nil) },
                     groups: Array(Set(expired.map(\.groupId))), removal: .ifVacant))
         }
         if mustFlush { scheduleFlush(on: loop) }

@@ -7,9 +7,9 @@ extension GroupCoordinator {
         table.withLock { table in
             var records: [KeyedRecord] = []
             records.reserveCapacity(table.offsetCount)
-            for entry in table.groups.values {
-                for (topic, partitions) in entry.offsets {
-                    for (partition, offset) in partitions {
+            for (_, entry) in table.groups.sorted(by: { $0.key < $1.key }) {
+                for (topic, partitions) in entry.offsets.sorted(by: { $0.key < $1.key }) {
+                    for (partition, offset) in partitions.sorted(by: { $0.key < $1.key }) {
                         let key = OffsetKey(groupId: entry.group.id, topic: topic, partition: partition)
                         records.append((OffsetRecord.encode(key), OffsetRecord.encode(offset)))
                     }

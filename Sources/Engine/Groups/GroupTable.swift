@@ -110,10 +110,10 @@ struct GroupTable: Sendable {
         }
     }
 
-    /// Every position, visible or on its way, whose key matches: what a deletion has to name.
+    /// Every position, visible or on its way, whose key matches: what a deletion has to name. In a fixed order.
     func offsetKeys(
         ofGroup groupId: String? = nil, where matches: (_ topic: String) -> Bool
-    ) -> Set<OffsetKey> {
+    ) -> [OffsetKey] {
         var keys = writes.keys { (groupId == nil || $0.groupId == groupId) && matches($0.topic) }
         func collect(_ entry: GroupEntry) {
             for (topic, partitions) in entry.offsets where matches(topic) {
@@ -127,6 +127,6 @@ struct GroupTable: Sendable {
         } else {
             for entry in groups.values { collect(entry) }
         }
-        return keys
+        return keys.sorted()
     }
 }

@@ -92,7 +92,7 @@ enum OffsetRecord: Equatable {
 }
 
 /// Which offset.
-package struct OffsetKey: Hashable, Sendable {
+package struct OffsetKey: Hashable, Comparable, Sendable {
     package var groupId: String
     package var topic: String
     package var partition: Int32
@@ -101,6 +101,10 @@ package struct OffsetKey: Hashable, Sendable {
         self.groupId = groupId
         self.topic = topic
         self.partition = partition
+    }
+
+    package static func < (left: OffsetKey, right: OffsetKey) -> Bool {
+        (left.groupId, left.topic, left.partition) < (right.groupId, right.topic, right.partition)
     }
 }
 
