@@ -20,7 +20,14 @@ RELEASE := -c release --static-swift-stdlib -Xlinker --gc-sections -Xswiftc -enf
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 
-.PHONY: help deps deps-build deps-test swift build run test unit-test interop-test kill-test soak proto docs bench clean
+# Optimised, but with every check; testable, because the targets reach into modules. gold cannot link it.
+FUZZ := -c release --scratch-path .build-fuzz -Xswiftc -enable-testing -Xswiftc -sanitize=fuzzer,address \
+	-Xswiftc -use-ld=lld
+FUZZER := .build-fuzz/release/martlet-fuzz
+SANITIZED := -Xswiftc -use-ld=lld
+
+.PHONY: help deps deps-build deps-test swift build run test unit-test interop-test simulate kill-test soak fuzz sanitize sanitize-address \
+	sanitize-thread proto docs bench clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -100,6 +107,23 @@ $(VENV)/ready: Tests/interop/requirements.txt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
+fuzz: deps-build ## fuzz the parsers: T=seconds in all (300), TARGET=one of them
+	MARTLET_FUZZ=1 swift build $(FUZZ) --product martlet-fuzz
+	@python3 Tests/fuzz/fuzz.py run $(CURDIR)/$(FUZZER) $(or $(T),300) $(TARGET)
+
+sanitize: sanitize-address sanitize-thread ## unit tests under the address and the thread sanitizer
+
+# What is suppressed, and why, is in Tests/sanitize.
+sanitize-address: deps-build
+	swift build --build-tests --sanitize=address --scratch-path .build-asan $(SANITIZED)
+	ASAN_OPTIONS=detect_leaks=1 LSAN_OPTIONS=suppressions=$(CURDIR)/Tests/sanitize/leaks.txt \
+	  swift test --skip-build --sanitize=address --scratch-path .build-asan $(SANITIZED) --quiet
+
+sanitize-thread: deps-build
+	swift build --build-tests --sanitize=thread --scratch-path .build-tsan $(SANITIZED)
+	TSAN_OPTIONS=suppressions=$(CURDIR)/Tests/sanitize/threads.txt \
+	  swift test --skip-build --sanitize=thread --scratch-path .build-tsan $(SANITIZED) --quiet
+
 proto: deps ## generate Sources/Contract from proto/
 	proto/generate.sh
 
@@ -110,4 +134,4 @@ bench: deps build $(VENV)/ready ## measure; results go to docs/benchmarks.md
 	MARTLET_BIN=$(CURDIR)/$(BINARY) $(PYTHON) Tests/bench/bench.py $(ARGS)
 
 clean: ## remove everything that was built; data/ and certs/ stay
-	rm -rf .build $(VENV)
+	rm -rf .build .build-fuzz .build-asan .build-tsan $(VENV)

@@ -33,6 +33,26 @@ let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let protobuf: Target.Dependency = .product(name: "SwiftProtobuf", package: "swift-protobuf")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 
+/// What the fuzz targets reach into.
+let fuzzed: [Target.Dependency] = [
+    "Bytes", "Client", "Contract", "COpenSSL", "Engine", "GRPCServer", "GRPCWire", "HTTP2", "HTTPServer",
+    "KafkaServer", "KafkaWire", "Martlet", "Records", "Storage", "Telemetry", "TestSupport", "Transport", logging,
+    nioCore, nioEmbedded, nioHTTP1, protobuf,
+]
+
+/// The fuzz targets: replayed over kept inputs by a test, or, with MARTLET_FUZZ set, a program under libFuzzer
+/// (docs/decisions/0014-fuzzing.md).
+let isFuzzing = Context.environment["MARTLET_FUZZ"] != nil
+let fuzzing: Target =
+    isFuzzing
+    ? .executableTarget(
+        name: "martlet-fuzz", dependencies: fuzzed, path: "Tests/fuzz", sources: ["Targets", "Driver"],
+        swiftSettings: settings)
+    : .testTarget(
+        name: "FuzzTests", dependencies: fuzzed, path: "Tests/fuzz",
+        exclude: ["Driver", "capture.py", "fuzz.py"], sources: ["Targets", "Replay"],
+        resources: [.copy("corpus"), .copy("regressions")], swiftSettings: settings)
+
 let package = Package(
     name: "martlet",
     products: [
@@ -153,6 +173,7 @@ let package = Package(
             "ClientTests",
             ["Client", "KafkaWire", "GRPCWire", "HTTP2", "Contract", "Records", "Bytes", nioEmbedded, nioPosix, protobuf]),
         tests("MartletTests", ["Martlet", "Client", "Bytes", "Transport", logging, nioCore, nioPosix]),
+        fuzzing,
     ],
     swiftLanguageModes: [.v6]
 )

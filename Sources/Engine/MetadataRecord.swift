@@ -62,6 +62,7 @@ enum MetadataRecord: Equatable {
         switch kind {
         case .topic:
             let name = String(buffer: key)
+            guard topicNameProblem(name) == nil else { return nil }
             guard var value else {
                 self = .topicDeleted(name: name)
                 return
@@ -70,7 +71,7 @@ enum MetadataRecord: Equatable {
             self = .topic(topic)
         case .producerIds:
             guard var value, value.readInteger(as: UInt8.self) == Self.valueVersion,
-                let next = value.readInteger(as: Int64.self)
+                let next = value.readInteger(as: Int64.self), (0...Int64.max >> 1).contains(next)
             else { return nil }
             self = .producerIds(next: next)
         }
@@ -82,7 +83,7 @@ enum MetadataRecord: Equatable {
         guard value.readInteger(as: UInt8.self) == valueVersion,
             let high = value.readInteger(as: UInt64.self), let low = value.readInteger(as: UInt64.self),
             let partitions = value.readInteger(as: Int32.self), let isInternal = value.readInteger(as: UInt8.self),
-            let count = value.readInteger(as: UInt16.self)
+            let count = value.readInteger(as: UInt16.self), (1...Int32(Limits.partitionsPerTopic)).contains(partitions)
         else { return nil }
         var overrides: [String: String] = [:]
         for _ in 0..<count {

@@ -91,14 +91,16 @@ package final class Partition: @unchecked Sendable {
 // MARK: - Produce
 
 extension Partition {
-    /// Validates the batch and appends it; `completion` runs on the turn's loop when it may be acknowledged, or at
-    /// once if it is refused.
+    /// Validates the batch, decompressing no more than `decompressedBytesMax` bytes for it, and appends it;
+    /// `completion` runs on the turn's loop when it may be acknowledged, or at once if it is refused.
     package func append(
-        _ records: ByteBuffer, acks: Acks, allowsZstd: Bool = true, turn: Turn,
+        _ records: ByteBuffer, acks: Acks, allowsZstd: Bool = true, decompressedBytesMax: Int = .max, turn: Turn,
         completion: @escaping AppendCompletion
     ) {
         do throws(EngineError) {
-            try enqueue(records, acks: acks, allowsZstd: allowsZstd, turn: turn, completion: completion)
+            try enqueue(
+                records, acks: acks, allowsZstd: allowsZstd, decompressedBytesMax: decompressedBytesMax, turn: turn,
+                completion: completion)
         } catch {
             completion(.failure(error))
         }
@@ -106,10 +108,11 @@ extension Partition {
 
     /// The same, but a refusal is thrown and `completion` never runs before the turn's end.
     func enqueue(
-        _ records: ByteBuffer, acks: Acks, allowsZstd: Bool = true, turn: Turn,
+        _ records: ByteBuffer, acks: Acks, allowsZstd: Bool = true, decompressedBytesMax: Int = .max, turn: Turn,
         completion: @escaping AppendCompletion
     ) throws(EngineError) {
-        let rules = lock.withLock { configuration.rules }
+        var rules = lock.withLock { configuration.rules }
+        rules.decompressedBytesMax = min(rules.decompressedBytesMax, decompressedBytesMax)
         let nowMs = clock.nowMs()
         let batch = try validate(
             records, rules, nowMs: nowMs, allowsZstd: allowsZstd,
@@ -353,6 +356,9 @@ extension Partition {
         }
         if complete { waiter.complete() }
     }
+
+    /// Long polls that wait here.
+    var waiterCount: Int { lock.withLock { waiters.count } }
 
     func unregister(_ waiter: Waiter) {
         lock.withLock {

@@ -68,7 +68,11 @@ struct ProducerSnapshots {
     private func offsets() throws(StorageError) -> [Int64] {
         guard try fileSystem.exists(directory) else { return [] }
         return try fileSystem.list(directory).compactMap { name in
-            name.hasSuffix(".snapshot") ? Int64(name.dropLast(".snapshot".count)) : nil
+            let digits = name.dropLast(".snapshot".count)
+            // Other spellings of a number are somebody else's files.
+            guard name.hasSuffix(".snapshot"), digits.utf8.count == 20, let offset = Int64(digits), offset >= 0
+            else { return nil }
+            return offset
         }.sorted()
     }
 
@@ -143,6 +147,7 @@ struct ProducerSnapshots {
             bytes.readInteger(as: Int64.self) != nil
         else { return nil }
         var entry = ProducerStates.Entry(epoch: epoch, lastTimestamp: timestamp)
+        guard lastOffset < Int64.max >> 1 else { return nil }
         if lastOffset >= 0 {
             let base = Int64(lastSequence) - Int64(delta)
             entry.batches = [

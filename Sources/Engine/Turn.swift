@@ -38,6 +38,8 @@ package final class Turn: @unchecked Sendable {
     package let loop: any EventLoop
     /// For looking into compressed batches; one a loop, because it is costly to make.
     private(set) lazy var decompressor = Decompressor()
+    /// Bytes that came out of `decompressor` so far, in all.
+    package var decompressedBytes: Int { decompressor.bytesOut }
     private var appends: [Append] = []
     private var partitions: [Partition] = []
     private var afterwards: [any TurnParticipant] = []

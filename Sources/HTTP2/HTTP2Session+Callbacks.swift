@@ -95,6 +95,8 @@ extension HTTP2Session {
             guard head.endsStream, let stream = stream(head.stream_id) else { return }
             stream.hasReceivedEnd = true
             stream.handler?.receivedEnd(on: stream)
+        case NGHTTP2_RST_STREAM.rawValue:
+            stream(head.stream_id)?.wasResetByPeer = true
         case NGHTTP2_SETTINGS.rawValue:
             delegate?.receivedSettings()
         case NGHTTP2_PING.rawValue:

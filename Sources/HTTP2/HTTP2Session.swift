@@ -239,7 +239,8 @@ package protocol HTTP2SessionDelegate: AnyObject {
         streamCount -= 1
         keep(&stream.outbound)
         handler?.closed(code, on: stream)
-        if role == .server, code != .noError, !resets.take() {
+        // NO_ERROR in the peer's RST_STREAM is a reset all the same; in ours it ends a call that was answered early.
+        if role == .server, code != .noError || stream.wasResetByPeer, !resets.take() {
             diagnostic = "too many streams reset in a short time"
             terminate(.enhanceYourCalm)
         }

@@ -47,6 +47,8 @@ package final class HTTP2Stream {
     /// nghttp2 has taken the stream off its queue until `resume`.
     var isDeferred = false
     var hasBody = false
+    /// Ended by a RST_STREAM frame of the peer's, whatever code it carried.
+    var wasResetByPeer = false
     var unconsumed = 0
     /// Where the session keeps this stream.
     var slot: Int

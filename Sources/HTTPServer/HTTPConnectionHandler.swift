@@ -3,8 +3,8 @@
 //
 // Owned by its channel's event loop. Takes one request after the other (the pipeline handler before it sees to that),
 // asks the pages for an answer and writes it. Every request must be complete before its deadline, so a peer that sends
-// one byte a minute does not keep a connection. On `DrainEvent` an idle connection is closed, a busy one after
-// its answer.
+// one byte a minute does not keep a connection; an answer waits until the ones before it are taken, and as long. On
+// `DrainEvent` an idle connection is closed, a busy one after its answer.
 //
 //     waiting --head--> reading --end--> answering --written--> waiting | closed
 
@@ -33,6 +33,8 @@ final class HTTPConnectionHandler: ChannelInboundHandler {
     private var state = State.waiting
     private var isDraining = false
     private var deadline: Scheduled<Void>?
+    /// An answer that waits until the peer takes the ones before it.
+    private var unsent: HTTPAnswer?
 
     init(
         pages: HTTPPages, limits: HTTPLimits, requests: MetricFamily<Counter>, connection: ConnectionContext,
@@ -84,7 +86,19 @@ final class HTTPConnectionHandler: ChannelInboundHandler {
     private func finish(_ answer: HTTPAnswer, _ context: ChannelHandlerContext) {
         // The connection may be gone by the time a page is ready.
         guard case .answering(let head) = state, context.channel.isActive else { return }
+        guard context.channel.isWritable else {
+            unsent = answer
+            return arm(context, limits.requestTimeout)
+        }
         write(answer, to: head, context)
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        if context.channel.isWritable, let answer = unsent {
+            unsent = nil
+            finish(answer, context)
+        }
+        context.fireChannelWritabilityChanged()
     }
 
     private func write(_ answer: HTTPAnswer, to request: HTTPRequestHead?, _ context: ChannelHandlerContext) {

@@ -74,6 +74,14 @@ struct Exchange: Sendable {
         connection.close(cause)
     }
 
+    /// Whether a request names no more of something than `limit`; else its connection is closed, because an
+    /// answer to each would be larger still.
+    func admits(_ count: Int, _ what: StaticString, limit: Int) -> Bool {
+        if count <= limit { return true }
+        close("a request names \(count) \(what); the limit is \(limit)")
+        return false
+    }
+
     private func finish() {
         server.metrics.requestFinished(
             apiKey: apiKey, durationNs: Int(engine.clock.monotonicNs() &- startedNs))

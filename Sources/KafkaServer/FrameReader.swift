@@ -4,6 +4,7 @@
 // A value owned by one connection; no I/O. Complete frames are slices of what was received. A length is believed
 // only as far as bytes arrive: an absurd one is refused, a large one reserves no more than a fixed amount.
 
+import KafkaWire
 import NIOCore
 
 struct FrameReader {
@@ -14,10 +15,16 @@ struct FrameReader {
 
     private var buffer = ByteBuffer()
     private let limit: Int
+    private let otherLimit: Int
 
-    init(limit: Int) {
+    /// - Parameter otherLimit: the limit for requests other than Produce, which carry no records.
+    init(limit: Int, otherLimit: Int = .max) {
         self.limit = limit
+        self.otherLimit = otherLimit
     }
+
+    /// Bytes that wait to be cut or completed.
+    var bufferedBytes: Int { buffer.readableBytes }
 
     /// Nothing waits to be cut or completed.
     var isEmpty: Bool { buffer.readableBytes == 0 }
@@ -39,6 +46,9 @@ struct FrameReader {
             return nil
         }
         guard length >= 0, length <= limit else { throw Oversized(length: length, limit: limit) }
+        if length > otherLimit, let key = buffer.getInteger(at: buffer.readerIndex + 4, as: Int16.self) {
+            guard key == ApiKey.produce.rawValue else { throw Oversized(length: length, limit: otherLimit) }
+        }
         guard buffer.readableBytes >= 4 + length else {
             keepForRest(of: 4 + length)
             return nil

@@ -5,7 +5,8 @@
 //
 // Confined to its channel's event loop. Requests run at once and may finish in any order; each has a slot, and a
 // reply goes out when all before it have. Reading stops while too many slots are open or the peer does not take its
-// replies, so a connection holds a bounded amount. Whatever breaks the protocol closes this connection, with the
+// replies, and requests wait while those before them or their answers take much memory, so a connection holds a
+// bounded amount. Whatever breaks the protocol closes this connection, with the
 // cause in the log, and nothing else.
 
 import Bytes
@@ -28,7 +29,9 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     /// As in the last request.
     private(set) var clientId: String?
     private var context: ChannelHandlerContext?
-    private var frames = FrameReader(limit: Limits.requestBytes)
+    private var frames = FrameReader(limit: Limits.requestBytes, otherLimit: Limits.otherRequestBytes)
+    /// What of `frames` the server has been told of.
+    private var countedBytes = 0
     private var slots = CircularBuffer<Slot>(initialCapacity: 4)
     /// Number of the first open slot.
     private var firstSlot = 0
@@ -44,12 +47,30 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     /// What the channel last said: asking it for every request costs more than the answer.
     private var isWritable = true
 
-    private enum Slot {
+    /// Bytes of requests that are not answered, and of answers that wait for earlier ones.
+    private var heldBytes = 0
+
+    /// A request's place among the replies, and the bytes it holds until its turn.
+    private struct Slot {
+        var answer: Answer
+        var bytes: Int
+    }
+
+    private enum Answer {
         case open
         case bytes(ByteBuffer)
         case segments([ReplySegment])
         /// Answered by silence (acks=0).
         case nothing
+
+        /// What it holds in memory.
+        var bytes: Int {
+            switch self {
+            case .open, .nothing: 0
+            case .bytes(let bytes): bytes.readableBytes
+            case .segments(let segments): segments.reduce(0) { $0 + $1.bytesInMemory }
+            }
+        }
     }
 
     init(server: KafkaServer, peer: ConnectionContext, loop: any EventLoop) {
@@ -67,6 +88,8 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     func handlerRemoved(context: ChannelHandlerContext) {
         self.context = nil
         server.metrics.connectionClosed()
+        server.incompleteBytes.subtract(countedBytes, ordering: .relaxed)
+        countedBytes = 0
         abandon()
     }
 
@@ -91,15 +114,32 @@ extension KafkaConnection {
         serveFrames()
     }
 
-    /// Starts requests as long as slots are free. Called again when one becomes free; never inside itself.
+    /// Tells the server how much of this connection's requests waits for the rest.
+    private func countIncomplete() {
+        let bytes = frames.bufferedBytes
+        guard bytes != countedBytes, context != nil else { return }
+        let total = server.incompleteBytes.add(bytes - countedBytes, ordering: .relaxed).newValue
+        countedBytes = bytes
+        guard total > Limits.incompleteBytes, bytes > 0 else { return }
+        close("the incomplete requests of all connections hold \(total) bytes; the limit is \(Limits.incompleteBytes)")
+    }
+
+    /// Whether another request may begin.
+    private var hasRoom: Bool {
+        slots.count < Limits.requestsInFlight && heldBytes <= Limits.heldBytes && isWritable
+    }
+
+    /// Starts requests as long as there is room. Called again when there is some; never inside itself.
     private func serveFrames() {
         guard !isServing else { return }
         isServing = true
         defer { isServing = false }
         do {
-            while slots.count < Limits.requestsInFlight, let frame = try frames.next() {
+            while hasRoom, let frame = try frames.next() {
                 guard serve(frame) else { return }
+                if replies.readableBytes > Limits.unsentReplyBytes { flushReplies() }
             }
+            countIncomplete()
         } catch {
             close("a frame of \(error.length) bytes was announced; the limit is \(error.limit)")
         }
@@ -121,7 +161,8 @@ extension KafkaConnection {
                 correlationId: header.correlationId, slot: firstSlot + slots.count,
                 startedNs: server.engine.clock.monotonicNs())
             clientId = header.clientId
-            slots.append(.open)
+            slots.append(Slot(answer: .open, bytes: frame.readableBytes))
+            heldBytes += frame.readableBytes
             try server.router.route(exchange, &body)
             return context != nil
         } catch {
@@ -131,7 +172,7 @@ extension KafkaConnection {
     }
 
     func read(context: ChannelHandlerContext) {
-        if slots.count >= Limits.requestsInFlight || !isWritable || isDraining {
+        if !hasRoom || isDraining {
             readIsHeld = true
         } else {
             context.read()
@@ -140,14 +181,13 @@ extension KafkaConnection {
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
         isWritable = context.channel.isWritable
+        if isWritable, !frames.isEmpty { serveFrames() }
         resumeReading()
         context.fireChannelWritabilityChanged()
     }
 
     private func resumeReading() {
-        guard readIsHeld, slots.count < Limits.requestsInFlight, isWritable, !isDraining, let context else {
-            return
-        }
+        guard readIsHeld, hasRoom, !isDraining, let context else { return }
         readIsHeld = false
         context.read()
     }
@@ -183,7 +223,7 @@ extension KafkaConnection {
         do {
             if slot == firstSlot {
                 try encode(&replies)
-                slots[slots.startIndex] = .nothing
+                set(slot, .nothing)
             } else {
                 var bytes = ByteBuffer()
                 try encode(&bytes)
@@ -233,19 +273,22 @@ extension KafkaConnection {
         return context != nil && slot >= firstSlot && slot < firstSlot + slots.count
     }
 
-    private func set(_ slot: Int, _ value: Slot) {
-        slots[slots.index(slots.startIndex, offsetBy: slot - firstSlot)] = value
+    private func set(_ slot: Int, _ answer: Answer) {
+        let index = slots.index(slots.startIndex, offsetBy: slot - firstSlot)
+        heldBytes += answer.bytes - slots[index].bytes
+        slots[index] = Slot(answer: answer, bytes: answer.bytes)
     }
 
     /// Passes on what is ready from the first open slot on.
     private func advance() {
         loop: while let slot = slots.first {
-            switch slot {
+            switch slot.answer {
             case .open: break loop
             case .nothing: break
             case .bytes(var bytes): replies.writeBuffer(&bytes)
             case .segments(let segments): write(segments)
             }
+            heldBytes -= slot.bytes
             slots.removeFirst()
             firstSlot += 1
         }

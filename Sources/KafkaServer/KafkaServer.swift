@@ -4,6 +4,7 @@
 import Engine
 import Logging
 import NIOCore
+import Synchronization
 import Telemetry
 import Transport
 
@@ -24,6 +25,8 @@ package final class KafkaServer: Sendable {
     let logger: Logger
     let metrics: KafkaMetrics
     let router = Router()
+    /// Bytes of incomplete requests, all connections together.
+    let incompleteBytes = Atomic<Int>(0)
 
     package init(engine: Engine, advertised: Advertised?, metrics: Metrics, logger: Logger) {
         self.engine = engine

@@ -5,6 +5,24 @@
 package enum Limits {
     /// Largest request (socket.request.max.bytes, Kafka's default); larger: the connection is closed, the cause logged.
     package static let requestBytes = 100 << 20
+    /// Largest request other than Produce; larger: the connection is closed, the cause logged.
+    package static let otherRequestBytes = 16 << 20
+    /// Bytes of incomplete requests of all connections together; who brings more is closed, the cause logged.
+    static let incompleteBytes = 1 << 30
+    /// Bytes of one connection's unanswered requests, and of its answers that wait for earlier ones; no further
+    /// request is begun until there is less.
+    static let heldBytes = 32 << 20
+    /// Replies of more bytes than this are sent before the next request is begun.
+    static let unsentReplyBytes = 256 << 10
+    /// Records of one Produce request, decompressed: this many bytes, and `decompressedRatio` times the request's;
+    /// the batches that bring more: INVALID_RECORD.
+    static let decompressedBytes = 64 << 20
+    static let decompressedRatio = 16
+    /// Partitions of one Fetch, ListOffsets, DeleteRecords or OffsetForLeaderEpoch request (a broker has no more);
+    /// more: the connection is closed, the cause logged.
+    static let partitionsPerRequest = 100_000
+    /// Resources of one DescribeConfigs, IncrementalAlterConfigs or CreatePartitions request; more: as above.
+    static let resourcesPerRequest = 10_000
     /// Requests of one connection that are not answered yet; more are not read until some are.
     static let requestsInFlight = 256
     /// A frame's buffer is reserved whole up to this size; a larger one grows with the bytes that really arrive.

@@ -9,6 +9,10 @@ import Storage
 enum ReplySegment {
     case bytes(ByteBuffer)
     case slice(LogSlice)
+
+    var bytesInMemory: Int {
+        if case .bytes(let bytes) = self { bytes.readableBytes } else { 0 }
+    }
 }
 
 extension LogSlice {

@@ -19,6 +19,9 @@ import NIOCore
     private var lz4: OpaquePointer?
     private var zstd: OpaquePointer?
 
+    /// Bytes that came out so far, those of failed attempts included.
+    package private(set) var bytesOut = 0
+
     package init() {}
 
     deinit {
@@ -40,6 +43,8 @@ import NIOCore
     ) throws(RecordError) {
         precondition(
             limit >= 0 && limit < Int(Int32.max), "a decompression limit lies between 0 and 2 GiB")
+        let before = output.readableBytes
+        defer { bytesOut &+= output.readableBytes - before }
         switch type {
         case .none:
             guard source.count <= limit else { throw Self.tooLarge(limit) }
@@ -182,6 +187,7 @@ import NIOCore
                 return ZSTD_isError(result) == 0 ? result : 0
             }
             if ZSTD_isError(result) == 0 { return }
+            bytesOut &+= room
             guard martlet_zstd_is_destination_too_small(result) != 0 else {
                 throw Self.damaged(unsafe "zstd: \(String(cString: ZSTD_getErrorName(result)))")
             }

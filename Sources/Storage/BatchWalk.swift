@@ -65,6 +65,7 @@ extension BatchHeader {
     /// Whether the fields can be those of a batch; says nothing about its bytes.
     var isPlausible: Bool {
         magic == 2 && lastOffsetDelta >= 0 && baseOffset >= 0 && recordCount >= 0
+            && baseOffset < StorageLimits.offset
             && Int(batchLength) >= BatchHeader.size - BatchHeader.logOverhead
     }
 }

@@ -93,7 +93,8 @@ enum CheckpointFile {
     private static func decodeLog(_ bytes: inout ByteBuffer) -> LogCheckpoint? {
         guard let length = bytes.readInteger(as: UInt16.self), let name = bytes.readString(length: Int(length)),
             let (high, low, flags, start, end, segmentCount, rangeCount) = bytes.readMultipleIntegers(
-                as: (UInt64, UInt64, UInt8, Int64, Int64, UInt32, UInt32).self)
+                as: (UInt64, UInt64, UInt8, Int64, Int64, UInt32, UInt32).self),
+            (0...StorageLimits.offset).contains(start), (0...StorageLimits.offset).contains(end)
         else { return nil }
         var log = LogCheckpoint(
             name: name, topicId: TopicId(high: high, low: low), isComplete: flags & 1 != 0,
@@ -112,7 +113,9 @@ enum CheckpointFile {
     private static func decodePoint(_ bytes: inout ByteBuffer) -> RecoveryPoint? {
         guard
             let (base, size, next, maxTimestamp, offset, first) = bytes.readMultipleIntegers(
-                as: (Int64, Int64, Int64, Int64, Int64, Int64).self)
+                as: (Int64, Int64, Int64, Int64, Int64, Int64).self),
+            (0...StorageLimits.offset).contains(base), (base...StorageLimits.offset).contains(next),
+            (0...StorageLimits.offset).contains(size)
         else { return nil }
         var extent = SegmentExtent(baseOffset: base)
         extent.size = size
@@ -127,7 +130,8 @@ enum CheckpointFile {
         guard
             let (first, end, segment, start, stop, length) = bytes.readMultipleIntegers(
                 as: (Int64, Int64, Int64, Int64, Int64, UInt16).self),
-            let reason = bytes.readString(length: Int(length)), first <= end, start <= stop
+            let reason = bytes.readString(length: Int(length)), (0...StorageLimits.offset).contains(first),
+            (first...StorageLimits.offset).contains(end), (0...StorageLimits.offset).contains(start), start <= stop
         else { return nil }
         return QuarantinedRange(offsets: first..<end, segment: segment, positions: start..<stop, reason: reason)
     }

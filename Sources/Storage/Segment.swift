@@ -164,7 +164,9 @@ enum SegmentFileName {
 
     /// The base offset of a `.log` file; nil for any other name.
     static func baseOffset(ofLog name: String) -> Int64? {
-        guard name.utf8.count == 24, name.hasSuffix(".log"), let offset = Int64(name.dropLast(4)), offset >= 0 else {
+        guard name.utf8.count == 24, name.hasSuffix(".log"), let offset = Int64(name.dropLast(4)), offset >= 0,
+            offset < StorageLimits.offset
+        else {
             return nil
         }
         return offset

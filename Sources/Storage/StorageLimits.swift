@@ -11,6 +11,8 @@ enum StorageLimits {
     static let keptPendingBytes = 64 << 10
     /// Positions in a segment are 32 bits wide in Kafka's index format.
     static let segmentBytes = Int64(Int32.max)
+    /// Offsets stay below this, so that no sum of an offset and a length can overflow.
+    static let offset = Int64.max >> 1
     /// Kafka's segment.index.bytes: a segment whose offset or time index would outgrow it is rolled.
     static let indexBytes = 10 << 20
     /// What of an index file is read at most.

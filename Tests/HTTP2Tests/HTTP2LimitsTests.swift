@@ -99,6 +99,66 @@ private func frame(type: UInt8, flags: UInt8 = 0, stream: UInt32 = 0, payload: [
         #expect(exchange.server.isDone)
     }
 
+    @Test func `A reset is a reset whatever code it carries`() throws {
+        var configuration = HTTP2Configuration()
+        configuration.resetBurst = 20
+        configuration.resetsPerSecond = 10
+        let exchange = Exchange(server: configuration)
+        for _ in 0..<25 {
+            guard let (call, _) = try? exchange.request() else { break }
+            try exchange.run()
+            call.reset(.noError)
+            try exchange.run()
+        }
+        #expect(exchange.clientEvents.goAway?.0 == .enhanceYourCalm)
+        #expect(exchange.serverEvents.streams.count == 21)
+    }
+
+    @Test func `Calls that are answered early are no resets of the client's`() throws {
+        var configuration = HTTP2Configuration()
+        configuration.resetBurst = 20
+        configuration.resetsPerSecond = 10
+        let exchange = Exchange(server: configuration)
+        exchange.serverEvents.onRequest = { stream, _ in
+            stream.respond(HTTP2FieldList([(":status", "200")]), endOfStream: true)
+        }
+        for _ in 0..<60 {
+            _ = try exchange.request()
+            try exchange.run()
+        }
+        #expect(exchange.clientEvents.goAway == nil)
+    }
+
+    @Test func `A flood of CONTINUATION frames ends the connection`() throws {
+        let exchange = Exchange()
+        exchange.server.delegate = exchange.serverEvents
+        try exchange.server.receive(opening())
+        // HEADERS without END_HEADERS, then pieces of one field that never ends the block.
+        try exchange.server.receive(frame(type: 1, stream: 1, payload: [0x82]))
+        var taken = 0
+        while taken < 1000 {
+            do throws(HTTP2Error) {
+                try exchange.server.receive(frame(type: 9, stream: 1, payload: [0x82]))
+            } catch {
+                break
+            }
+            var out = ByteBuffer()
+            _ = try exchange.server.collect(into: &out, limit: 1 << 16)
+            if exchange.server.isDone { break }
+            taken += 1
+        }
+        #expect(taken <= 16)
+        #expect(exchange.serverEvents.streams.isEmpty)
+    }
+
+    @Test func `SETTINGS that are not read the answers of are cut off`() throws {
+        let exchange = Exchange()
+        try exchange.server.receive(opening())
+        #expect(throws: HTTP2Error(.flooded, "")) {
+            for _ in 0..<1000 { try exchange.server.receive(frame(type: 4)) }
+        }
+    }
+
     @Test func `Resets at a pace that the budget allows go on for ever`() throws {
         var configuration = HTTP2Configuration()
         configuration.resetBurst = 20

@@ -184,6 +184,23 @@ private final class Connection {
         #expect(metrics.lowerBound < alive.lowerBound)
     }
 
+    @Test func `Answers wait while the peer takes none, and not for ever`() throws {
+        let connection = try Connection()
+        connection.channel.isWritable = false
+        try connection.send(String(repeating: "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", count: 3))
+        #expect(try connection.received().isEmpty)
+        connection.channel.isWritable = true
+        connection.channel.pipeline.fireChannelWritabilityChanged()
+        connection.channel.embeddedEventLoop.run()
+        #expect(try connection.received().split(separator: "HTTP/1.1 200 OK").count == 3)
+        connection.channel.isWritable = false
+        connection.channel.pipeline.fireChannelWritabilityChanged()
+        try connection.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        #expect(connection.isOpen)
+        connection.channel.embeddedEventLoop.advanceTime(by: HTTPLimits().requestTimeout)
+        #expect(!connection.isOpen)
+    }
+
     @Test func `A page that is ready after its connection has gone is dropped`() throws {
         let connection = try Connection(defers: true)
         try connection.send("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")

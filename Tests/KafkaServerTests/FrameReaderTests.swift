@@ -38,6 +38,19 @@ import Testing
         #expect(try frames(of: frame(payload), pieces: 65_536, limit: 8 << 20) == [payload])
     }
 
+    @Test(arguments: [(UInt8(0), true), (1, false), (18, false)])
+    func onlyProduceMayBeLarge(_ key: UInt8, _ isTaken: Bool) throws {
+        var reader = FrameReader(limit: 10_000, otherLimit: 1000)
+        reader.receive(ByteBuffer(bytes: [0, 0, 0x10, 0]))
+        #expect(try reader.next() == nil)
+        reader.receive(ByteBuffer(bytes: [0, key]))
+        if isTaken {
+            #expect(try reader.next() == nil)
+        } else {
+            #expect(throws: FrameReader.Oversized(length: 4096, limit: 1000)) { try reader.next() }
+        }
+    }
+
     @Test(arguments: [Int32(-1), Int32.min, 1001, Int32.max])
     func anAbsurdLengthIsRefused(_ length: Int32) throws {
         var reader = FrameReader(limit: 1000)

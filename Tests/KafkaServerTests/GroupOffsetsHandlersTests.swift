@@ -114,6 +114,18 @@ import Testing
         #expect(try fetch(client).committedOffset == (counts ? -1 : 9))
     }
 
+    @Test(arguments: [Int64.max, .max - 1, -2, .min])
+    func `An absurd retention time is taken for what it says`(retentionTimeMs: Int64) throws {
+        let broker = try broker()
+        let client = try broker.connect()
+        var request = GroupRequests.commit(9)
+        request.retentionTimeMs = retentionTimeMs
+        _ = try client.call(request, version: 4)
+        broker.engine.groups.cleanUp()
+        broker.run()
+        #expect(try fetch(client).committedOffset == (retentionTimeMs > 0 ? 9 : -1))
+    }
+
     @Test func `A commit too large to be kept is refused`() throws {
         let broker = try broker { $0.offsetsMax = 1 }
         let client = try broker.connect()

@@ -14,15 +14,17 @@ import Transport
 final class TestConnection {
     let test: TestEngine
     let channel: EmbeddedChannel
+    let server: KafkaServer
     private var nextCorrelationId: Int32 = 1
     private var received = ByteBuffer()
 
-    init(_ test: TestEngine, advertised: KafkaServer.Advertised? = nil, metrics: Metrics = Metrics()) throws {
+    init(_ test: TestEngine, advertised: KafkaServer.Advertised? = nil, metrics: Metrics = Metrics(), server: KafkaServer? = nil) throws {
         self.test = test
-        let server = KafkaServer(
+        let server = server ?? KafkaServer(
             engine: test.engine, advertised: advertised, metrics: metrics, logger: Logger(label: "test"))
         let peer = ConnectionContext(
             id: 1, localHost: "broker.example", localPort: 9092, remoteAddress: "127.0.0.1", remotePort: 50_000)
+        self.server = server
         channel = EmbeddedChannel(
             handler: KafkaConnection(server: server, peer: peer, loop: test.loop), loop: test.loop)
         try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 9092)).wait()

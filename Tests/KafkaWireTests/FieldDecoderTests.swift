@@ -39,6 +39,20 @@ import Testing
             failure(MetadataResponse.self, 0, bytes) == .truncated(needed: 32, remaining: 12))
     }
 
+    @Test func emptyElementsAreRefusedWhereTheyWouldOutgrowTheirMessage() {
+        func names(_ count: Int, _ name: [UInt8]) -> [UInt8] {
+            let length = [count >> 24, count >> 16, count >> 8, count].map(UInt8.init(truncatingIfNeeded:))
+            return length + Array(repeating: name, count: count).joined()
+        }
+        // Two bytes on the wire, 16 in memory and more in the reply: fine while there are few.
+        #expect(failure(DeleteGroupsRequest.self, 0, names(20_000, [0, 0])) == nil)
+        #expect(failure(DeleteGroupsRequest.self, 0, names(100_000, [0, 0])) == .tooManyElements(100_000))
+        // Real names are never so short.
+        #expect(failure(DeleteGroupsRequest.self, 0, names(100_000, [0, 6] + Array("abcdef".utf8))) == nil)
+        // Arrays in arrays count together.
+        #expect(FieldDecoder.elementBytes(of: 1 << 30) == 128 << 20)
+    }
+
     @Test func noMoreThanFourTimesTheBytesLeftIsReserved() {
         #expect(FieldDecoder.reservation(10, stride: 56, remaining: 1000) == 10)
         #expect(FieldDecoder.reservation(1000, stride: 56, remaining: 1000) * 56 <= 4056)

@@ -21,6 +21,7 @@ package final class TestEngine {
 
     package init(
         fileSystem: any FileSystem = MemoryFileSystem(), durability: Durability = .os,
+        logger: Logger = Logger(label: "test"),
         configure: (inout EngineConfiguration) -> Void = { _ in }
     ) throws {
         var configuration = EngineConfiguration()
@@ -29,9 +30,9 @@ package final class TestEngine {
         configure(&configuration)
         groupCommit = GroupCommit(fileSystem: fileSystem, clock: clock)
         engine = try Engine(
-            configuration: configuration, directory: DataDirectory(fileSystem: fileSystem, clock: clock, logger: Logger(label: "test")),
+            configuration: configuration, directory: DataDirectory(fileSystem: fileSystem, clock: clock, logger: logger),
             groupCommit: groupCommit,
-            loop: loop, clock: clock, metrics: metrics, logger: Logger(label: "test"))
+            loop: loop, clock: clock, metrics: metrics, logger: logger)
     }
 
     /// Ends the turn: what was appended is written and answered.

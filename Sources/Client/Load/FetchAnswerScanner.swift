@@ -143,7 +143,8 @@ struct FetchAnswerScanner {
                         .badAnswer,
                         "offset \(head.baseOffset) follows offset \(answer.nextOffset - 1)")
                 }
-                answer.gaps += Int(clamping: left)
+                let (gaps, isOver) = answer.gaps.addingReportingOverflow(Int(clamping: left))
+                answer.gaps = isOver ? .max : gaps
             }
             answer.nextOffset = head.nextOffset
             answer.records += Int(max(0, head.recordCount))

@@ -22,3 +22,11 @@ package struct CommittedOffset: Equatable, Sendable {
         self.expireTimestampMs = expireTimestampMs
     }
 }
+
+extension Int64 {
+    /// The sum, or the nearest number there is: retention times and timestamps may be anybody's.
+    func addingWithoutOverflow(_ other: Int64) -> Int64 {
+        let (sum, isOver) = addingReportingOverflow(other)
+        return isOver ? (other > 0 ? .max : .min) : sum
+    }
+}

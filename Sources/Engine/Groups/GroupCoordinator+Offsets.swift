@@ -41,7 +41,7 @@ extension GroupCoordinator {
                     key: OffsetKey(groupId: commit.groupId, topic: position.topic, partition: position.partition),
                     offset: CommittedOffset(
                         offset: position.offset, leaderEpoch: position.leaderEpoch, metadata: position.metadata,
-                        commitTimestampMs: nowMs, expireTimestampMs: commit.retentionMs.map { nowMs + $0 })))
+                        commitTimestampMs: nowMs, expireTimestampMs: commit.retentionMs.map { nowMs.addingWithoutOverflow($0) })))
         }
         return changes
     }

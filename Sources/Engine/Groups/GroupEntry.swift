@@ -54,7 +54,7 @@ struct GroupEntry: Sendable {
             for (partition, offset) in partitions {
                 let keptUntilMs =
                     offset.expireTimestampMs
-                    ?? max(offset.commitTimestampMs, idleSinceMs ?? .min) + retentionMs
+                    ?? max(offset.commitTimestampMs, idleSinceMs ?? .min).addingWithoutOverflow(retentionMs)
                 guard nowMs >= keptUntilMs else { continue }
                 expired.append(OffsetKey(groupId: group.id, topic: topic, partition: partition))
             }

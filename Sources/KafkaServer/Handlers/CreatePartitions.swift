@@ -14,6 +14,7 @@ enum CreatePartitionsHandler: KafkaHandler {
     typealias Outcome = CreatePartitionsResponse.Result
 
     static func handle(_ request: CreatePartitionsRequest, _ exchange: Exchange) {
+        guard exchange.admits(request.topics.count, "topics", limit: Limits.resourcesPerRequest) else { return }
         let changes = request.topics.map { grow($0, validateOnly: request.validateOnly, exchange) }
         EventLoopFuture.whenAllSucceed(changes, on: exchange.loop).whenSuccess { outcomes in
             var response = CreatePartitionsResponse()

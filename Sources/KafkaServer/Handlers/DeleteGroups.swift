@@ -14,6 +14,7 @@ enum DeleteGroupsHandler: KafkaHandler {
     static func handle(_ request: DeleteGroupsRequest, _ exchange: Exchange) {
         var seen: Set<String> = []
         let groupIds = request.groupsNames.filter { seen.insert($0).inserted }
+        guard exchange.admits(groupIds.count, "groups", limit: 10 * Limits.groupsPerRequest) else { return }
         @Sendable func reply(_ code: (Int) -> KafkaErrorCode) {
             var response = DeleteGroupsResponse()
             response.results = groupIds.enumerated().map { index, groupId in

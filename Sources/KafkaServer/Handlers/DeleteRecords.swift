@@ -11,6 +11,8 @@ import KafkaWire
 
 enum DeleteRecordsHandler: KafkaHandler {
     static func handle(_ request: DeleteRecordsRequest, _ exchange: Exchange) {
+        let count = request.topics.reduce(0) { $0 + $1.partitions.count }
+        guard exchange.admits(count, "partitions", limit: Limits.partitionsPerRequest) else { return }
         var response = DeleteRecordsResponse()
         response.topics = request.topics.map { wanted in
             let topic = exchange.engine.topics.topic(named: wanted.name)

@@ -15,6 +15,9 @@ enum DescribeConfigsHandler: KafkaHandler {
     typealias Config = DescribeConfigsResponse.Config
 
     static func handle(_ request: DescribeConfigsRequest, _ exchange: Exchange) {
+        guard exchange.admits(request.resources.count, "resources", limit: Limits.resourcesPerRequest) else {
+            return
+        }
         var response = DescribeConfigsResponse()
         response.results = request.resources.map { describe($0, request, exchange.engine) }
         exchange.reply(response)

@@ -14,6 +14,7 @@ enum DescribeGroupsHandler: KafkaHandler {
     static func handle(_ request: DescribeGroupsRequest, _ exchange: Exchange) {
         var seen: Set<String> = []
         let groupIds = request.groups.filter { seen.insert($0).inserted }
+        guard exchange.admits(groupIds.count, "groups", limit: 10 * Limits.groupsPerRequest) else { return }
         var response = DescribeGroupsResponse()
         if groupIds.count > Limits.groupsPerRequest {
             response.groups = groupIds.map { refusal($0, .invalidRequest) }

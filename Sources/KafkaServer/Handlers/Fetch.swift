@@ -25,6 +25,8 @@ enum FetchHandler: KafkaHandler {
             response.errorCode = .fetchSessionIdNotFound
             return exchange.reply(response)
         }
+        let count = request.topics.reduce(0) { $0 + $1.partitions.count }
+        guard exchange.admits(count, "partitions", limit: Limits.partitionsPerRequest) else { return }
         run(request, exchange, mayWait: request.maxWaitMs > 0)
     }
 
@@ -41,7 +43,7 @@ enum FetchHandler: KafkaHandler {
             run(request, exchange, mayWait: false)
         }
         exchange.connection.keep(waiter, for: exchange.slot)
-        waiter.arm(on: plan.seen, deadline: .milliseconds(Int64(request.maxWaitMs)))
+        waiter.arm(on: plan.seenOnce, deadline: .milliseconds(Int64(request.maxWaitMs)))
     }
 
     /// One pass over the requested partitions.
@@ -52,6 +54,12 @@ enum FetchHandler: KafkaHandler {
         private(set) var sent: [(partition: Partition, bytes: Int)] = []
         private(set) var bytes = 0
         private(set) var hasError = false
+        /// `seen` without repetitions: a partition is waited for once, however often it is named.
+        var seenOnce: [(partition: Partition, seenEnd: Int64)] {
+            var known: Set<ObjectIdentifier> = []
+            return seen.filter { known.insert(ObjectIdentifier($0.partition)).inserted }
+        }
+
         private let budget: Int
         private let request: FetchRequest
         private let exchange: Exchange

@@ -14,6 +14,7 @@ import KafkaWire
 enum FindCoordinatorHandler: KafkaHandler {
     static func handle(_ request: FindCoordinatorRequest, _ exchange: Exchange) {
         let keys = exchange.version <= 3 ? [request.key] : request.coordinatorKeys
+        guard exchange.admits(keys.count, "keys", limit: 10 * Limits.groupsPerRequest) else { return }
         let isKnown =
             request.keyType == FindCoordinatorRequest.KeyType.group
             || request.keyType == FindCoordinatorRequest.KeyType.transaction

@@ -16,6 +16,9 @@ enum IncrementalAlterConfigsHandler: KafkaHandler {
     private typealias Operation = IncrementalAlterConfigsRequest.Operation
 
     static func handle(_ request: IncrementalAlterConfigsRequest, _ exchange: Exchange) {
+        guard exchange.admits(request.resources.count, "resources", limit: Limits.resourcesPerRequest) else {
+            return
+        }
         let changes = request.resources.map { alter($0, validateOnly: request.validateOnly, exchange) }
         EventLoopFuture.whenAllSucceed(changes, on: exchange.loop).whenSuccess { outcomes in
             var response = IncrementalAlterConfigsResponse()

@@ -19,6 +19,7 @@ enum LeaveGroupHandler: KafkaHandler {
                 GroupMemberIdentity(
                     memberId: $0.memberId, groupInstanceId: $0.groupInstanceId, reason: $0.reason)
             }
+        guard exchange.admits(members.count, "members", limit: 10 * Limits.groupsPerRequest) else { return }
         var response = LeaveGroupResponse()
         do throws(GroupError) {
             let results = try exchange.engine.groups.leave(groupId: request.groupId, members)

@@ -13,15 +13,48 @@ import KafkaWire
 
 enum ListOffsetsHandler: KafkaHandler {
     static func handle(_ request: ListOffsetsRequest, _ exchange: Exchange) {
+        let count = request.topics.reduce(0) { $0 + $1.partitions.count }
+        guard exchange.admits(count, "partitions", limit: Limits.partitionsPerRequest) else { return }
+        let repeated = repeatedPartitions(request)
         var response = ListOffsetsResponse()
         response.topics = request.topics.map { wanted in
             let topic = exchange.engine.topics.topic(named: wanted.name)
             var answer = ListOffsetsResponse.Topic()
             answer.name = wanted.name
-            answer.partitions = wanted.partitions.map { find($0, in: topic) }
+            answer.partitions = wanted.partitions.map { partition in
+                guard !repeated.contains(Asked(topic: wanted.name, index: partition.partitionIndex)) else {
+                    return refusal(partition)
+                }
+                return find(partition, in: topic)
+            }
             return answer
         }
         exchange.reply(response)
+    }
+
+    private struct Asked: Hashable {
+        var topic: String
+        var index: Int32
+    }
+
+    /// Partitions that are asked for more than once: a look-up by time reads from the disk, and one is enough.
+    private static func repeatedPartitions(_ request: ListOffsetsRequest) -> Set<Asked> {
+        var seen: Set<Asked> = []
+        var repeated: Set<Asked> = []
+        for topic in request.topics {
+            for partition in topic.partitions {
+                let asked = Asked(topic: topic.name, index: partition.partitionIndex)
+                if !seen.insert(asked).inserted { repeated.insert(asked) }
+            }
+        }
+        return repeated
+    }
+
+    private static func refusal(_ wanted: ListOffsetsRequest.Partition) -> ListOffsetsResponse.Partition {
+        var answer = ListOffsetsResponse.Partition()
+        answer.partitionIndex = wanted.partitionIndex
+        answer.errorCode = .invalidRequest
+        return answer
     }
 
     private static func find(

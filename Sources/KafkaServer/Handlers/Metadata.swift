@@ -62,7 +62,9 @@ enum MetadataHandler: KafkaHandler {
         if wantsAll {
             response.topics = engine.topics.all.map { describe($0, request, engine) }
         } else {
-            response.topics = (request.topics ?? []).map { wanted in
+            // As in Kafka, a topic that is named twice is answered once.
+            var seen: Set<MetadataRequest.Topic> = []
+            response.topics = (request.topics ?? []).filter { seen.insert($0).inserted }.map { wanted in
                 find(wanted, failures, request, exchange)
             }
         }

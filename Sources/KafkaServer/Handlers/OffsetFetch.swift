@@ -21,6 +21,7 @@ enum OffsetFetchHandler: KafkaHandler {
             only.topics = request.topics
             groups = [only]
         }
+        guard exchange.admits(groups.count, "groups", limit: 10 * Limits.groupsPerRequest) else { return }
         guard groups.count <= Limits.groupsPerRequest else {
             return exchange.reply(response(groups.map { refusal($0, .invalidRequest) }, groups, exchange))
         }

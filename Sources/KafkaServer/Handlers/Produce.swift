@@ -22,10 +22,12 @@ enum ProduceHandler: KafkaHandler {
             return exchange.reply(refusal(of: request, .transactionalIdAuthorizationFailed))
         }
         let gathering = Gathering(request, acks: acks, exchange)
+        var decompression = Decompression(exchange.connection.turn)
         for (topicAt, topic) in request.topics.enumerated() {
             let target = exchange.engine.topics.topic(named: topic.name)
             for (partitionAt, partition) in topic.partitions.enumerated() {
-                append(partition, to: target, acks, exchange) { result in
+                let bytesMax = decompression.bytesMax(with: partition.records)
+                append(partition, to: target, acks, decompressedBytesMax: bytesMax, exchange) { result in
                     gathering.finish(topicAt, partitionAt, result)
                 }
             }
@@ -34,7 +36,8 @@ enum ProduceHandler: KafkaHandler {
     }
 
     private static func append(
-        _ partition: ProduceRequest.Partition, to topic: Topic?, _ acks: Acks, _ exchange: Exchange,
+        _ partition: ProduceRequest.Partition, to topic: Topic?, _ acks: Acks,
+        decompressedBytesMax: Int, _ exchange: Exchange,
         completion: @escaping AppendCompletion
     ) {
         guard let topic, let target = topic.partition(partition.index) else {
@@ -48,8 +51,28 @@ enum ProduceHandler: KafkaHandler {
             return completion(.failure(EngineError(.invalidRecord, "the partition has no record batch")))
         }
         target.append(
-            records, acks: acks, allowsZstd: exchange.version >= 7, turn: exchange.connection.turn,
+            records, acks: acks, allowsZstd: exchange.version >= 7,
+            decompressedBytesMax: decompressedBytesMax, turn: exchange.connection.turn,
             completion: completion)
+    }
+
+    /// What the batches of one request may take to be looked into, all together: each could be a bomb of its own.
+    private struct Decompression {
+        private let turn: Turn
+        private let start: Int
+        private var received = 0
+
+        init(_ turn: Turn) {
+            self.turn = turn
+            start = turn.decompressedBytes
+        }
+
+        /// For the next batch.
+        mutating func bytesMax(with records: ByteBuffer?) -> Int {
+            received += records?.readableBytes ?? 0
+            let allowed = Limits.decompressedBytes + Limits.decompressedRatio * received
+            return max(0, allowed - (turn.decompressedBytes - start))
+        }
     }
 
     private static func refusal(of request: ProduceRequest, _ code: KafkaErrorCode) -> ProduceResponse {

@@ -6,6 +6,8 @@
 //  - no byte is read before its size was compared with `end - position`;
 //  - no memory is reserved for a count before the rest of the message could hold it, and never more
 //    than four times the bytes that are left, whatever the count says;
+//  - all elements of a message together take no more than `elementBytes(of:)`, for an empty element
+//    can take a byte on the wire and a hundred in memory;
 //  - nothing that came from a peer can trap: lengths are Int (64 bits) and sums cannot overflow;
 //  - the first failure counts: after it nothing is left to read, and every loop ends.
 // Ill-formed UTF-8 is repaired (U+FFFD), as Kafka does. Does not look into records.
@@ -23,6 +25,8 @@ struct FieldDecoder: FieldCoder {
     private var end: Int
     private var position = 0
     private var failure: WireError?
+    /// What further elements of arrays may take in memory.
+    private var elementBytesLeft: Int
 
     // SAFETY: `base` and `end` are the readable bytes of `source` and outlive this value (see
     // `decode`); every access below is preceded by a check against `end`.
@@ -35,6 +39,7 @@ struct FieldDecoder: FieldCoder {
         self.source = source
         self.version = version
         self.isFlexible = isFlexible
+        elementBytesLeft = Self.elementBytes(of: end)
     }
 
     /// Reads one structure from the front of `buffer` and moves its reader index past it; on an
@@ -319,6 +324,7 @@ struct FieldDecoder: FieldCoder {
     }
 
     private mutating func strings(_ count: Int) -> [String] {
+        guard affords(count, stride: MemoryLayout<String>.stride) else { return [] }
         var strings: [String] = []
         strings.reserveCapacity(
             Self.reservation(count, stride: MemoryLayout<String>.stride, remaining: remaining))
@@ -331,6 +337,7 @@ struct FieldDecoder: FieldCoder {
     }
 
     private mutating func elements<Element: FieldStructure>(_ count: Int) -> [Element] {
+        guard affords(count, stride: MemoryLayout<Element>.stride) else { return [] }
         var elements: [Element] = []
         elements.reserveCapacity(
             Self.reservation(count, stride: MemoryLayout<Element>.stride, remaining: remaining))
@@ -343,6 +350,22 @@ struct FieldDecoder: FieldCoder {
             index += 1
         }
         return elements
+    }
+
+    /// Bytes of memory that the elements of a message of `size` bytes may take: eight times its size, and
+    /// a mebibyte so that small messages never meet the bound; 128 MiB at most.
+    static func elementBytes(of size: Int) -> Int { min(8 * size + (1 << 20), 128 << 20) }
+
+    /// Counts `count` elements; else the decode has failed. The smallest counts as 64 bytes, because the
+    /// reply says something about each.
+    private mutating func affords(_ count: Int, stride: Int) -> Bool {
+        let bytes = count * max(stride, 64)
+        guard bytes <= elementBytesLeft else {
+            fail(.tooManyElements(count))
+            return false
+        }
+        elementBytesLeft -= bytes
+        return true
     }
 
     /// How many elements to reserve for: as many as fit in four times the bytes that are left.

@@ -12,6 +12,8 @@ package struct WireError: Error, Equatable, Sendable {
         case truncated(needed: Int, remaining: Int)
         /// A count or length so large that the rest of the message cannot hold it.
         case countTooLarge(count: Int, remaining: Int)
+        /// Arrays of more elements than the message's size makes believable.
+        case tooManyElements(Int)
         /// A length below -1 (-1 is null).
         case negativeLength(Int)
         /// Null where this version has no null.
@@ -57,6 +59,8 @@ extension WireError: CustomStringConvertible {
             "the field needs \(needed) bytes and \(remaining) are left"
         case .countTooLarge(let count, let remaining):
             "a count of \(count) cannot be true with \(remaining) bytes left"
+        case .tooManyElements(let count):
+            "\(count) more elements are too many for a message of this size"
         case .negativeLength(let length): "negative length \(length)"
         case .nullNotAllowed: "null is not allowed here in this version"
         case .malformedVarint: "an unsigned varint does not end within 32 bits"

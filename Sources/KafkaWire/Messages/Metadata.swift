@@ -10,7 +10,7 @@ import Bytes
 import NIOCore
 
 package struct MetadataRequest: FieldStructure {
-    package struct Topic: FieldStructure, Equatable, Sendable {
+    package struct Topic: FieldStructure, Hashable, Sendable {
         package var topicId = TopicId.zero
         package var name: String?
 

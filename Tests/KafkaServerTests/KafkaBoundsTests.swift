@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, KafkaServerTests: what one connection, and all of them together, can make the broker hold.
+
+import KafkaWire
+import NIOCore
+import NIOEmbedded
+import Records
+import TestSupport
+import Testing
+
+@testable import Engine
+@testable import KafkaServer
+
+@Suite struct KafkaBoundsTests {
+    /// Requests one after the other, as one read.
+    private func pipelined(_ request: some KafkaRequest, version: Int16, count: Int) throws -> ByteBuffer {
+        var bytes = ByteBuffer()
+        for id in 0..<count {
+            try Frame.write(
+                request, version: version, correlationId: Int32(id), clientId: "x", into: &bytes)
+        }
+        return bytes
+    }
+
+    private func sentBytes(_ channel: EmbeddedChannel) throws -> Int {
+        var count = 0
+        while let part = try channel.readOutbound(as: IOData.self) { count += part.readableBytes }
+        return count
+    }
+
+    @Test func requestsWaitWhileThePeerTakesNoReplies() throws {
+        let test = try TestEngine()
+        _ = try test.makeTopic("wide", partitions: 1000)
+        let connection = try TestConnection(test)
+        connection.channel.isWritable = false
+        connection.channel.pipeline.fireChannelWritabilityChanged()
+        // Each answer lists a thousand partitions; all requests come in one read.
+        let requests = try pipelined(MetadataRequest(), version: 1, count: 200)
+        try connection.channel.writeInbound(requests)
+        test.turn()
+        #expect(try sentBytes(connection.channel) == 0)
+        connection.channel.isWritable = true
+        connection.channel.pipeline.fireChannelWritabilityChanged()
+        test.turn()
+        #expect(try sentBytes(connection.channel) > 200 * 1000 * 20)
+    }
+
+    @Test func repliesLeaveInPiecesWhileRequestsKeepComing() throws {
+        let test = try TestEngine()
+        _ = try test.makeTopic("wide", partitions: 1000)
+        let connection = try TestConnection(test)
+        try connection.channel.writeInbound(try pipelined(MetadataRequest(), version: 1, count: 100))
+        test.turn()
+        while let part = try connection.channel.readOutbound(as: IOData.self) {
+            #expect(part.readableBytes < Limits.unsentReplyBytes + 100_000)
+        }
+        #expect(connection.isOpen)
+    }
+
+    @Test func requestsBehindALongPollAreBoundedByTheirAnswers() throws {
+        let test = try TestEngine()
+        let topic = try test.makeTopic("wide", partitions: 10_000)
+        let connection = try TestConnection(test)
+        var fetch = FetchRequest()
+        fetch.maxWaitMs = 1000
+        fetch.minBytes = 1
+        var wanted = FetchRequest.Topic()
+        wanted.topic = topic.name
+        wanted.partitions = [FetchRequest.Partition()]
+        fetch.topics = [wanted]
+        try connection.send(fetch, version: 11)
+        // About 26 bytes a partition and answer: 256 requests in flight would hold 66 MB of answers.
+        try connection.channel.writeInbound(try pipelined(MetadataRequest(), version: 1, count: 255))
+        test.turn()
+        #expect(try sentBytes(connection.channel) == 0)
+        // What was begun has an answer that waits; the rest has not been begun.
+        let begun = connection.channel
+        #expect(begun.isActive)
+        test.loop.advanceTime(by: .seconds(1))
+        test.turn()
+        #expect(try sentBytes(connection.channel) > 255 * 10_000 * 20)
+    }
+
+    @Test func incompleteRequestsOfAllConnectionsAreCounted() throws {
+        let test = try TestEngine()
+        let connection = try TestConnection(test)
+        let server = connection.server
+        // A Produce frame of 1 MiB of which 1000 bytes come.
+        var bytes = ByteBuffer()
+        bytes.writeInteger(Int32(1 << 20))
+        bytes.writeRepeatingByte(0, count: 996)
+        try connection.channel.writeInbound(bytes)
+        #expect(server.incompleteBytes.load(ordering: .relaxed) == 1000)
+        let other = try TestConnection(test, server: server)
+        server.incompleteBytes.add(Limits.incompleteBytes - 1500, ordering: .relaxed)
+        try other.channel.writeInbound(bytes)
+        #expect(!other.isOpen)
+        #expect(connection.isOpen)
+        server.incompleteBytes.subtract(Limits.incompleteBytes - 1500, ordering: .relaxed)
+        _ = try? connection.channel.finish(acceptAlreadyClosed: true)
+        _ = try? other.channel.finish(acceptAlreadyClosed: true)
+        #expect(server.incompleteBytes.load(ordering: .relaxed) == 0)
+    }
+
+    @Test func aTopicNamedTwiceIsDescribedOnce() throws {
+        let test = try TestEngine()
+        _ = try test.makeTopic()
+        let connection = try TestConnection(test)
+        var request = MetadataRequest()
+        request.topics = Array(repeating: MetadataRequest.Topic(name: "orders"), count: 50)
+        #expect(try connection.call(request, version: 9).topics.count == 1)
+    }
+
+    @Test func aPartitionAskedForTwiceIsRefusedByListOffsets() throws {
+        let test = try TestEngine()
+        _ = try test.makeTopic("orders", partitions: 2)
+        let connection = try TestConnection(test)
+        var topic = ListOffsetsRequest.Topic()
+        topic.name = "orders"
+        topic.partitions = [0, 1, 0].map { index in
+            var partition = ListOffsetsRequest.Partition()
+            partition.partitionIndex = index
+            partition.timestamp = -1
+            return partition
+        }
+        var request = ListOffsetsRequest()
+        request.topics = [topic]
+        let answer = try connection.call(request, version: 5)
+        #expect(
+            answer.topics.first?.partitions.map(\.errorCode) == [.invalidRequest, .none, .invalidRequest])
+    }
+
+    @Test func moreResourcesThanAnyoneHasCloseTheConnection() throws {
+        let test = try TestEngine()
+        let connection = try TestConnection(test)
+        var request = DescribeConfigsRequest()
+        var resource = DescribeConfigsRequest.Resource()
+        resource.resourceType = 4
+        request.resources = Array(repeating: resource, count: Limits.resourcesPerRequest + 1)
+        try connection.send(request, version: 1)
+        test.turn()
+        #expect(!connection.isOpen)
+    }
+
+    @Test func theBatchesOfOneRequestShareWhatMayBeDecompressed() throws {
+        let test = try TestEngine()
+        _ = try test.makeTopic("orders", partitions: 4)
+        let connection = try TestConnection(test)
+        // 30 MB of zeros in a few KB: one passes, two pass, the third is one too many.
+        var builder = RecordBatchBuilder(compression: .zstd)
+        builder.append(
+            key: nil, value: ByteBuffer(repeating: 0, count: 30_000_000), timestamp: 1_700_000_000_000)
+        let bomb = builder.finish()
+        #expect(bomb.readableBytes < 100_000)
+        var topic = ProduceRequest.Topic()
+        topic.name = "orders"
+        topic.partitions = (0..<4).map { ProduceRequest.Partition(index: $0, records: bomb) }
+        var request = ProduceRequest()
+        request.acks = 1
+        request.topics = [topic]
+        let answer = try connection.call(request, version: 9)
+        #expect(
+            answer.topics.first?.partitions.map(\.errorCode)
+                == [.none, .none, .invalidRecord, .invalidRecord])
+        // The next request starts anew.
+        topic.partitions = [ProduceRequest.Partition(index: 3, records: bomb)]
+        request.topics = [topic]
+        #expect(try connection.call(request, version: 9).topics.first?.partitions.first?.errorCode == KafkaErrorCode.none)
+    }
+
+    @Test func aPartitionIsWaitedForOnceHoweverOftenItIsNamed() throws {
+        let test = try TestEngine()
+        let topic = try test.makeTopic()
+        let connection = try TestConnection(test)
+        var wanted = FetchRequest.Topic()
+        wanted.topic = "orders"
+        wanted.partitions = Array(repeating: FetchRequest.Partition(), count: 500)
+        var fetch = FetchRequest()
+        fetch.maxWaitMs = 1000
+        fetch.minBytes = 1
+        fetch.topics = [wanted]
+        try connection.send(fetch, version: 11)
+        test.turn()
+        #expect(topic.partition(0)?.waiterCount == 1)
+    }
+}
