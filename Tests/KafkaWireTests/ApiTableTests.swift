@@ -16,7 +16,7 @@ import Testing
         }
     }
 
-    @Test(arguments: [-1, 4, 7, 17, 59, 61, 1000, Int16.max, Int16.min])
+    @Test(arguments: [-1, 4, 7, 38, 59, 64, 93, 1000, Int16.max, Int16.min])
     func aKeyWithoutMessagesHasNoEntry(key: Int16) {
         #expect(ApiTable.entry(key: key)?.name == nil)
     }
@@ -93,6 +93,13 @@ import Testing
         for (api, entry) in zip(response.apiKeys, ApiTable.served) {
             #expect(api.apiKey == entry.key.rawValue)
             #expect(api.minVersion...api.maxVersion == entry.advertised)
+        }
+    }
+
+    @Test func whatIsOnlyDefinedIsNotAdvertised() {
+        let advertised = Set(ApiVersionsResponse.served.apiKeys.map(\.apiKey))
+        for entry in ApiTable.entries {
+            #expect(advertised.contains(entry.key.rawValue) == entry.isServed, "\(entry.name)")
         }
     }
 
