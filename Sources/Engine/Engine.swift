@@ -17,13 +17,15 @@ package final class Engine: Sendable {
     package let topics: TopicCatalog
     package let producerIds: ProducerIds
     package let groups: GroupCoordinator
+    package let transactions: TransactionCoordinator
     package let turns: Turns
     package let clock: any Clock
     let directory: DataDirectory
     private let groupCommit: GroupCommit
     private let metadataPartition: Partition
     let metadata: InternalLog
-    let offsets: OffsetLog
+    let offsets: InternalTopic
+    let transactionLog: InternalTopic
     let logger: Logger
     let jobs = NIOLockedValueBox<[RepeatedTask]>([])
 
@@ -32,6 +34,7 @@ package final class Engine: Sendable {
     /// Rewriting drops whole segments, so those of internal logs are small.
     static let internalOverrides = ["retention.ms": "-1", "segment.bytes": "16777216"]
     package static let offsetsTopic = "__consumer_offsets"
+    package static let transactionsTopic = "__transaction_state"
 
     /// Opens the data directory's topics and reads the internal logs. `loop` is where upkeep runs: retention,
     /// checkpoints, the groups' timers.
@@ -60,9 +63,14 @@ package final class Engine: Sendable {
         topics = TopicCatalog(
             configuration: configuration, partitions: factory, metadata: metadata, logger: logger,
             onDeleted: { topic in forget.withLockedValue { $0 }?.topicDeleted(topic.name, on: loop) })
-        offsets = OffsetLog(topics: topics, turns: turns, clock: clock)
+        offsets = InternalTopic(name: Self.offsetsTopic, topics: topics, turns: turns, clock: clock)
         groups = GroupCoordinator(
-            configuration: configuration.groups, clock: clock, loop: loop, store: offsets, logger: logger)
+            configuration: configuration.groups, clock: clock, loop: loop, store: OffsetLog(topic: offsets),
+            logger: logger)
+        transactionLog = InternalTopic(name: Self.transactionsTopic, topics: topics, turns: turns, clock: clock)
+        transactions = TransactionCoordinator(
+            configuration: configuration.transactions, clock: clock, loop: loop, log: transactionLog,
+            topics: topics, groups: groups, producerIds: producerIds, turns: turns, logger: logger)
         try load()
         do throws(GroupError) {
             _ = try groups.load { [topics] in topics.topic(named: $0) != nil }
@@ -70,6 +78,8 @@ package final class Engine: Sendable {
             throw EngineError(.storageFailure, "the committed offsets cannot be read: \(error)")
         }
         groups.start()
+        try transactions.load()
+        transactions.start()
         let groups = groups
         forget.withLockedValue { $0 = groups }
         register(metrics)
@@ -77,6 +87,7 @@ package final class Engine: Sendable {
 
     /// The broker is about to stop: answers the members who wait for each other, so that connections can end.
     package func prepareToShutDown() {
+        transactions.close()
         groups.close()
     }
 
@@ -84,7 +95,7 @@ package final class Engine: Sendable {
     /// the next start has nothing to recover. Connections must be closed; called once.
     package func shutDown() throws(EngineError) {
         for job in jobs.withLockedValue({ $0 }) { job.cancel() }
-        groups.close()
+        prepareToShutDown()
         let partitions = allPartitions
         guard configuration.durability != .memory else {
             for partition in partitions { _ = partition.shutDown() }

@@ -31,6 +31,12 @@ package struct EngineError: Error, Equatable, Sendable, CustomStringConvertible 
         case outOfOrderSequence
         case duplicateSequence
         case invalidProducerEpoch
+        /// The producer id is not the transactional id's.
+        case invalidProducerIdMapping
+        /// The transaction is not open, or does not name the partition.
+        case invalidTransactionState
+        /// A marker of an older coordinator.
+        case transactionCoordinatorFenced
         case storageFull
         /// A write or sync of this log failed earlier: read-only until restart.
         case logReadOnly
