@@ -43,6 +43,14 @@ struct Router: Sendable {
         ListGroupsHandler.self,
         DeleteGroupsHandler.self,
         OffsetDeleteHandler.self,
+        AddPartitionsToTxnHandler.self,
+        AddOffsetsToTxnHandler.self,
+        EndTxnHandler.self,
+        TxnOffsetCommitHandler.self,
+        WriteTxnMarkersHandler.self,
+        DescribeProducersHandler.self,
+        DescribeTransactionsHandler.self,
+        ListTransactionsHandler.self,
     ]
 
     private let routes: [Route?]

@@ -176,8 +176,23 @@ package final class TransactionCoordinator: Sendable {
 
     static let offsetsPartition = TopicPartition(topic: Engine.offsetsTopic, partition: 0)
 
-    /// Offsets to commit if and when the transaction commits. `changes` are admitted by the group.
-    func addOffsets(
+    /// Offsets that count when the transaction commits. `completion` is told why they are refused, nil if they are
+    /// durable.
+    package func commitOffsets(
+        _ commit: OffsetCommit, of id: String, _ producer: TransactionalProducer, on loop: any EventLoop,
+        completion: @escaping @Sendable (OffsetRefusal?) -> Void
+    ) {
+        do throws(GroupError) {
+            let changes = try groups.admitTransactional(commit)
+            addOffsets(changes, to: id, producer, on: loop) { result in
+                if case .failure(let error) = result { completion(.transaction(error)) } else { completion(nil) }
+            }
+        } catch {
+            completion(.group(error))
+        }
+    }
+
+    private func addOffsets(
         _ changes: [OffsetChange], to id: String, _ producer: TransactionalProducer, on loop: any EventLoop,
         completion: @escaping Completion<Void>
     ) {
@@ -199,9 +214,11 @@ package final class TransactionCoordinator: Sendable {
                 table.withEntry(id) { entry -> [OffsetKey] in
                     entry.isChanging = false
                     guard case .success = result else { return changes.map(\.key) }
-                    return changes.filter {
-                        entry.offsets.updateValue($0.offset ?? CommittedOffset(offset: -1, commitTimestampMs: 0), forKey: $0.key) != nil
-                    }.map(\.key)
+                    return changes.compactMap { change in
+                        change.offset.flatMap { entry.offsets.updateValue($0, forKey: change.key) }.map { _ in
+                            change.key
+                        }
+                    }
                 }
             }
             // Each pending offset counts once, however often the producer named it.

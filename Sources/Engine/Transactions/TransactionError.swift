@@ -31,3 +31,9 @@ extension TransactionError {
         self = error.code == .logReadOnly ? .notCoordinator : .coordinatorNotAvailable
     }
 }
+
+/// Why offsets cannot be committed with a transaction: because of the group, or because of the producer.
+package enum OffsetRefusal: Error, Equatable, Sendable {
+    case group(GroupError)
+    case transaction(TransactionError)
+}
