@@ -61,6 +61,32 @@ import Testing
         #expect(failure(MetadataRequest.self, 1, [0xff, 0xff, 0xff, 0xff]) == nil)
     }
 
+    @Test func anyNegativeByteIsANullStructure() throws {
+        // DescribeTopicPartitions v0: no topics, a limit of 0, the cursor, no tags.
+        func cursor(_ bytes: [UInt8]) throws -> DescribeTopicPartitionsRequest.Cursor? {
+            var buffer = ByteBuffer(bytes: [1, 0, 0, 0, 0] + bytes)
+            let request = try DescribeTopicPartitionsRequest(from: &buffer, version: 0)
+            #expect(buffer.readableBytes == 0)
+            return request.cursor
+        }
+        #expect(try cursor([0xff, 0]) == nil)
+        #expect(try cursor([0x80, 0]) == nil)
+        var expected = DescribeTopicPartitionsRequest.Cursor()
+        expected.topicName = "t"
+        expected.partitionIndex = 3
+        #expect(try cursor([1, 2, 0x74, 0, 0, 0, 3, 0, 0]) == expected)
+        #expect(try cursor([0, 2, 0x74, 0, 0, 0, 3, 0, 0]) == expected)
+    }
+
+    @Test func anArrayOfLongIntegersIsRefusedBeforeItIsReservedFor() {
+        // ListTransactions v0: no states, nine producers in twelve bytes.
+        #expect(
+            failure(
+                ListTransactionsRequest.self, 0,
+                [1, 10] + [UInt8](repeating: 0, count: 12))
+                == .truncated(needed: 72, remaining: 12))
+    }
+
     @Test func aVarintIsAtMostFiveBytesAndThirtyTwoBits() {
         let overlong: [UInt8] = [0x80, 0x80, 0x80, 0x80, 0x80, 0x00, 0, 0]
         #expect(failure(DeleteGroupsRequest.self, 2, overlong) == .malformedVarint)

@@ -37,6 +37,7 @@ private func plainText(_ value: Any) -> String? {
     case let value as ByteBuffer: String(buffer: value)
     case FetchResponse.Records.bytes(let bytes): String(buffer: bytes)
     case let value as Bool: String(value)
+    case let value as Double: String(value)
     case let value as any FixedWidthInteger: String(value)
     case let value as String: value
     default: nil

@@ -42,6 +42,9 @@ struct FillingCoder: FieldCoder {
     mutating func int32(_ value: inout Int32) { value = Int32(1000 + next()) }
     mutating func int64(_ value: inout Int64) { value = Int64(1 << 33 + next()) }
 
+    mutating func uint16(_ value: inout UInt16) { value = UInt16(40_000 + next()) }
+    mutating func float64(_ value: inout Double) { value = Double(next()) + 0.5 }
+
     mutating func uuid(_ value: inout TopicId) {
         value = TopicId(high: 0x0102_0304_0506_0708, low: UInt64(next()))
     }
@@ -62,6 +65,10 @@ struct FillingCoder: FieldCoder {
 
     mutating func bytes(_ value: inout ByteBuffer) { value = ByteBuffer(string: "b\(next())") }
 
+    mutating func bytes(_ value: inout ByteBuffer?) {
+        value = content == .full ? ByteBuffer(string: "b\(next())") : nil
+    }
+
     mutating func records(_ value: inout ByteBuffer?) {
         value = content == .full ? ByteBuffer(string: "r\(next())") : nil
     }
@@ -70,9 +77,26 @@ struct FillingCoder: FieldCoder {
         value = content == .full ? .bytes(ByteBuffer(string: "r\(next())")) : .none
     }
 
+    mutating func int8Array(_ value: inout [Int8]) {
+        value = []
+        for _ in 0..<(content == .full ? 2 : 0) { value.append(Int8(next() % 100 + 1)) }
+    }
+
     mutating func int32Array(_ value: inout [Int32]) {
         value = []
         for _ in 0..<(content == .full ? 2 : 0) { value.append(Int32(1000 + next())) }
+    }
+
+    mutating func int32Array(_ value: inout [Int32]?, nullable: Bool) {
+        guard !nullable || content == .full else { return value = nil }
+        var integers: [Int32] = []
+        int32Array(&integers)
+        value = integers
+    }
+
+    mutating func int64Array(_ value: inout [Int64]) {
+        value = []
+        for _ in 0..<(content == .full ? 2 : 0) { value.append(Int64(1 << 33 + next())) }
     }
 
     mutating func stringArray(_ value: inout [String]) {
@@ -106,6 +130,13 @@ struct FillingCoder: FieldCoder {
         var elements: [Element] = []
         array(&elements)
         value = elements
+    }
+
+    mutating func structure<Structure: FieldStructure>(_ value: inout Structure?) {
+        guard content == .full else { return value = nil }
+        var structure = Structure()
+        structure.walk(&self)
+        value = structure
     }
 
     mutating func beginTags() -> Bool { isFlexible && content == .full }

@@ -18,6 +18,8 @@ struct FootprintCoder: FieldCoder {
     mutating func int16(_ value: inout Int16) {}
     mutating func int32(_ value: inout Int32) {}
     mutating func int64(_ value: inout Int64) {}
+    mutating func uint16(_ value: inout UInt16) {}
+    mutating func float64(_ value: inout Double) {}
     mutating func uuid(_ value: inout TopicId) {}
     mutating func string(_ value: inout String) {
         if value.utf8.count > 15 { total += value.utf8.count }
@@ -29,11 +31,19 @@ struct FootprintCoder: FieldCoder {
     mutating func bytes(_ value: inout ByteBuffer) {
         if value.readableBytes > 0 { total += value.capacity }
     }
+    mutating func bytes(_ value: inout ByteBuffer?) {
+        if var value { bytes(&value) }
+    }
     // Records are slices of the input.
     mutating func records(_ value: inout ByteBuffer?) {}
     mutating func records(_ value: inout FetchResponse.Records) {}
 
+    mutating func int8Array(_ value: inout [Int8]) { total += value.capacity }
     mutating func int32Array(_ value: inout [Int32]) { total += value.capacity * 4 }
+    mutating func int32Array(_ value: inout [Int32]?, nullable: Bool) {
+        if let value { total += value.capacity * 4 }
+    }
+    mutating func int64Array(_ value: inout [Int64]) { total += value.capacity * 8 }
     mutating func stringArray(_ value: inout [String]) {
         total += value.capacity * MemoryLayout<String>.stride
         for var element in value { string(&element) }
@@ -47,6 +57,10 @@ struct FootprintCoder: FieldCoder {
     }
     mutating func array<Element: FieldStructure>(_ value: inout [Element]?, nullable: Bool) {
         if var elements = value { array(&elements) }
+    }
+
+    mutating func structure<Structure: FieldStructure>(_ value: inout Structure?) {
+        if var structure = value { structure.walk(&self) }
     }
 
     mutating func beginTags() -> Bool { true }

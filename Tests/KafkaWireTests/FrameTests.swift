@@ -83,6 +83,37 @@ import Testing
         #expect(joined == inline)
     }
 
+    @Test(arguments: Array(ApiTable.entry(.shareFetch).versions))
+    func aShareFetchResponseLeavesItsRecordsOutLikewise(version: Int16) throws {
+        func response(_ records: FetchResponse.Records) -> ShareFetchResponse {
+            var partition = ShareFetchResponse.Partition()
+            partition.records = records
+            partition.acquiredRecords = [ShareFetchResponse.AcquiredRange()]
+            var topic = ShareFetchResponse.Topic()
+            topic.partitions = [partition]
+            var response = ShareFetchResponse()
+            response.responses = [topic]
+            return response
+        }
+        var inline = ByteBuffer()
+        try Frame.write(
+            response(.bytes(ByteBuffer(string: "records"))), version: version, correlationId: 7,
+            into: &inline)
+        var buffer = ByteBuffer()
+        let segments = try Frame.segments(
+            response(.external(length: 7)), version: version, correlationId: 7, into: &buffer)
+        try #require(segments.count == 3)
+        guard case .bytes(let front) = segments[0], case .bytes(let back) = segments[2] else {
+            Issue.record("\(segments)")
+            return
+        }
+        #expect(segments[1] == .external(length: 7))
+        var joined = front
+        joined.writeString("records")
+        joined.writeImmutableBuffer(back)
+        #expect(joined == inline)
+    }
+
     @Test func aResponseWithoutExternalRecordsIsOneSegment() throws {
         var buffer = ByteBuffer()
         let inline = response([.bytes(ByteBuffer(string: "x")), .none])

@@ -7,43 +7,7 @@ import Testing
 
 @testable import KafkaWire
 
-/// SplitMix64: small, seeded, good enough to vary bytes.
-private struct SeededGenerator: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
-        return mixed ^ (mixed >> 31)
-    }
-}
-
 @Suite struct FuzzTests {
-    /// Bytes that look like lengths more often than chance would have it.
-    private func randomBytes(_ generator: inout SeededGenerator) -> ByteBuffer {
-        let count = Int.random(in: 0...200, using: &generator)
-        let small = Bool.random(using: &generator)
-        return ByteBuffer(
-            bytes: (0..<count).map { _ in
-                small && Int.random(in: 0..<4, using: &generator) > 0
-                    ? UInt8.random(in: 0...3, using: &generator)
-                    : UInt8.random(in: 0...255, using: &generator)
-            })
-    }
-
-    private func damaged(_ bytes: ByteBuffer, _ generator: inout SeededGenerator) -> ByteBuffer {
-        var buffer = bytes
-        for _ in 0...Int.random(in: 0..<4, using: &generator) where buffer.readableBytes > 0 {
-            let position = Int.random(in: 0..<buffer.readableBytes, using: &generator)
-            let byte = [0, 1, 0x7f, 0x80, 0xff, UInt8.random(in: 0...255, using: &generator)]
-                .randomElement(using: &generator) ?? 0
-            buffer.setInteger(byte, at: buffer.readerIndex + position)
-        }
-        return buffer
-    }
-
     /// A decoded element takes at most 64 times its bytes: the smallest is an empty string, one
     /// byte on the wire and 16 in memory, and an array may have twice the room it needs.
     private func decodeWithinMeans(
@@ -66,7 +30,7 @@ private struct SeededGenerator: RandomNumberGenerator {
         var generator = SeededGenerator(state: UInt64(message.apiKey.rawValue))
         for _ in 0..<60 {
             for version in message.versions {
-                _ = decodeWithinMeans(message, randomBytes(&generator), version)
+                _ = decodeWithinMeans(message, generator.bytes(), version)
             }
         }
     }
@@ -78,7 +42,7 @@ private struct SeededGenerator: RandomNumberGenerator {
         for version in message.versions {
             let bytes = try message.filled(version, .full)
             for _ in 0..<40 {
-                let damaged = damaged(bytes, &generator)
+                let damaged = generator.damaged(bytes)
                 if decodeWithinMeans(message, damaged, version) { decoded += 1 }
             }
         }
@@ -91,7 +55,7 @@ private struct SeededGenerator: RandomNumberGenerator {
         for message in CataloguedMessage.all {
             for version in message.versions {
                 for _ in 0..<20 {
-                    let bytes = randomBytes(&generator)
+                    let bytes = generator.bytes()
                     // Repaired text may outgrow a two-byte length; tags may be in any order.
                     guard let (first, _) = try? message.recode(bytes, version, 0) else { continue }
                     let (second, unread) = try message.recode(first, version, 0)

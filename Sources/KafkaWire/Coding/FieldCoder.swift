@@ -29,6 +29,8 @@ protocol FieldCoder {
     mutating func int16(_ value: inout Int16)
     mutating func int32(_ value: inout Int32)
     mutating func int64(_ value: inout Int64)
+    mutating func uint16(_ value: inout UInt16)
+    mutating func float64(_ value: inout Double)
     mutating func uuid(_ value: inout TopicId)
     mutating func string(_ value: inout String)
     /// A string that may be null if `nullable`; null elsewhere is an error in either direction.
@@ -38,15 +40,22 @@ protocol FieldCoder {
     /// Opaque bytes. The decoder copies them: they are small, and kept for long (group state),
     /// and a slice would keep the whole receive buffer alive.
     mutating func bytes(_ value: inout ByteBuffer)
+    /// Opaque bytes; null is nil.
+    mutating func bytes(_ value: inout ByteBuffer?)
     /// Record batches of a Produce request; null is nil. The decoder slices, it never copies.
     mutating func records(_ value: inout ByteBuffer?)
     /// Record batches of a Fetch response; the encoder may leave them to the sender.
     mutating func records(_ value: inout FetchResponse.Records)
+    mutating func int8Array(_ value: inout [Int8])
     mutating func int32Array(_ value: inout [Int32])
+    mutating func int32Array(_ value: inout [Int32]?, nullable: Bool)
+    mutating func int64Array(_ value: inout [Int64])
     mutating func stringArray(_ value: inout [String])
     mutating func stringArray(_ value: inout [String]?, nullable: Bool)
     mutating func array<Element: FieldStructure>(_ value: inout [Element])
     mutating func array<Element: FieldStructure>(_ value: inout [Element]?, nullable: Bool)
+    /// A structure that may be null: a byte in front says so. One that may not is walked in place.
+    mutating func structure<Structure: FieldStructure>(_ value: inout Structure?)
 
     /// Where a coder stands among a structure's tagged fields.
     associatedtype TagCursor

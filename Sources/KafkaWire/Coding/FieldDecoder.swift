@@ -70,6 +70,12 @@ struct FieldDecoder: FieldCoder {
     mutating func int32(_ value: inout Int32) { value = integer(Int32.self) }
     @inline(__always)
     mutating func int64(_ value: inout Int64) { value = integer(Int64.self) }
+    @inline(__always)
+    mutating func uint16(_ value: inout UInt16) { value = integer(UInt16.self) }
+    @inline(__always)
+    mutating func float64(_ value: inout Double) {
+        value = Double(bitPattern: integer(UInt64.self))
+    }
 
     mutating func uuid(_ value: inout TopicId) {
         value.high = integer(UInt64.self)
@@ -101,12 +107,15 @@ struct FieldDecoder: FieldCoder {
 
     mutating func bytes(_ value: inout ByteBuffer) {
         guard let length = longLength() else { return fail(.nullNotAllowed) }
-        // An empty ByteBuffer made from bytes would still be an allocation.
-        guard has(length), length > 0 else { return value = ByteBuffer() }
-        // SAFETY: `has` has checked the range.
-        value = unsafe ByteBuffer(
-            bytes: UnsafeRawBufferPointer(start: base + position, count: length))
-        position += length
+        value = copy(length)
+    }
+
+    mutating func bytes(_ value: inout ByteBuffer?) {
+        if let length = longLength() {
+            value = copy(length)
+        } else {
+            value = nil
+        }
     }
 
     mutating func records(_ value: inout ByteBuffer?) {
@@ -124,12 +133,27 @@ struct FieldDecoder: FieldCoder {
 
     // MARK: Arrays
 
+    mutating func int8Array(_ value: inout [Int8]) {
+        guard let count = arrayCount() else { return fail(.nullNotAllowed) }
+        value = integers(count)
+    }
+
     mutating func int32Array(_ value: inout [Int32]) {
         guard let count = arrayCount() else { return fail(.nullNotAllowed) }
-        guard has(count * MemoryLayout<Int32>.size) else { return }
-        value = []
-        value.reserveCapacity(count)
-        for _ in 0..<count { value.append(integer(Int32.self)) }
+        value = integers(count)
+    }
+
+    mutating func int32Array(_ value: inout [Int32]?, nullable: Bool) {
+        if let count = arrayCount() {
+            value = integers(count)
+        } else {
+            null(&value, nullable)
+        }
+    }
+
+    mutating func int64Array(_ value: inout [Int64]) {
+        guard let count = arrayCount() else { return fail(.nullNotAllowed) }
+        value = integers(count)
     }
 
     mutating func stringArray(_ value: inout [String]) {
@@ -156,6 +180,14 @@ struct FieldDecoder: FieldCoder {
         } else {
             null(&value, nullable)
         }
+    }
+
+    mutating func structure<Structure: FieldStructure>(_ value: inout Structure?) {
+        // Kafka takes any negative byte for null; it writes -1 and 1.
+        guard integer(Int8.self) >= 0, failure == nil else { return value = nil }
+        var structure = Structure()
+        structure.walk(&self)
+        value = structure
     }
 
     private mutating func null<Value>(_ value: inout Value?, _ nullable: Bool) {
@@ -316,6 +348,26 @@ struct FieldDecoder: FieldCoder {
         let text = unsafe UnsafeRawBufferPointer(start: base + position, count: length)
         position += length
         return unsafe String(decoding: text, as: UTF8.self)
+    }
+
+    private mutating func copy(_ length: Int) -> ByteBuffer {
+        // An empty ByteBuffer made from bytes would still be an allocation.
+        guard has(length), length > 0 else { return ByteBuffer() }
+        // SAFETY: `has` has checked the range.
+        let bytes = unsafe ByteBuffer(
+            bytes: UnsafeRawBufferPointer(start: base + position, count: length))
+        position += length
+        return bytes
+    }
+
+    private mutating func integers<Integer: FixedWidthInteger & BitwiseCopyable>(
+        _ count: Int
+    ) -> [Integer] {
+        guard has(count * MemoryLayout<Integer>.size) else { return [] }
+        var integers: [Integer] = []
+        integers.reserveCapacity(count)
+        for _ in 0..<count { integers.append(integer(Integer.self)) }
+        return integers
     }
 
     private mutating func strings(_ count: Int) -> [String] {

@@ -91,6 +91,10 @@ struct FieldEncoder: FieldCoder {
     mutating func int32(_ value: inout Int32) { store(value) }
     @inline(__always)
     mutating func int64(_ value: inout Int64) { store(value) }
+    @inline(__always)
+    mutating func uint16(_ value: inout UInt16) { store(value) }
+    @inline(__always)
+    mutating func float64(_ value: inout Double) { store(value.bitPattern) }
 
     mutating func uuid(_ value: inout TopicId) {
         store(value.high)
@@ -123,10 +127,14 @@ struct FieldEncoder: FieldCoder {
         storeBytes(value)
     }
 
-    mutating func records(_ value: inout ByteBuffer?) {
+    mutating func bytes(_ value: inout ByteBuffer?) {
         guard let value else { return storeNull() }
         storeLength(value.readableBytes)
         storeBytes(value)
+    }
+
+    mutating func records(_ value: inout ByteBuffer?) {
+        bytes(&value)
     }
 
     mutating func records(_ value: inout FetchResponse.Records) {
@@ -148,7 +156,26 @@ struct FieldEncoder: FieldCoder {
 
     // MARK: Arrays
 
+    mutating func int8Array(_ value: inout [Int8]) {
+        storeLength(value.count)
+        for element in value { store(element) }
+    }
+
     mutating func int32Array(_ value: inout [Int32]) {
+        storeLength(value.count)
+        for element in value { store(element) }
+    }
+
+    mutating func int32Array(_ value: inout [Int32]?, nullable: Bool) {
+        if var value {
+            int32Array(&value)
+        } else {
+            guard nullable else { return fail(.nullNotAllowed) }
+            storeNull()
+        }
+    }
+
+    mutating func int64Array(_ value: inout [Int64]) {
         storeLength(value.count)
         for element in value { store(element) }
     }
@@ -180,6 +207,12 @@ struct FieldEncoder: FieldCoder {
             guard nullable else { return fail(.nullNotAllowed) }
             storeNull()
         }
+    }
+
+    mutating func structure<Structure: FieldStructure>(_ value: inout Structure?) {
+        guard var value else { return store(-1 as Int8) }
+        store(1 as Int8)
+        value.walk(&self)
     }
 
     // MARK: Tagged fields (KIP-482)

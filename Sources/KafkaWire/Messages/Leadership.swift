@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, KafkaWire: who leads, as Produce and Fetch responses tell a client that asked the wrong
-// broker (KIP-951). Both structures are only ever in tagged fields of flexible versions.
+// broker (KIP-951), in tagged fields, and as responses of share groups always do. Both structures
+// are only ever in flexible versions.
 
 /// A partition's leader and its epoch.
 package struct LeaderIdAndEpoch: FieldStructure, Equatable, Sendable {

@@ -2,11 +2,11 @@
 // Martlet, KafkaWire: the frame around a request or response: four bytes of length, then header and
 // body.
 //
-// The length is reserved first and patched when the frame is complete. A Fetch response may leave
-// its records out (`FetchResponse.Records.external`): its frame then comes as segments, pieces of
-// one buffer with holes of known size between them, and the length counts the holes too. Whoever
-// sends the frame fills them in order, with file regions or with buffers. Cutting received bytes
-// into frames is the transport's business.
+// The length is reserved first and patched when the frame is complete. A Fetch or ShareFetch
+// response may leave its records out (`FetchResponse.Records.external`): its frame then comes as
+// segments, pieces of one buffer with holes of known size between them, and the length counts the
+// holes too. Whoever sends the frame fills them in order, with file regions or with buffers.
+// Cutting received bytes into frames is the transport's business.
 
 import NIOCore
 
@@ -87,13 +87,28 @@ package enum Frame {
         _ response: FetchResponse, version: Int16, correlationId: Int32,
         into buffer: inout ByteBuffer
     ) throws(WireError) -> [FrameSegment] {
+        try segmented(response, version: version, correlationId: correlationId, into: &buffer)
+    }
+
+    /// A ShareFetch response frame in segments, likewise.
+    package static func segments(
+        _ response: ShareFetchResponse, version: Int16, correlationId: Int32,
+        into buffer: inout ByteBuffer
+    ) throws(WireError) -> [FrameSegment] {
+        try segmented(response, version: version, correlationId: correlationId, into: &buffer)
+    }
+
+    @inline(__always)
+    private static func segmented<Response: KafkaResponse & FieldStructure>(
+        _ response: Response, version: Int16, correlationId: Int32, into buffer: inout ByteBuffer
+    ) throws(WireError) -> [FrameSegment] {
         let start = begin(&buffer)
         do throws(WireError) {
             try ResponseHeader(correlationId: correlationId).encode(
-                into: &buffer, to: .fetch, version: version)
+                into: &buffer, to: Response.apiKey, version: version)
             let externals = try FieldEncoder.encode(
                 response, into: &buffer, version: version,
-                isFlexible: FetchResponse.isFlexible(version), allowsExternal: true)
+                isFlexible: Response.isFlexible(version), allowsExternal: true)
             try end(
                 &buffer, start: start, externalLength: externals.reduce(0) { $0 + $1.length })
             return cut(buffer, from: start, at: externals)

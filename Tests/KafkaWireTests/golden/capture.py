@@ -19,8 +19,17 @@ import sys
 import threading
 import uuid
 
-from generate import VERSIONS, message_class
+from generate import message_class
+from generate import VERSIONS as DEFINED
 
+# What the broker speaks.
+VERSIONS = {api: DEFINED[api] for api in (
+    "Produce", "Fetch", "ListOffsets", "Metadata", "OffsetCommit", "OffsetFetch", "FindCoordinator",
+    "JoinGroup", "Heartbeat", "LeaveGroup", "SyncGroup", "DescribeGroups", "ListGroups",
+    "ApiVersions", "CreateTopics", "DeleteTopics", "DeleteRecords", "InitProducerId",
+    "OffsetForLeaderEpoch", "DescribeConfigs", "CreatePartitions", "DeleteGroups",
+    "IncrementalAlterConfigs", "OffsetDelete", "DescribeCluster",
+)}
 TOPIC, GROUP = "orders", "martlet-group"
 CAPTURED = {}
 TOPIC_ID = uuid.UUID(int=0x11112222333344445555666677778888)
