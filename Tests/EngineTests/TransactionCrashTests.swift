@@ -69,14 +69,15 @@ private struct TransactionLife {
         guard let started = try? initialised.result?.get() else { return }
         var producer = TestProducer(id: id, producer: started)
         for _ in 0..<Int.random(in: 1...3, using: &script) where !files.hasCrashed {
-            try one(&producer, topic)
+            guard try one(&producer, topic) else { return }
         }
     }
 
-    private mutating func one(_ producer: inout TestProducer, _ topic: Topic) throws {
+    /// One transaction; false if it was left open, so that its producer has to start again.
+    private mutating func one(_ producer: inout TestProducer, _ topic: Topic) throws -> Bool {
         count += 1
         var written = TransactionModel.Written(fate: .aborted, values: [[], []], offset: count * 10)
-        guard test.add(producer, topic.partitions[0], topic.partitions[1]) == nil else { return }
+        guard test.add(producer, topic.partitions[0], topic.partitions[1]) == nil else { return false }
         for step in 0..<Int.random(in: 1...3, using: &script) {
             let at = Int.random(in: 0..<2, using: &script)
             let value = "\(producer.id)/\(count)/\(step)"
@@ -84,7 +85,7 @@ private struct TransactionLife {
             guard case .success = answer.result else {
                 // The transaction is left open: it can only be aborted.
                 model.finished.append(written)
-                return
+                return false
             }
             written.values[at].append(value)
         }
@@ -92,12 +93,12 @@ private struct TransactionLife {
         let hasOffsets = Bool.random(using: &script)
         if hasOffsets, test.commitOffsets([0: written.offset], group: group, topic: "orders", producer) != nil || files.hasCrashed {
             model.finished.append(written)
-            return
+            return false
         }
         if Int.random(in: 0..<8, using: &script) == 0 {
             // The producer goes away in the middle.
             model.finished.append(written)
-            return
+            return false
         }
         let marker: TransactionMarker = Int.random(in: 0..<4, using: &script) == 0 ? .abort : .commit
         let end = test.end(producer, marker)
@@ -107,6 +108,8 @@ private struct TransactionLife {
         }
         model.finished.append(written)
         if written.fate == .committed, Bool.random(using: &script) { commitPlainly(group, written.offset + 5) }
+        if case .success = end.result { return true }
+        return false
     }
 
     /// A commit of the group's own, after that of the transaction.
