@@ -115,7 +115,7 @@ private final class FakeConnection: ChannelInboundHandler {
 
     private func versions() -> ApiVersionsResponse {
         var response = ApiVersionsResponse()
-        response.apiKeys = ApiTable.entries.map(ApiVersionsResponse.Api.init)
+        response.apiKeys = ApiTable.served.map(ApiVersionsResponse.Api.init)
         return response
     }
 

@@ -96,6 +96,13 @@ import Testing
         }
     }
 
+    @Test func whatIsOnlyDefinedIsNotAdvertised() {
+        let advertised = Set(ApiVersionsResponse.served.apiKeys.map(\.apiKey))
+        for entry in ApiTable.entries {
+            #expect(advertised.contains(entry.key.rawValue) == entry.isServed, "\(entry.name)")
+        }
+    }
+
     @Test func anUnknownVersionOfApiVersionsIsAnsweredInVersionZeroWithItsOwnRange() throws {
         var buffer = ByteBuffer()
         try ApiVersionsResponse.unsupportedVersion.encode(into: &buffer, version: 0)

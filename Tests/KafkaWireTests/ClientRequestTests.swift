@@ -29,11 +29,43 @@ import Testing
             "resourceType=2", "resourceName=orders", "name=retention.ms", "value=1000",
             "configOperation=0",
         ],
+        .addOffsetsToTxn: ["transactionalId=transaction-1", "groupId=martlet-group"],
+        .endTxn: ["transactionalId=transaction-1", "producerId=4000", "committed=true"],
+        .txnOffsetCommit: [
+            "transactionalId=transaction-1", "groupId=martlet-group", "producerId=4000",
+            "name=orders", "partitionIndex=0", "committedOffset=7",
+        ],
+        .createAcls: [
+            "resourceType=2", "resourceName=orders", "resourcePatternType=3",
+            "principal=User:alice", "host=*", "operation=3", "permissionType=3",
+        ],
+        .describeAcls: ["resourceTypeFilter=2", "resourceNameFilter=orders"],
+        .deleteAcls: ["resourceTypeFilter=2", "resourceNameFilter=orders"],
+        .electLeaders: ["electionType=0", "topic=orders", "partitions=0"],
+        .describeUserScramCredentials: ["name=alice"],
+        .describeProducers: ["name=orders", "partitionIndexes=0"],
+        .describeTransactions: ["transactionalIds=transaction-1"],
+        .describeTopicPartitions: ["name=orders"],
+        .updateFeatures: ["feature=transaction.version", "maxVersionLevel=2", "upgradeType=1"],
+        .saslHandshake: ["mechanism=PLAIN"],
+        .consumerGroupHeartbeat: [
+            "groupId=martlet-group", "memberEpoch=0", "subscribedTopicNames=orders",
+        ],
+        .pushTelemetry: ["subscriptionId=1"],
+        .shareGroupHeartbeat: ["groupId=shared", "memberEpoch=0", "subscribedTopicNames=orders"],
+        .shareFetch: ["groupId=shared", "shareSessionEpoch=0", "partitionIndex=0"],
+        .shareAcknowledge: ["groupId=shared", "shareSessionEpoch=-1"],
     ]
 
-    @Test func everyCapturedRequestIsReadToItsLastByteAndWrittenBackAsItWas() throws {
+    /// Requests with bytes behind their end, and how many. librdkafka ends this one with an empty
+    /// list of tags too many; a broker has to ignore it, as Kafka does.
+    private static let surplus = ["librdkafka AlterUserScramCredentials 0": 1]
+
+    @Test func everyCapturedRequestIsReadToItsEndAndWrittenBackAsItWas() throws {
         for vector in try GoldenFile.read("clients.txt") {
-            let label = Comment(rawValue: vector.words.joined(separator: " "))
+            let name = vector.words.joined(separator: " ")
+            let label = Comment(rawValue: name)
+            let surplus = Self.surplus[name] ?? 0
             var frame = vector.bytes
             let header = try RequestHeader(from: &frame)
             let key = try #require(ApiKey(rawValue: header.apiKey))
@@ -43,10 +75,11 @@ import Testing
             let message = try #require(
                 CataloguedMessage.all.first { $0.apiKey == key && $0.isRequest }, label)
             let (body, unread) = try message.recode(frame, header.apiVersion, 0)
-            #expect(unread == 0, label)
+            #expect(unread == surplus, label)
             var encoded = ByteBuffer()
             try header.encode(into: &encoded)
             encoded.writeImmutableBuffer(body)
+            encoded.writeRepeatingByte(0, count: surplus)
             #expect(encoded == vector.bytes, label)
             let fields = try message.fields(frame, header.apiVersion)
             for field in Self.expected[key] ?? [] {
@@ -63,6 +96,10 @@ import Testing
             "librdkafka OffsetCommit 9", "librdkafka JoinGroup 5", "kafka-python Produce 9",
             "kafka-python ApiVersions 4", "kafka-python OffsetFetch 8", "aiokafka Produce 7",
             "aiokafka Fetch 11", "aiokafka ApiVersions 0", "kcat ApiVersions 3", "kcat Metadata 4",
+            "librdkafka AddPartitionsToTxn 0", "librdkafka TxnOffsetCommit 3",
+            "librdkafka ConsumerGroupHeartbeat 1", "librdkafka ShareFetch 1",
+            "kafka-python AddPartitionsToTxn 3", "kafka-python DescribeAcls 3",
+            "aiokafka TxnOffsetCommit 0",
         ] {
             #expect(captured.contains(request), "\(request)")
         }

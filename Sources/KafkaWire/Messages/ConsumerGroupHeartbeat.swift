@@ -96,7 +96,7 @@ package struct ConsumerGroupHeartbeatResponse: FieldStructure {
     package var throttleTimeMs: Int32 = 0
     package var errorCode = KafkaErrorCode.none
     package var errorMessage: String?
-    /// nil unless the broker made the id.
+    /// Told to a member that joins; else nil.
     package var memberId: String?
     package var memberEpoch: Int32 = 0
     package var heartbeatIntervalMs: Int32 = 0

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, KafkaWire: ListConfigResources (key 74, versions 0-1; KIP-1142).
 //
-// Version 0 (KIP-714) asks for client metrics resources only; types are since 1.
+// Version 0 (KIP-714, there named ListClientMetricsResources) asks for client metrics resources
+// only; types are since 1.
 
 import NIOCore
 

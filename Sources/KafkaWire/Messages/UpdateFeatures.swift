@@ -10,6 +10,7 @@ package struct UpdateFeaturesRequest: FieldStructure {
         package var feature = ""
         /// The level to finalize; below 1 removes the feature.
         package var maxVersionLevel: Int16 = 0
+        /// Version 0 only; `upgradeType` since.
         package var allowDowngrade = false
         /// 1 upgrade, 2 safe downgrade, 3 unsafe downgrade.
         package var upgradeType: Int8 = 1

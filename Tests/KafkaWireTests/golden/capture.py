@@ -3,15 +3,19 @@
 """Makes clients.txt: requests as real clients send them.
 
 Starts a broker that knows just enough to keep clients talking, lets each client produce, consume in
-a group and administrate, and keeps the first request of each API and version from each client.
-Replies are encoded by kafka-python. Loopback only, an ephemeral port, ends after about a minute.
+a group and administrate, then use transactions, SASL, newer groups and rarer administration, and
+keeps the first request of each API and version from each client. Replies are encoded by
+kafka-python and kio. Loopback only, an ephemeral port, ends after about two minutes.
 
     python3 capture.py > clients.txt
 
 One line: client, API, version, header and body in hex (without the length in front).
 """
 import asyncio
+import dataclasses
+import datetime
 import importlib.metadata
+import multiprocessing
 import socketserver
 import struct
 import subprocess
@@ -19,24 +23,42 @@ import sys
 import threading
 import uuid
 
-from generate import message_class
-from generate import VERSIONS as DEFINED
+from generate import KIO, VERSIONS, KioFiller, encoded, kio_class, message_class
 
-# What the broker speaks.
-VERSIONS = {api: DEFINED[api] for api in (
+# What the broker speaks in the first round, the core of the protocol; in the second, everything.
+CORE = (
     "Produce", "Fetch", "ListOffsets", "Metadata", "OffsetCommit", "OffsetFetch", "FindCoordinator",
     "JoinGroup", "Heartbeat", "LeaveGroup", "SyncGroup", "DescribeGroups", "ListGroups",
     "ApiVersions", "CreateTopics", "DeleteTopics", "DeleteRecords", "InitProducerId",
     "OffsetForLeaderEpoch", "DescribeConfigs", "CreatePartitions", "DeleteGroups",
     "IncrementalAlterConfigs", "OffsetDelete", "DescribeCluster",
-)}
+)
 TOPIC, GROUP = "orders", "martlet-group"
 CAPTURED = {}
 TOPIC_ID = uuid.UUID(int=0x11112222333344445555666677778888)
 
 
+class Defaults(KioFiller):
+    """Fills the dataclasses of kio with nothing: zeros, nulls and empty arrays."""
+
+    def __init__(self):
+        super().__init__(0, False)
+
+    def primitive(self, kind):
+        empty = {"string": "", "bool": False, "uuid": None, "bytes": b"", "records": b""}
+        return empty.get(kind, 0)
+
+
+def api_key(api):
+    if api in KIO:
+        return kio_class(api + "Request", VERSIONS[api][0]).__api_key__
+    return message_class(api + "Request").API_KEY
+
+
 class Broker(socketserver.BaseRequestHandler):
     client = "nobody"
+    speaks = CORE
+    batch = b""  # the records last produced
 
     def handle(self):
         while True:
@@ -45,10 +67,17 @@ class Broker(socketserver.BaseRequestHandler):
                 return
             frame = self.receive(struct.unpack(">i", prefix)[0])
             key, version, correlation = struct.unpack(">hhi", frame[:8])
-            api = next((n for n in VERSIONS if message_class(n + "Request").API_KEY == key), None)
+            api = next((n for n in Broker.speaks if api_key(n) == key), None)
             if api is None:
                 return
             CAPTURED.setdefault((Broker.client, api, version), frame)
+            if api in KIO:
+                reply = Defaults().message(kio_class(api + "Response", version))
+                fields = getattr(self, "on_" + api, lambda version: {})(version)
+                data = encoded(api, dataclasses.replace(reply, **fields))
+                data = struct.pack(">i", correlation) + b"\0" + data
+                self.request.sendall(struct.pack(">i", len(data)) + data)
+                continue
             cls = message_class(api + "Request")[version]
             flexible = message_class(api + "Request").flexible_version_q(version)
             client_id = struct.unpack(">h", frame[8:10])[0]
@@ -91,10 +120,11 @@ class Broker(socketserver.BaseRequestHandler):
 
     def on_ApiVersions(self, request, version):
         make = lambda api, low, high: self.structure(
-            "ApiVersions", "ApiKeys", version, api_key=message_class(api + "Request").API_KEY,
-            min_version=low, max_version=high)
+            "ApiVersions", "ApiKeys", version, api_key=api_key(api), min_version=low,
+            max_version=high)
+        spoken = {api: VERSIONS[api] for api in Broker.speaks}
         return {"api_keys": [make(a, 0 if a == "Produce" else l, h)
-                             for a, (l, h) in VERSIONS.items()]}
+                             for a, (l, h) in spoken.items()]}
 
     def on_Metadata(self, request, version):
         partition = self.structure("Metadata", "Partitions", version, partition_index=0,
@@ -109,6 +139,7 @@ class Broker(socketserver.BaseRequestHandler):
         return {"brokers": [broker], "cluster_id": "cluster", "controller_id": 0}
 
     def on_Produce(self, request, version):
+        Broker.batch = bytes(request.topic_data[0].partition_data[0].records)
         make = lambda name, /, **fields: self.structure("Produce", name, version, **fields)
         return {"responses": [make("Responses", name=t.name, partition_responses=[
             make("PartitionResponses", index=p.index, base_offset=0) for p in t.partition_data])
@@ -174,6 +205,91 @@ class Broker(socketserver.BaseRequestHandler):
     def on_InitProducerId(self, request, version):
         return {"producer_id": 4000, "producer_epoch": 0}
 
+    def on_AddPartitionsToTxn(self, request, version):
+        make = lambda name, /, **fields: self.structure(
+            "AddPartitionsToTxn", name, version, **fields)
+        if version > 3:
+            return {}
+        return {"results_by_topic_v3_and_below": [
+            make("ResultsByTopicV3AndBelow", name=t.name, results_by_partition=[
+                make("ResultsByPartition", partition_index=p) for p in t.partitions])
+            for t in request.v3_and_below_topics]}
+
+    def on_TxnOffsetCommit(self, request, version):
+        make = lambda name, /, **fields: self.structure("TxnOffsetCommit", name, version, **fields)
+        return {"topics": [make("Topics", name=t.name, partitions=[
+            make("Partitions", partition_index=p.partition_index) for p in t.partitions])
+            for t in request.topics]}
+
+    # librdkafka aborts if what it asked for is missing from the answer.
+    def on_CreateAcls(self, request, version):
+        return {"results": [self.structure("CreateAcls", "Results", version)
+                            for _ in request.creations]}
+
+    def on_DeleteAcls(self, request, version):
+        return {"filter_results": [self.structure("DeleteAcls", "FilterResults", version)
+                                   for _ in request.filters]}
+
+    def on_AlterConfigs(self, request, version):
+        return {"responses": [
+            self.structure("AlterConfigs", "Responses", version, resource_type=r.resource_type,
+                           resource_name=r.resource_name) for r in request.resources]}
+
+    def on_DescribeUserScramCredentials(self, request, version):
+        return {"results": [
+            self.structure("DescribeUserScramCredentials", "Results", version, user=u.name,
+                           error_code=91) for u in request.users]}
+
+    def on_AlterUserScramCredentials(self, request, version):
+        return {"results": [self.structure("AlterUserScramCredentials", "Results", version,
+                                           user=u.name) for u in request.upsertions]}
+
+    def on_ElectLeaders(self, request, version):
+        make = lambda name, /, **fields: self.structure("ElectLeaders", name, version, **fields)
+        return {"replica_election_results": [
+            make("ReplicaElectionResults", topic=t.topic, partition_result=[
+                make("PartitionResult", partition_id=p) for p in t.partitions])
+            for t in request.topic_partitions]}
+
+    def on_SaslHandshake(self, request, version):
+        return {"mechanisms": ["PLAIN"]}
+
+    @staticmethod
+    def assignment(api, version):
+        make = lambda name, **fields: getattr(
+            sys.modules[kio_class(api + "Response", version).__module__], name)(**fields)
+        partitions = make("TopicPartitions", topic_id=TOPIC_ID, partitions=(0,))
+        return {"member_epoch": 1, "heartbeat_interval": datetime.timedelta(milliseconds=500),
+                "assignment": make("Assignment", topic_partitions=(partitions,))}
+
+    def on_ConsumerGroupHeartbeat(self, version):
+        return {"member_id": "member-1"} | self.assignment("ConsumerGroupHeartbeat", version)
+
+    def on_ShareGroupHeartbeat(self, version):
+        return self.assignment("ShareGroupHeartbeat", version)
+
+    def on_ShareFetch(self, version):
+        threading.Event().wait(0.2)
+        module = sys.modules[kio_class("ShareFetchResponse", version).__module__]
+        acquired = module.AcquiredRecords(first_offset=0, last_offset=0, delivery_count=1)
+        partition = dataclasses.replace(
+            Defaults().message(module.PartitionData), records=Broker.batch,
+            acquired_records=(acquired,) if Broker.batch else ())
+        Broker.batch = b""
+        topic = module.ShareFetchableTopicResponse(topic_id=TOPIC_ID, partitions=(partition,))
+        return {"responses": (topic,)}
+
+    def on_ShareAcknowledge(self, version):
+        module = sys.modules[kio_class("ShareAcknowledgeResponse", version).__module__]
+        partition = Defaults().message(module.PartitionData)
+        topic = module.ShareAcknowledgeTopicResponse(topic_id=TOPIC_ID, partitions=(partition,))
+        return {"responses": (topic,)}
+
+    def on_GetTelemetrySubscriptions(self, version):
+        return {"client_instance_id": TOPIC_ID, "subscription_id": 1,
+                "push_interval": datetime.timedelta(seconds=1), "telemetry_max_bytes": 1 << 20,
+                "requested_metrics": ("org.apache.kafka.producer.connection.creation.rate",)}
+
 
 def attempt(action):
     try:
@@ -213,6 +329,90 @@ def librdkafka(address):
     attempt(lambda: wait(client.delete_consumer_groups([GROUP])))
     attempt(lambda: wait(client.delete_records([TopicPartition(TOPIC, 0, 5)])))
     attempt(lambda: wait(client.list_consumer_group_offsets([Group(GROUP)])))
+
+
+def librdkafka_more(address):
+    from confluent_kafka import (
+        Consumer, ElectionType, Producer, ShareConsumer, TopicPartition, admin)
+    config = {"bootstrap.servers": address, "client.id": "golden"}
+    producer = Producer(config | {"transactional.id": "transaction-1"})
+    consumer = Consumer(config | {"group.id": GROUP, "group.protocol": "consumer"})
+    consumer.subscribe([TOPIC])
+    for _ in range(6):
+        consumer.poll(0.5)
+    attempt(lambda: producer.init_transactions(10))
+    attempt(lambda: producer.begin_transaction())
+    producer.produce(TOPIC, b"value", b"key")
+    attempt(lambda: producer.flush(10))
+    attempt(lambda: producer.send_offsets_to_transaction(
+        [TopicPartition(TOPIC, 0, 7)], consumer.consumer_group_metadata(), 10))
+    attempt(lambda: producer.commit_transaction(10))
+    consumer.close()
+    client = admin.AdminClient(config)
+    wait = lambda futures: [f.result(5) for f in futures.values()]
+    acl = admin.AclBinding(
+        admin.ResourceType.TOPIC, TOPIC, admin.ResourcePatternType.LITERAL, "User:alice", "*",
+        admin.AclOperation.READ, admin.AclPermissionType.ALLOW)
+    acls = admin.AclBindingFilter(
+        admin.ResourceType.TOPIC, TOPIC, admin.ResourcePatternType.LITERAL, None, None,
+        admin.AclOperation.ANY, admin.AclPermissionType.ANY)
+    scram = admin.UserScramCredentialUpsertion(
+        "alice", admin.ScramCredentialInfo(admin.ScramMechanism.SCRAM_SHA_256, 4096), b"secret",
+        b"salt")
+    resource = admin.ConfigResource(admin.ResourceType.TOPIC, TOPIC,
+                                    set_config={"retention.ms": "1000"})
+    attempt(lambda: wait(client.create_acls([acl])))
+    attempt(lambda: client.describe_acls(acls).result(5))
+    attempt(lambda: wait(client.delete_acls([acls])))
+    attempt(lambda: wait(client.alter_configs([resource])))
+    attempt(lambda: wait(client.describe_user_scram_credentials(["alice"])))
+    attempt(lambda: wait(client.alter_user_scram_credentials([scram])))
+    attempt(lambda: client.elect_leaders(
+        ElectionType.PREFERRED, [TopicPartition(TOPIC, 0)]).result(5))
+    client = admin.AdminClient(config | {
+        "security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.username": "alice",
+        "sasl.password": "secret"})
+    attempt(lambda: client.list_topics(timeout=5))
+    share = ShareConsumer(config | {"group.id": "shared"})
+    share.subscribe([TOPIC])
+    attempt(lambda: [share.poll(0.5) for _ in range(8)])
+    attempt(lambda: share.close())
+
+
+def kafka_python_more(address):
+    from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+    from kafka import admin
+    config = {"bootstrap_servers": address, "client_id": "golden"}
+    producer = KafkaProducer(**config, transactional_id="transaction-1", max_block_ms=5000)
+    attempt(lambda: producer.init_transactions())
+    attempt(lambda: producer.begin_transaction())
+    attempt(lambda: producer.send(TOPIC, b"value", b"key").get(5))
+    attempt(lambda: producer.commit_transaction())
+    producer.close(2)
+    client = KafkaAdminClient(**config, request_timeout_ms=5000)
+    acl = admin.ACL("User:alice", "*", admin.ACLOperation.READ, admin.ACLPermissionType.ALLOW,
+                    admin.ResourcePattern(admin.ResourceType.TOPIC, TOPIC))
+    acls = admin.ACLFilter(None, None, admin.ACLOperation.ANY, admin.ACLPermissionType.ANY,
+                           admin.ResourcePatternFilter(
+                               admin.ResourceType.TOPIC, TOPIC, admin.ACLResourcePatternType.ANY))
+    partition = TopicPartition(TOPIC, 0)
+    for call in (
+            lambda: client.create_acls([acl]), lambda: client.describe_acls(acls),
+            lambda: client.delete_acls([acls]), lambda: client.describe_log_dirs(),
+            lambda: client.describe_metadata_quorum(),
+            lambda: client.describe_producers([partition]),
+            lambda: client.describe_topic_partitions([TOPIC]),
+            lambda: client.describe_transactions(["transaction-1"]),
+            lambda: client.describe_user_scram_credentials(["alice"]),
+            lambda: client.elect_leaders(0, {TOPIC: [0]}),
+            lambda: client.list_config_resources(),
+            lambda: client.list_partition_reassignments(), lambda: client.list_transactions(),
+            lambda: client.update_features({"transaction.version": ("UPGRADE", 2)})):
+        attempt(call)
+    attempt(lambda: client.close())
+    attempt(lambda: KafkaAdminClient(
+        **config, security_protocol="SASL_PLAINTEXT", sasl_mechanism="PLAIN",
+        sasl_plain_username="alice", sasl_plain_password="secret").close())
 
 
 def kafka_python(address):
@@ -259,6 +459,19 @@ async def aiokafka_flow(address):
     await client.close()
 
 
+async def aiokafka_more(address):
+    from aiokafka import AIOKafkaProducer, TopicPartition
+    config = {"bootstrap_servers": address, "client_id": "golden"}
+    producer = AIOKafkaProducer(**config, transactional_id="transaction-1")
+    await asyncio.wait_for(producer.start(), 10)
+    await producer.begin_transaction()
+    await asyncio.wait_for(producer.send_and_wait(TOPIC, b"value", b"key"), 5)
+    await asyncio.wait_for(
+        producer.send_offsets_to_transaction({TopicPartition(TOPIC, 0): 7}, GROUP), 5)
+    await asyncio.wait_for(producer.commit_transaction(), 5)
+    await producer.stop()
+
+
 def kcat(address):
     run = lambda *arguments, **options: subprocess.run(
         ["kcat", "-b", address, "-X", "client.id=golden", *arguments], timeout=15,
@@ -279,9 +492,20 @@ def main():
                            ("aiokafka", lambda a: asyncio.run(aiokafka_flow(a))), ("kcat", kcat)):
             Broker.client = name
             attempt(lambda: flow(address))
+        Broker.speaks = tuple(VERSIONS)
+        for name, flow in (("librdkafka", librdkafka_more), ("kafka-python", kafka_python_more),
+                           ("aiokafka", lambda a: asyncio.run(aiokafka_more(a)))):
+            Broker.client = name
+            # In a process of its own: librdkafka's share consumer is a preview and may crash.
+            child = multiprocessing.get_context("fork").Process(
+                target=attempt, args=(lambda: flow(address),))
+            child.start()
+            child.join(60)
+            if child.is_alive():
+                child.kill()
         server.shutdown()
     versions = " ".join(f"{p} {importlib.metadata.version(p)}"
-                        for p in ("confluent-kafka", "kafka-python", "aiokafka"))
+                        for p in ("confluent-kafka", "kafka-python", "aiokafka", "kio"))
     print(f"# By capture.py from {versions} and Debian 12's kcat 1.7.1 (librdkafka 2.0.2).")
     for (client, api, version), frame in sorted(CAPTURED.items()):
         print(client, api, version, frame.hex())
