@@ -17,6 +17,12 @@ package struct AbortedTransaction: Equatable, Sendable {
     package var lastOffset: Int64
     /// The partition's last stable offset once it had ended.
     package var lastStableOffset: Int64
+
+    /// Whether this batch belongs to it.
+    package func contains(_ header: BatchHeader) -> Bool {
+        header.isTransactional && header.producerId == producerId && header.baseOffset >= firstOffset
+            && header.baseOffset < lastOffset
+    }
 }
 
 struct ProducerStates {
