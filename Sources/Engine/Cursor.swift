@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Engine: a reader that follows several partitions, for gRPC subscriptions.
 //
+// It reads committed records: up to each partition's last stable offset, and says which transactions were aborted.
+//
 // A cursor is a list of positions and nothing else: records stay in the log until the caller has room for them, so
 // a slow reader costs this object. Confined to the event loop of its owner, who pulls with `next` and, when there
 // is nothing, waits with `wait`.
@@ -32,6 +34,8 @@ package final class Cursor {
         package var from: Int64
         package var slice: LogSlice
         package var offsets: PartitionOffsets
+        /// Transactions whose batches are not to be delivered.
+        package var aborted: [AbortedTransaction]
     }
 
     package private(set) var positions: [Position]
@@ -55,9 +59,13 @@ package final class Cursor {
             turn = (turn + 1) % positions.count
             let position = positions[index]
             guard !position.isFinished else { continue }
-            let (slice, offsets) = try position.partition.read(from: position.offset, maxBytes: maxBytes)
-            seenEnds[index] = offsets.highWatermark
-            if let slice { return Chunk(position: index, from: position.offset, slice: slice, offsets: offsets) }
+            let read = try position.partition.readCommitted(from: position.offset, maxBytes: maxBytes)
+            seenEnds[index] = read.offsets.highWatermark
+            if let slice = read.slice {
+                return Chunk(
+                    position: index, from: position.offset, slice: slice, offsets: read.offsets,
+                    aborted: read.aborted)
+            }
         }
         return nil
     }

@@ -17,13 +17,15 @@ package final class Engine: Sendable {
     package let topics: TopicCatalog
     package let producerIds: ProducerIds
     package let groups: GroupCoordinator
+    package let transactions: TransactionCoordinator
     package let turns: Turns
     package let clock: any Clock
     let directory: DataDirectory
     let groupCommit: GroupCommit
     private let metadataPartition: Partition
     let metadata: InternalLog
-    let offsets: OffsetLog
+    let offsets: InternalTopic
+    let transactionLog: InternalTopic
     let logger: Logger
     let jobs = NIOLockedValueBox<[RepeatedTask]>([])
     let retentionClock: NIOLockedValueBox<RetentionClock>
@@ -35,6 +37,7 @@ package final class Engine: Sendable {
     /// Rewriting drops whole segments, so those of internal logs are small.
     static let internalOverrides = ["retention.ms": "-1", "segment.bytes": "16777216"]
     package static let offsetsTopic = "__consumer_offsets"
+    package static let transactionsTopic = "__transaction_state"
 
     /// Opens the data directory's topics and reads the internal logs. `loop` is where the groups' timers run and must
     /// never wait for a disk; `background` is where directories are removed (nil: on the loop of whoever asks).
@@ -67,10 +70,14 @@ package final class Engine: Sendable {
             configuration: configuration, partitions: factory, metadata: metadata, background: background,
             logger: logger, random: random,
             onDeleted: { topic in forget.withLockedValue { $0 }?.topicDeleted(topic.name, on: loop) })
-        offsets = OffsetLog(topics: topics, turns: turns, clock: clock)
+        offsets = InternalTopic(name: Self.offsetsTopic, topics: topics, turns: turns, clock: clock)
         groups = GroupCoordinator(
-            configuration: configuration.groups, clock: clock, loop: loop, store: offsets, logger: logger,
-            random: random)
+            configuration: configuration.groups, clock: clock, loop: loop, store: OffsetLog(topic: offsets),
+            logger: logger, random: random)
+        transactionLog = InternalTopic(name: Self.transactionsTopic, topics: topics, turns: turns, clock: clock)
+        transactions = TransactionCoordinator(
+            configuration: configuration.transactions, clock: clock, loop: loop, log: transactionLog,
+            topics: topics, groups: groups, producerIds: producerIds, turns: turns, logger: logger)
         try load()
         do throws(GroupError) {
             _ = try groups.load { [topics] in topics.topic(named: $0) != nil }
@@ -78,6 +85,8 @@ package final class Engine: Sendable {
             throw EngineError(.storageFailure, "the committed offsets cannot be read: \(error)")
         }
         groups.start()
+        try transactions.load()
+        transactions.start()
         let groups = groups
         forget.withLockedValue { $0 = groups }
         register(metrics)
@@ -85,6 +94,7 @@ package final class Engine: Sendable {
 
     /// The broker is about to stop: answers the members who wait for each other, so that connections can end.
     package func prepareToShutDown() {
+        transactions.close()
         groups.close()
     }
 
@@ -92,7 +102,7 @@ package final class Engine: Sendable {
     /// the next start has nothing to recover. Connections must be closed; called once.
     package func shutDown() throws(EngineError) {
         for job in jobs.withLockedValue({ defer { $0 = [] }; return $0 }) { job.cancel() }
-        groups.close()
+        prepareToShutDown()
         let partitions = allPartitions
         guard configuration.durability != .memory else {
             for partition in partitions { _ = partition.shutDown() }

@@ -19,6 +19,7 @@ package struct EngineConfiguration: Sendable {
     package var topicDefaults: [String: String] = [:]
     package var nodeId: Int32 = 1
     package var groups = GroupConfiguration()
+    package var transactions = TransactionConfiguration()
     package var housekeeping = HousekeepingConfiguration()
 
     package init() {}

@@ -31,7 +31,13 @@ package struct EngineError: Error, Equatable, Sendable, CustomStringConvertible 
         case outOfOrderSequence
         case duplicateSequence
         case invalidProducerEpoch
-        /// No space, or no file descriptor, is left; it works again when there is.
+        /// The producer id is not the transactional id's.
+        case invalidProducerIdMapping
+        /// The transaction is not open, or does not name the partition.
+        case invalidTransactionState
+        /// A marker of an older coordinator.
+        case transactionCoordinatorFenced
+        /// No space is left; it works again when there is.
         case storageFull
         /// A write or sync of this log failed earlier: read-only until restart.
         case logReadOnly

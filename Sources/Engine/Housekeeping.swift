@@ -105,6 +105,9 @@ extension Engine {
         offsets.rewriteIfLarge(than: threshold, on: loop) {
             groups.durableState()
         } completion: { [logger] in Self.report($0, "committed offsets", logger) }
+        transactionLog.rewriteIfLarge(than: threshold, on: loop) {
+            transactions.durableState()
+        } completion: { [logger] in Self.report($0, "transactions", logger) }
     }
 
     private static func report(_ result: Result<Bool, EngineError>, _ name: String, _ logger: Logger) {

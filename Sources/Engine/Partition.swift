@@ -34,26 +34,26 @@ package final class Partition: @unchecked Sendable {
     package let topic: String
     package let topicId: TopicId
     package let index: Int32
-    private let clock: any Clock
-    private let durability: Durability
+    let clock: any Clock
+    let durability: Durability
     private let groupCommit: GroupCommit
     private let metrics: TopicMetrics
-    private let lock = NIOLock()
+    let lock = NIOLock()
 
     // Guarded by `lock`.
-    private let log: Log
+    let log: Log
     private var configuration: TopicConfiguration
-    private var producers: ProducerStates
-    private var producersLoaded = false
-    private var producersChanged = false
-    private var bytesSinceSnapshot: Int64 = 0
+    var producers: ProducerStates
+    var producersLoaded = false
+    var producersChanged = false
+    var bytesSinceSnapshot: Int64 = 0
     private let snapshots: ProducerSnapshots
-    private var writing = WriteGroup()
+    var writing = WriteGroup()
     private var writtenBefore: Int64
-    private var bytesPending = 0
+    var bytesPending = 0
     private var waiters: [Waiter] = []
     private var syncWaiters: [SyncWaiter] = []
-    private var isClosed = false
+    var isClosed = false
     private var lastRefusal: StorageError?
 
     private struct SyncWaiter {
@@ -93,14 +93,15 @@ package final class Partition: @unchecked Sendable {
 extension Partition {
     /// Validates the batch, decompressing no more than `decompressedBytesMax` bytes for it, and appends it;
     /// `completion` runs on the turn's loop when it may be acknowledged, or at once if it is refused.
+    /// `verify` decides whether a transactional batch belongs to an open transaction; without it none does.
     package func append(
         _ records: ByteBuffer, acks: Acks, allowsZstd: Bool = true, decompressedBytesMax: Int = .max, turn: Turn,
-        completion: @escaping AppendCompletion
+        verify: TransactionVerification? = nil, completion: @escaping AppendCompletion
     ) {
         do throws(EngineError) {
             try enqueue(
                 records, acks: acks, allowsZstd: allowsZstd, decompressedBytesMax: decompressedBytesMax, turn: turn,
-                completion: completion)
+                verify: verify, completion: completion)
         } catch {
             completion(.failure(error))
         }
@@ -109,7 +110,7 @@ extension Partition {
     /// The same, but a refusal is thrown and `completion` never runs before the turn's end.
     func enqueue(
         _ records: ByteBuffer, acks: Acks, allowsZstd: Bool = true, decompressedBytesMax: Int = .max, turn: Turn,
-        completion: @escaping AppendCompletion
+        verify: TransactionVerification? = nil, completion: @escaping AppendCompletion
     ) throws(EngineError) {
         var rules = lock.withLock { configuration.rules }
         rules.decompressedBytesMax = min(rules.decompressedBytesMax, decompressedBytesMax)
@@ -118,21 +119,23 @@ extension Partition {
             records, rules, nowMs: nowMs, allowsZstd: allowsZstd,
             decompressor: BatchHeader.isCompressed(records) ? turn.decompressor : nil)
         let pending = try lock.withLockTyped { () throws(EngineError) -> Pending in
-            try appendLocked(batch.records, batch.header, rules.isLogAppendTime ? nowMs : -1)
+            try appendLocked(batch.records, batch.header, rules.isLogAppendTime ? nowMs : -1, verify)
         }
         turn.add(
             self, group: pending.group, result: pending.result, endOffset: pending.endOffset,
             needsSync: acks == .all && durability == .disk, completion: completion)
     }
 
-    private struct Pending {
+    /// An append that waits for the turn's write.
+    struct Pending {
         var group: WriteGroup
         var result: AppendResult
         var endOffset: Int64
     }
 
     private func appendLocked(
-        _ records: ByteBuffer, _ header: BatchHeader, _ logAppendTimeMs: Int64
+        _ records: ByteBuffer, _ header: BatchHeader, _ logAppendTimeMs: Int64,
+        _ verify: TransactionVerification?
     ) throws(EngineError) -> Pending {
         if isClosed { throw EngineError(.unknownTopic, "topic \(topic) was deleted") }
         try loadProducers()
@@ -145,7 +148,8 @@ extension Partition {
             result.logAppendTimeMs = configuration.rules.isLogAppendTime ? batch.timestamp : -1
             return Pending(group: writing, result: result, endOffset: batch.lastOffset + 1)
         case .append:
-            break
+            // Under the lock, so that no marker can come between this look and the append.
+            if header.isTransactional { try verifyTransaction(header, verify) }
         }
         do {
             result.baseOffset = try log.append(records, header: header, leaderEpoch: 0)
@@ -189,7 +193,7 @@ extension Partition {
     }
 
     /// What waited for this write is gone from the log; the producers forget it, the group's appends fail.
-    private func failWriting(_ error: StorageError) {
+    func failWriting(_ error: StorageError) {
         producers.rollBack(from: log.writtenEndOffset)
         writing.fail(EngineError(error), from: log.writtenEndOffset)
         lastRefusal = error
@@ -218,7 +222,7 @@ extension Partition {
         }
     }
 
-    private func loadProducers() throws(EngineError) {
+    func loadProducers() throws(EngineError) {
         guard !producersLoaded else { return }
         producers = try snapshots.load(log: log)
         producersLoaded = true
@@ -292,7 +296,7 @@ extension Partition: SyncParticipant {
 /// A partition's offsets at one moment.
 package struct PartitionOffsets: Sendable {
     package var start: Int64
-    /// End of what is written: the high watermark, and (without transactions) the last stable offset.
+    /// End of what is written.
     package var highWatermark: Int64
 }
 
@@ -408,6 +412,7 @@ extension Partition {
         try lock.withLockTyped { () throws(EngineError) -> Void in
             let isDue = producersChanged || bytesSinceSnapshot >= ProducerSnapshots.snapshotEveryBytes
             guard isDue || (isLast && bytesSinceSnapshot > 0), log.endOffset == log.writtenEndOffset else { return }
+            producers.forgetAborted(before: log.segmentBase(of: log.startOffset))
             try snapshots.save(producers, log: log)
             producersChanged = false
             bytesSinceSnapshot = 0

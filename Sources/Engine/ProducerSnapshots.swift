@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, Engine: a partition's producers on disk: Kafka's `<offset>.snapshot` files (ProducerStateManager, version 1).
+// Martlet, Engine: a partition's producers on disk: Kafka's `<offset>.snapshot` files (ProducerStateManager,
+// version 1).
 //
-// A snapshot holds the producers as of its offset; what came later is read back from the log's batch headers. The
-// newest snapshot that is intact and lies inside the log is used; without one the whole log is walked.
+// A snapshot holds the producers as of its offset; what came later is read back from the log: batch heads, and
+// the records of markers. The newest snapshot that is intact and lies inside the log is used; without one the
+// whole log is walked. A snapshot does not mention transactions that are over, so the aborted ones are durable in
+// their index (`TransactionIndex`) before it is written.
 // Called by the partition under its lock. Keeps two snapshots, the newest and the one before.
 
 import Bytes
@@ -18,10 +21,12 @@ struct ProducerSnapshots {
 
     private let fileSystem: any FileSystem
     private let directory: String
+    private let index: TransactionIndex
 
     init(fileSystem: any FileSystem, directory: String) {
         self.fileSystem = fileSystem
         self.directory = directory
+        index = TransactionIndex(fileSystem: fileSystem, directory: directory)
     }
 
     /// The producers as of the log's written end. Called before the first append: snapshots of a future that a
@@ -30,6 +35,7 @@ struct ProducerSnapshots {
         var states = ProducerStates()
         var offset = log.startOffset
         do {
+            states.restore(try index.load(below: log.writtenEndOffset))
             for candidate in try offsets().reversed() {
                 guard candidate <= log.writtenEndOffset else {
                     try fileSystem.remove(path(candidate))
@@ -53,6 +59,7 @@ struct ProducerSnapshots {
             let existing = try offsets()
             let end = log.writtenEndOffset
             guard end > log.startOffset, existing.last != end else { return }
+            try index.save(states.aborted) { log.segmentBase(of: $0) }
             let file = try fileSystem.open(path(end), create: true)
             let bytes = encode(states)
             // SAFETY: the pointer lives for the closure, which writes exactly its bytes.
@@ -88,12 +95,20 @@ struct ProducerSnapshots {
             try slice.read(into: &bytes)
             let before = offset
             while let header = BatchHeader(bytes), bytes.readableBytes >= header.sizeInBytes {
-                if header.baseOffset >= start { states.apply(header, baseOffset: header.baseOffset) }
+                guard let batch = bytes.readSlice(length: header.sizeInBytes) else { return }
+                if header.baseOffset >= start { Self.apply(batch, header, to: &states) }
                 offset = header.nextOffset
-                bytes.moveReaderIndex(forwardBy: header.sizeInBytes)
             }
             guard offset > before else { return }
         }
+    }
+
+    private static func apply(
+        _ batch: ByteBuffer, _ header: BatchHeader, to states: inout ProducerStates
+    ) {
+        guard header.isControl else { return states.apply(header, baseOffset: header.baseOffset) }
+        guard header.producerId >= 0, let (marker, epoch) = TransactionMarker.read(batch) else { return }
+        states.apply(marker, header, coordinatorEpoch: epoch, offset: header.baseOffset)
     }
 
     private func encode(_ states: ProducerStates) -> ByteBuffer {
@@ -106,8 +121,8 @@ struct ProducerSnapshots {
             body.writeInteger(entry.batches.last?.lastOffset ?? -1)
             body.writeInteger(entry.batches.last.map { Int32($0.lastOffset - $0.baseOffset) } ?? 0)
             body.writeInteger(entry.lastTimestamp)
-            body.writeInteger(Int32(-1))  // coordinator epoch
-            body.writeInteger(Int64(-1))  // first offset of the current transaction
+            body.writeInteger(entry.coordinatorEpoch)
+            body.writeInteger(entry.transactionStart ?? -1)
         }
         // SAFETY: the pointer is read within the closure only.
         let crc = unsafe body.withUnsafeReadableBytes { unsafe crc32c($0) }
@@ -143,11 +158,14 @@ struct ProducerSnapshots {
     private static func readEntry(_ bytes: inout ByteBuffer) -> ProducerStates.Entry? {
         guard let epoch = bytes.readInteger(as: Int16.self), let lastSequence = bytes.readInteger(as: Int32.self),
             let lastOffset = bytes.readInteger(as: Int64.self), let delta = bytes.readInteger(as: Int32.self),
-            let timestamp = bytes.readInteger(as: Int64.self), bytes.readInteger(as: Int32.self) != nil,
-            bytes.readInteger(as: Int64.self) != nil
+            let timestamp = bytes.readInteger(as: Int64.self),
+            let coordinatorEpoch = bytes.readInteger(as: Int32.self),
+            let transactionStart = bytes.readInteger(as: Int64.self)
         else { return nil }
-        var entry = ProducerStates.Entry(epoch: epoch, lastTimestamp: timestamp)
-        guard lastOffset < Int64.max >> 1 else { return nil }
+        var entry = ProducerStates.Entry(
+            epoch: epoch, lastTimestamp: timestamp, coordinatorEpoch: coordinatorEpoch,
+            transactionStart: transactionStart >= 0 ? transactionStart : nil)
+        guard lastOffset < Int64.max >> 1, transactionStart < Int64.max >> 1 else { return nil }
         if lastOffset >= 0 {
             let base = Int64(lastSequence) - Int64(delta)
             entry.batches = [

@@ -1,11 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, Engine: what a partition remembers of its idempotent producers (KIP-98, KIP-185).
+// Martlet, Engine: what a partition remembers of its producers and their transactions (KIP-98).
 //
-// Per producer id: the epoch, and sequence range and offset of the last five batches, so that a batch that is
-// sent again is answered with its original offset, and a gap is refused. A value type without I/O; owned by the
-// partition, under its lock. Appends that are not yet written can be undone.
+// Per producer id: the epoch, sequence range and offset of the last five batches, so that a batch that
+// is sent again is answered with its original offset and a gap is refused (KIP-185); where its open
+// transaction starts; and of all producers together, which transactions were aborted. A value type
+// without I/O; owned by the partition, under its lock. What is not yet written can be undone.
 
 import Records
+
+/// A transaction that was aborted, as consumers and `.txnindex` files are told. Offsets are absolute.
+package struct AbortedTransaction: Equatable, Sendable {
+    package var producerId: Int64
+    /// Offset of its first record.
+    package var firstOffset: Int64
+    /// Offset of its marker.
+    package var lastOffset: Int64
+    /// The partition's last stable offset once it had ended.
+    package var lastStableOffset: Int64
+
+    /// Whether this batch belongs to it.
+    package func contains(_ header: BatchHeader) -> Bool {
+        header.isTransactional && header.producerId == producerId && header.baseOffset >= firstOffset
+            && header.baseOffset < lastOffset
+    }
+}
 
 struct ProducerStates {
     struct Batch: Equatable {
@@ -22,6 +40,10 @@ struct ProducerStates {
         var batches: [Batch] = []
         /// When this producer last wrote, ms since the epoch (the batch's max timestamp).
         var lastTimestamp: Int64
+        /// Of the last marker; -1: there was none.
+        var coordinatorEpoch: Int32 = -1
+        /// First offset of the open transaction.
+        var transactionStart: Int64?
     }
 
     enum Verdict: Equatable {
@@ -31,21 +53,23 @@ struct ProducerStates {
     }
 
     private(set) var entries: [Int64: Entry] = [:]
+    /// By `lastOffset`.
+    private(set) var aborted: [AbortedTransaction] = []
+    /// First offsets of the open transactions, ascending.
+    private(set) var openStarts: [Int64] = []
     /// What each append since the last `commit()` replaced; undone in reverse order.
     private var undo: [(producerId: Int64, entry: Entry?, baseOffset: Int64)] = []
+
+    /// The first offset of the oldest open transaction: readers of committed records stop there.
+    var firstOpenOffset: Int64? { openStarts.first }
 
     /// May this batch be appended? Batches without a producer id always may.
     func check(_ header: BatchHeader) -> Verdict {
         guard header.producerId >= 0, let entry = entries[header.producerId] else { return .append }
-        if header.producerEpoch < entry.epoch {
-            return .refuse(
-                EngineError(
-                    .invalidProducerEpoch,
-                    "producer \(header.producerId) has epoch \(entry.epoch); epoch \(header.producerEpoch) is fenced"))
-        }
+        if header.producerEpoch < entry.epoch { return .refuse(Self.fenced(header, entry)) }
         if header.producerEpoch > entry.epoch {
             return header.baseSequence == 0
-                ? .append : .refuse(Self.outOfOrder(header, expected: 0))
+                ? admit(header, entry) : .refuse(Self.outOfOrder(header, expected: 0))
         }
         let last = Self.lastSequence(of: header)
         if let known = entry.batches.first(where: {
@@ -53,11 +77,35 @@ struct ProducerStates {
         }) {
             return .duplicate(known)
         }
-        guard let newest = entry.batches.last else { return .append }
-        let expected = Self.next(newest.lastSequence)
-        if header.baseSequence == expected { return .append }
+        // After a marker with a new epoch the producer starts again.
+        let expected = entry.batches.last.map { Self.next($0.lastSequence) } ?? 0
+        if header.baseSequence == expected { return admit(header, entry) }
         // Kafka answers OUT_OF_ORDER_SEQUENCE_NUMBER for everything that neither follows nor repeats.
         return .refuse(Self.outOfOrder(header, expected: expected))
+    }
+
+    private func admit(_ header: BatchHeader, _ entry: Entry) -> Verdict {
+        guard entry.transactionStart != nil, !header.isTransactional else { return .append }
+        return .refuse(
+            EngineError(
+                .invalidTransactionState,
+                "producer \(header.producerId) has an open transaction; end it before writing without one"))
+    }
+
+    /// Why a marker may not be written; nil if it may.
+    func refusalOfMarker(producerId: Int64, epoch: Int16, coordinatorEpoch: Int32) -> EngineError? {
+        guard let entry = entries[producerId] else { return nil }
+        if epoch < entry.epoch {
+            return EngineError(
+                .invalidProducerEpoch,
+                "producer \(producerId) has epoch \(entry.epoch); a marker of epoch \(epoch) is fenced")
+        }
+        if coordinatorEpoch < entry.coordinatorEpoch {
+            return EngineError(
+                .transactionCoordinatorFenced,
+                "coordinator epoch \(coordinatorEpoch) is older than \(entry.coordinatorEpoch)")
+        }
+        return nil
     }
 
     /// The batch was appended at `baseOffset`.
@@ -67,10 +115,19 @@ struct ProducerStates {
         apply(header, baseOffset: baseOffset)
     }
 
-    /// Applies a batch found in the log.
+    /// The marker was appended at `offset`.
+    mutating func record(
+        _ marker: TransactionMarker, _ header: BatchHeader, coordinatorEpoch: Int32, offset: Int64
+    ) {
+        undo.append((header.producerId, entries[header.producerId], offset))
+        apply(marker, header, coordinatorEpoch: coordinatorEpoch, offset: offset)
+    }
+
+    /// Applies a batch of records found in the log.
     mutating func apply(_ header: BatchHeader, baseOffset: Int64) {
         guard header.producerId >= 0, !header.isControl else { return }
-        var entry = entries[header.producerId] ?? Entry(epoch: header.producerEpoch, lastTimestamp: 0)
+        var entry =
+            entries[header.producerId] ?? Entry(epoch: header.producerEpoch, lastTimestamp: 0)
         if entry.epoch != header.producerEpoch {
             entry.epoch = header.producerEpoch
             entry.batches.removeAll(keepingCapacity: true)
@@ -82,7 +139,37 @@ struct ProducerStates {
                 baseOffset: baseOffset, lastOffset: baseOffset + Int64(header.lastOffsetDelta),
                 timestamp: header.maxTimestamp))
         entry.lastTimestamp = header.maxTimestamp
-        if entries[header.producerId] == nil, entries.count >= Limits.producersPerPartition { forgetOldest() }
+        if header.isTransactional, entry.transactionStart == nil {
+            entry.transactionStart = baseOffset
+            openStarts.append(baseOffset)
+        }
+        if entries[header.producerId] == nil { makeRoom() }
+        entries[header.producerId] = entry
+    }
+
+    /// Applies a marker found in the log: the producer's transaction, if one is open, has ended.
+    mutating func apply(
+        _ marker: TransactionMarker, _ header: BatchHeader, coordinatorEpoch: Int32, offset: Int64
+    ) {
+        var entry =
+            entries[header.producerId] ?? Entry(epoch: header.producerEpoch, lastTimestamp: 0)
+        if entry.epoch != header.producerEpoch {
+            entry.epoch = header.producerEpoch
+            entry.batches.removeAll(keepingCapacity: true)
+        }
+        entry.lastTimestamp = header.maxTimestamp
+        entry.coordinatorEpoch = max(entry.coordinatorEpoch, coordinatorEpoch)
+        if let start = entry.transactionStart {
+            entry.transactionStart = nil
+            openStarts.removeAll { $0 == start }
+            if marker == .abort, (aborted.last?.lastOffset ?? -1) < offset {
+                aborted.append(
+                    AbortedTransaction(
+                        producerId: header.producerId, firstOffset: start, lastOffset: offset,
+                        lastStableOffset: openStarts.first ?? offset + 1))
+            }
+        }
+        if entries[header.producerId] == nil { makeRoom() }
         entries[header.producerId] = entry
     }
 
@@ -97,15 +184,48 @@ struct ProducerStates {
             entries[change.producerId] = change.entry
         }
         undo.removeAll()
+        while let last = aborted.last, last.lastOffset >= offset { aborted.removeLast() }
+        openStarts = entries.values.compactMap(\.transactionStart).sorted()
     }
 
     /// Restores an entry from a snapshot.
     mutating func restore(_ producerId: Int64, _ entry: Entry) {
         entries[producerId] = entry
+        guard let start = entry.transactionStart else { return }
+        let at = openStarts.firstIndex { $0 > start } ?? openStarts.endIndex
+        openStarts.insert(start, at: at)
     }
 
-    private mutating func forgetOldest() {
-        guard let oldest = entries.min(by: { $0.value.lastTimestamp < $1.value.lastTimestamp }) else { return }
+    /// Restores what index files hold; they are in order.
+    mutating func restore(_ aborted: [AbortedTransaction]) {
+        self.aborted = aborted
+    }
+
+    /// Forgets aborted transactions that lie wholly before the start of the log.
+    mutating func forgetAborted(before offset: Int64) {
+        let gone = aborted.prefix { $0.lastOffset < offset }.count
+        if gone > 0 { aborted.removeFirst(gone) }
+    }
+
+    /// The aborted transactions with records in `from ..< below`: what a reader of committed records has to
+    /// skip there.
+    func aborted(from: Int64, below: Int64) -> [AbortedTransaction] {
+        var low = 0
+        var high = aborted.count
+        while low < high {
+            let middle = (low + high) / 2
+            if aborted[middle].lastOffset < from { low = middle + 1 } else { high = middle }
+        }
+        return aborted[low...].filter { $0.firstOffset < below }
+    }
+
+    /// Forgets the producer that has been idle longest; never one with an open transaction.
+    private mutating func makeRoom() {
+        guard entries.count >= Limits.producersPerPartition else { return }
+        let idle = entries.lazy.filter { $0.value.transactionStart == nil }
+        guard let oldest = idle.min(by: { $0.value.lastTimestamp < $1.value.lastTimestamp }) else {
+            return
+        }
         entries[oldest.key] = nil
     }
 
@@ -114,12 +234,19 @@ struct ProducerStates {
 
     static func lastSequence(of header: BatchHeader) -> Int32 {
         let last = Int64(header.baseSequence) + Int64(header.lastOffsetDelta)
-        return Int32(truncatingIfNeeded: last > Int64(Int32.max) ? last - Int64(Int32.max) - 1 : last)
+        return Int32(
+            truncatingIfNeeded: last > Int64(Int32.max) ? last - Int64(Int32.max) - 1 : last)
     }
 
     private static func outOfOrder(_ header: BatchHeader, expected: Int32) -> EngineError {
         EngineError(
             .outOfOrderSequence,
             "producer \(header.producerId) sent sequence \(header.baseSequence), expected \(expected)")
+    }
+
+    private static func fenced(_ header: BatchHeader, _ entry: Entry) -> EngineError {
+        EngineError(
+            .invalidProducerEpoch,
+            "producer \(header.producerId) has epoch \(entry.epoch); epoch \(header.producerEpoch) is fenced")
     }
 }

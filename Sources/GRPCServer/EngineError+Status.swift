@@ -17,7 +17,8 @@ extension GRPCStatus {
             case .corruptData: .dataLoss
             // The batch of a retry that is there already, and those that contradict what is there.
             case .duplicateSequence: .alreadyExists
-            case .outOfOrderSequence, .invalidProducerEpoch: .aborted
+            case .outOfOrderSequence, .invalidProducerEpoch, .transactionCoordinatorFenced: .aborted
+            case .invalidTransactionState, .invalidProducerIdMapping: .failedPrecondition
             case .messageTooLarge, .storageFull, .limitReached: .resourceExhausted
             case .logReadOnly: .failedPrecondition
             case .storageFailure: .internal

@@ -38,6 +38,8 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
         /// Which of the cursor's positions they belong to, and what the partition's offsets were.
         var position = 0
         var offsets: PartitionOffsets?
+        /// Transactions whose batches are not delivered.
+        var aborted: [AbortedTransaction] = []
         /// The next offset to deliver.
         var from: Int64 = 0
         var batch: (reader: RecordBatchReader, cursor: RecordCursor)?
@@ -186,7 +188,8 @@ extension Subscription {
                     throw RecordError(.corruptMessage, "the log ends in the middle of a batch")
                 }
                 // Control batches mark the ends of transactions; they hold nothing for a reader (KIP-98).
-                if header.isControl || header.nextOffset <= reading.from {
+                let isHidden = header.isControl || reading.aborted.contains { $0.contains(header) }
+                if isHidden || header.nextOffset <= reading.from {
                     skip(header)
                     continue
                 }
@@ -211,6 +214,7 @@ extension Subscription {
                 reading.position = chunk.position
                 reading.offsets = chunk.offsets
                 reading.from = chunk.from
+                reading.aborted = chunk.aborted
                 reading.bytes.clear()
                 do throws(StorageError) {
                     try chunk.slice.read(into: &reading.bytes)

@@ -26,6 +26,9 @@ extension KafkaErrorCode {
             case .outOfOrderSequence: .outOfOrderSequenceNumber
             case .duplicateSequence: .duplicateSequenceNumber
             case .invalidProducerEpoch: .invalidProducerEpoch
+            case .invalidProducerIdMapping: .invalidProducerIdMapping
+            case .invalidTransactionState: .invalidTxnState
+            case .transactionCoordinatorFenced: .transactionCoordinatorFenced
             case .storageFull, .logReadOnly, .storageFailure, .tooManyOpenFiles: .kafkaStorageError
             case .limitReached: .policyViolation
             case .topicAuthorization: .topicAuthorizationFailed

@@ -5,6 +5,8 @@ extension Limits {
     /// Groups of one DescribeGroups, OffsetFetch, DeleteGroups or FindCoordinator request; more: INVALID_REQUEST.
     /// Beyond ten times as many, and as many members of one LeaveGroup, the connection is closed, the cause logged.
     static let groupsPerRequest = 10_000
+    /// Transactions of one AddPartitionsToTxn, DescribeTransactions or WriteTxnMarkers request; more: INVALID_REQUEST.
+    static let transactionsPerRequest = 10_000
     /// Positions in one OffsetFetch reply; the groups that do not fit get INVALID_REQUEST.
     static let positionsPerReply = 1_000_000
 }

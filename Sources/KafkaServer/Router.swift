@@ -43,6 +43,14 @@ struct Router: Sendable {
         ListGroupsHandler.self,
         DeleteGroupsHandler.self,
         OffsetDeleteHandler.self,
+        AddPartitionsToTxnHandler.self,
+        AddOffsetsToTxnHandler.self,
+        EndTxnHandler.self,
+        TxnOffsetCommitHandler.self,
+        WriteTxnMarkersHandler.self,
+        DescribeProducersHandler.self,
+        DescribeTransactionsHandler.self,
+        ListTransactionsHandler.self,
     ]
 
     private let routes: [Route?]
@@ -69,11 +77,11 @@ struct Router: Sendable {
             let name = ApiKey(rawValue: exchange.apiKey).map(\.name) ?? "unknown"
             return exchange.close("API \(exchange.apiKey) (\(name)) is not served; see docs/kafka-support.md")
         }
-        guard entry.versions.contains(exchange.version) else {
+        guard entry.served.contains(exchange.version) else {
             if entry.key == .apiVersions { return ApiVersionsHandler.refuseVersion(exchange) }
             return exchange.close(
                 "\(entry.name) version \(exchange.version) is not served, "
-                    + "\(entry.versions.lowerBound) to \(entry.versions.upperBound) are")
+                    + "\(entry.served.lowerBound) to \(entry.served.upperBound) are")
         }
         try route(exchange, &body)
     }

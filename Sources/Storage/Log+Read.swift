@@ -26,6 +26,11 @@ extension Log {
         }
     }
 
+    /// Base offset of the segment that holds `offset`, by which its files are named.
+    package func segmentBase(of offset: Int64) -> Int64 {
+        segment(containing: offset)?.baseOffset ?? startOffset
+    }
+
     func refuseClosed() throws(StorageError) {
         if let failure, failure.code == .closed { throw failure }
     }

@@ -41,7 +41,7 @@ import Testing
             return cells.count > 3 && Int16(cells[0]) != nil ? Array(cells.prefix(3)) : nil
         }
         let table = ApiTable.served.map { entry in
-            let range = entry.versions
+            let range = entry.served
             let versions = range.count == 1 ? "\(range.lowerBound)" : "\(range.lowerBound)-\(range.upperBound)"
             return ["\(entry.key.rawValue)", entry.name, versions]
         }

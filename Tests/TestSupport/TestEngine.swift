@@ -68,6 +68,8 @@ package final class Answer<Value: Sendable>: @unchecked Sendable {
     // Unchecked: tests run in one thread.
     package var result: Result<Value, EngineError>?
 
+    package init() {}
+
     package var error: EngineError.Code? {
         if case .failure(let error) = result { error.code } else { nil }
     }

@@ -20,10 +20,12 @@ extension GroupCoordinator {
     package func load(topicExists: (String) -> Bool = { _ in true }) throws(GroupError) -> Loaded {
         var loaded = Loaded()
         var live: [OffsetKey: CommittedOffset] = [:]
+        var applied: [String: AppliedTransaction] = [:]
         try store.replay { key, value in
             switch OffsetRecord(key: key, value: value) {
             case .committed(let key, let offset): live[key] = offset
             case .deleted(let key): live[key] = nil
+            case .applied(let id, let transaction): applied[id] = transaction
             case .other: loaded.skipped += 1
             case .malformed: loaded.malformed += 1
             }
@@ -31,6 +33,7 @@ extension GroupCoordinator {
         let orphans = live.keys.filter { !topicExists($0.topic) }
         let nowMs = clock.nowMs()
         (loaded.offsets, loaded.groups) = table.withLock { table in
+            table.applied = applied
             for (key, offset) in live { table.apply(OffsetChange(key: key, offset: offset)) }
             for groupId in Array(table.groups.keys) {
                 // When its last member left is not known (members are not durable): retention starts afresh,

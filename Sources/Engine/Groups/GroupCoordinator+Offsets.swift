@@ -26,12 +26,12 @@ extension GroupCoordinator {
     }
 
     /// Kafka counts UTF-16 units, of which there are never more than bytes.
-    private func isTooLong(_ metadata: String) -> Bool {
+    func isTooLong(_ metadata: String) -> Bool {
         metadata.utf8.count > configuration.offsetMetadataMax
             && metadata.utf16.count > configuration.offsetMetadataMax
     }
 
-    private func changes(of commit: OffsetCommit, where results: [GroupError?]) -> [OffsetChange] {
+    func changes(of commit: OffsetCommit, where results: [GroupError?]) -> [OffsetChange] {
         let nowMs = clock.nowMs()
         var changes: [OffsetChange] = []
         changes.reserveCapacity(commit.positions.count)
@@ -46,7 +46,7 @@ extension GroupCoordinator {
         return changes
     }
 
-    private func admit(
+    func admit(
         _ commit: OffsetCommit, changes: [OffsetChange], to table: inout GroupTable
     ) throws(GroupError) {
         if commit.groupId.utf8.count > configuration.groupIdBytesMax { throw .invalidGroupId }
@@ -65,8 +65,14 @@ extension GroupCoordinator {
         case .some(.some(let error)): throw error
         case .some(.none): break
         }
+        try checkRoom(for: changes, groupId: commit.groupId, in: &table)
+    }
+
+    func checkRoom(
+        for changes: [OffsetChange], groupId: String, in table: inout GroupTable
+    ) throws(GroupError) {
         let metadataBytes = changes.reduce(0) { $0 + ($1.offset?.metadata.utf8.count ?? 0) }
-        guard changes.count <= configuration.partitionsPerCommitMax, table.hasRoomForGroup(commit.groupId),
+        guard changes.count <= configuration.partitionsPerCommitMax, table.hasRoomForGroup(groupId),
             table.hasRoomForOffsets(count: changes.count, metadataBytes: metadataBytes)
         else { throw .invalidCommitOffsetSize }
         guard table.hasRoomForChanges(changes.count) else { throw .coordinatorLoadInProgress }
@@ -106,7 +112,10 @@ extension GroupCoordinator {
         completion: @escaping @Sendable (Result<[TopicPositions], GroupError>) -> Void
     ) {
         let waiter = GroupWaiter<Result<Void, GroupError>>(loop: loop) { _ in
-            completion(self.committedResult(groupId: groupId, topics: topics))
+            completion(
+                self.committedResult(groupId: groupId, topics: topics).map {
+                    self.markUnstable($0, groupId: groupId)
+                })
         }
         let mustFlush = table.withLock { table -> Bool? in
             guard table.writes.hasWrites(of: groupId) else { return nil }
@@ -191,7 +200,7 @@ extension GroupCoordinator {
     // MARK: Write
 
     /// Queues a write if `admit` lets it.
-    private func enqueue(
+    func enqueue(
         _ write: OffsetWrite, on loop: any EventLoop, admit: (inout GroupTable) throws(GroupError) -> Void
     ) {
         let queued = table.withLock { table -> Result<Bool, GroupError> in
@@ -221,6 +230,9 @@ extension GroupCoordinator {
         var records: [KeyedRecord] = []
         for change in batch.writes.lazy.flatMap(\.changes) {
             records.append((OffsetRecord.encode(change.key), change.offset.map(OffsetRecord.encode)))
+        }
+        for (id, transaction) in batch.writes.compactMap(\.applied) {
+            records.append(OffsetRecord.encode(id, transaction))
         }
         if records.isEmpty {
             settle(batch.id, .success(()))

@@ -2,7 +2,7 @@
 // Martlet, Engine: everything the coordinator keeps durable, as the records that would restore it.
 
 extension GroupCoordinator {
-    /// All committed offsets. Changes that are not durable yet are not among them.
+    /// All committed offsets, and which transactions they come from. Changes that are not durable yet are not among them.
     func durableState() -> [KeyedRecord] {
         table.withLock { table in
             var records: [KeyedRecord] = []
@@ -14,6 +14,9 @@ extension GroupCoordinator {
                         records.append((OffsetRecord.encode(key), OffsetRecord.encode(offset)))
                     }
                 }
+            }
+            for (id, transaction) in table.applied {
+                records.append(OffsetRecord.encode(id, transaction))
             }
             return records
         }

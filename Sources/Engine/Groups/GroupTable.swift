@@ -11,6 +11,10 @@ struct GroupTable: Sendable {
     let configuration: GroupConfiguration
     private(set) var groups: [String: GroupEntry] = [:]
     var writes = OffsetWriteQueue()
+    /// Transactional id → the last transaction of it whose offsets are committed, durable.
+    var applied: [String: AppliedTransaction] = [:]
+    /// How many open transactions are to commit this offset.
+    var unstable: [OffsetKey: Int] = [:]
     var isClosed = false
     /// Runs `cleanUp` now and then.
     var cleanUpTask: RepeatedTask?
@@ -104,6 +108,7 @@ struct GroupTable: Sendable {
         for write in batch.writes {
             if isDurable || write.appliesOnFailure {
                 for change in write.changes { apply(change) }
+                if let (id, transaction) = write.applied { applied[id] = transaction }
                 for groupId in write.groups { remove(groupId, write.removal) }
             }
             if let completion = write.completion { outcome.deliveries.append(completion.delivery(of: result)) }

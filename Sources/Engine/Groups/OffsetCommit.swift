@@ -56,6 +56,8 @@ package struct TopicPositions: Equatable, Sendable {
         package var partition: Int32
         /// nil: nothing committed.
         package var offset: CommittedOffset?
+        /// Whether an open transaction is to commit another one (KIP-447).
+        package var isUnstable = false
     }
 
     package var topic: String

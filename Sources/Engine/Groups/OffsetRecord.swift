@@ -7,8 +7,13 @@
 //          int64 commit timestamp, [int64 expire timestamp: 1 only]; 4 is flexible (compact string, tags)
 //
 // Written is version 3, or 1 when the commit has an expiry of its own, as Kafka does. Keys of version 2 and
-// above describe groups and their members; they are recognised and skipped. A log can be damaged or come from
-// elsewhere, so reading trusts nothing.
+// above describe groups and their members; they are recognised and skipped. One kind is this broker's own, which
+// transaction of a transactional id was the last whose offsets were committed:
+//
+//   key    int16 version = 0x4d54, string transactional id
+//   value  int16 version = 0, int64 producer id, int16 epoch, int64 time of the decision to commit, ms
+//
+// A log can be damaged or come from elsewhere, so reading trusts nothing.
 
 import NIOCore
 
@@ -16,6 +21,8 @@ import NIOCore
 enum OffsetRecord: Equatable {
     case committed(OffsetKey, CommittedOffset)
     case deleted(OffsetKey)
+    /// Absent once the transactional id is forgotten.
+    case applied(id: String, AppliedTransaction?)
     /// A kind of record that is not about offsets.
     case other(keyVersion: Int16)
     case malformed
@@ -24,6 +31,10 @@ enum OffsetRecord: Equatable {
         var bytes = key
         guard let version = bytes.readInteger(as: Int16.self), version >= 0 else {
             self = .malformed
+            return
+        }
+        if version == Self.appliedKeyVersion {
+            self = Self.applied(key: bytes, value)
             return
         }
         guard version <= 1 else {
@@ -42,6 +53,20 @@ enum OffsetRecord: Equatable {
             return
         }
         self = Self.decode(value).map { .committed(key, $0) } ?? .malformed
+    }
+
+    private static let appliedKeyVersion: Int16 = 0x4d54
+
+    private static func applied(key: ByteBuffer, _ value: ByteBuffer?) -> OffsetRecord {
+        var key = key
+        guard let id = key.readKafkaString(), key.readableBytes == 0 else { return .malformed }
+        guard var value else { return .applied(id: id, nil) }
+        guard value.readInteger(as: Int16.self) == 0, let producerId = value.readInteger(as: Int64.self),
+            let epoch = value.readInteger(as: Int16.self), let decidedMs = value.readInteger(as: Int64.self)
+        else { return .malformed }
+        return .applied(
+            id: id,
+            AppliedTransaction(producer: TransactionalProducer(id: producerId, epoch: epoch), decidedMs: decidedMs))
     }
 
     private static func decode(_ value: ByteBuffer) -> CommittedOffset? {
@@ -78,6 +103,22 @@ enum OffsetRecord: Equatable {
         return Array(bytes.readableBytesView)
     }
 
+    /// Which transaction's offsets are in, as the last one of this transactional id.
+    static func encode(_ id: String, _ applied: AppliedTransaction?) -> KeyedRecord {
+        var key = ByteBuffer()
+        key.writeInteger(appliedKeyVersion)
+        key.writeKafkaString(id)
+        let value = applied.map { applied in
+            var bytes = ByteBuffer()
+            bytes.writeInteger(Int16(0))
+            bytes.writeInteger(applied.producer.id)
+            bytes.writeInteger(applied.producer.epoch)
+            bytes.writeInteger(applied.decidedMs)
+            return Array(bytes.readableBytesView)
+        }
+        return (Array(key.readableBytesView), value)
+    }
+
     static func encode(_ offset: CommittedOffset) -> [UInt8] {
         var bytes = ByteBuffer()
         bytes.reserveCapacity(32 + offset.metadata.utf8.count)
@@ -89,6 +130,13 @@ enum OffsetRecord: Equatable {
         if let expireTimestamp = offset.expireTimestampMs { bytes.writeInteger(expireTimestamp) }
         return Array(bytes.readableBytesView)
     }
+}
+
+/// A transaction whose offsets are committed, by its producer and the time of the decision.
+package struct AppliedTransaction: Equatable, Sendable {
+    package var producer: TransactionalProducer
+    /// Wall clock, ms; unique among the transactional id's decisions.
+    package var decidedMs: Int64
 }
 
 /// Which offset.
@@ -109,7 +157,7 @@ package struct OffsetKey: Hashable, Comparable, Sendable {
 }
 
 extension ByteBuffer {
-    fileprivate mutating func readKafkaString() -> String? {
+    mutating func readKafkaString() -> String? {
         guard let length = readInteger(as: Int16.self), length >= 0 else { return nil }
         return readString(length: Int(length))
     }
@@ -129,7 +177,7 @@ extension ByteBuffer {
     }
 
     /// Callers keep names and metadata far below 32 KiB (`GroupConfiguration`).
-    fileprivate mutating func writeKafkaString(_ text: String) {
+    mutating func writeKafkaString(_ text: String) {
         guard let length = Int16(exactly: text.utf8.count) else {
             preconditionFailure("a string of \(text.utf8.count) bytes in a record of committed offsets")
         }

@@ -26,6 +26,8 @@ struct OffsetWrite: Sendable {
     }
 
     var changes: [OffsetChange]
+    /// The transaction that these changes belong to; its value is nil to forget the transactional id.
+    var applied: (id: String, transaction: AppliedTransaction?)?
     /// Groups that are looked at for `removal`.
     var groups: [String]
     var removal = Removal.none

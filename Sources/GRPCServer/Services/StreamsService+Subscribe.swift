@@ -76,27 +76,29 @@ private struct SubscriptionStart {
         self.engine = engine
     }
 
-    /// The first offset to deliver, and the end of the partition now.
+    /// The first offset to deliver, and the end of what is committed now.
     mutating func position(
         _ partition: Partition, explicit: Int64?
     ) throws(GRPCStatus) -> (offset: Int64, end: Int64) {
         let offsets = partition.offsets
+        let end: Int64
+        do throws(EngineError) { end = try partition.lastStableOffset() } catch { throw GRPCStatus(error) }
         var start = explicit
         if start == nil { start = try offset(partition, offsets) }
         guard let wanted = start else {
-            return (request.origin.offset(offsets) ?? offsets.highWatermark, offsets.highWatermark)
+            return (request.origin.offset(offsets) ?? offsets.highWatermark, end)
         }
         guard wanted >= 0 else {
             throw GRPCStatus(.invalidArgument, "the start offset \(wanted) of \(partition.name) is negative")
         }
-        if wanted >= offsets.start, wanted <= offsets.highWatermark { return (wanted, offsets.highWatermark) }
+        if wanted >= offsets.start, wanted <= offsets.highWatermark { return (wanted, end) }
         guard let origin = request.origin.offset(offsets) else {
             throw GRPCStatus(
                 .outOfRange,
                 "offset \(wanted) of \(partition.name) is not there: it has \(offsets.start) to \(offsets.highWatermark);"
                     + " set origin to begin elsewhere then")
         }
-        return (origin, offsets.highWatermark)
+        return (origin, end)
     }
 
     /// What the request's start says; nil leaves it to the origin.

@@ -106,9 +106,8 @@ enum FetchHandler: KafkaHandler {
             guard wanted.currentLeaderEpoch <= 0 else { return fail(&answer, .unknownLeaderEpoch) }
             let limit = min(Int(wanted.partitionMaxBytes), budget - bytes)
             do {
-                let (slice, offsets) = try partition.read(from: wanted.fetchOffset, maxBytes: max(0, limit))
+                let (slice, offsets) = try read(partition, wanted, maxBytes: max(0, limit), &answer)
                 answer.highWatermark = offsets.highWatermark
-                answer.lastStableOffset = offsets.highWatermark
                 answer.logStartOffset = offsets.start
                 seen.append((partition, offsets.highWatermark))
                 if let slice, slice.length <= limit || bytes == 0 {
@@ -122,6 +121,27 @@ enum FetchHandler: KafkaHandler {
                 answer.highWatermark = -1
                 return fail(&answer, KafkaErrorCode(error))
             }
+        }
+
+        /// Reads up to the high watermark or, of committed records, up to the last stable offset.
+        private func read(
+            _ partition: Partition, _ wanted: FetchRequest.Partition, maxBytes: Int,
+            _ answer: inout FetchResponse.Partition
+        ) throws(EngineError) -> (slice: LogSlice?, offsets: PartitionOffsets) {
+            guard request.isolationLevel == IsolationLevel.readCommitted.rawValue else {
+                let read = try partition.read(from: wanted.fetchOffset, maxBytes: maxBytes)
+                answer.lastStableOffset = read.offsets.highWatermark
+                return read
+            }
+            let read = try partition.readCommitted(from: wanted.fetchOffset, maxBytes: maxBytes)
+            answer.lastStableOffset = read.lastStableOffset
+            answer.abortedTransactions = read.aborted.map { aborted in
+                var transaction = FetchResponse.AbortedTransaction()
+                transaction.producerId = aborted.producerId
+                transaction.firstOffset = aborted.firstOffset
+                return transaction
+            }
+            return (read.slice, read.offsets)
         }
 
         private mutating func fail(

@@ -3,7 +3,7 @@
 //
 // Versions: 0 to 6.
 // Behaviour: this broker, at the address this client used (or the advertised one), for every group and every
-//   transactional id: one broker coordinates everything. That transactions are not served is what InitProducerId says.
+//   transactional id: one broker coordinates everything.
 // Deviations from Kafka: coordinators are there from the start, so COORDINATOR_NOT_AVAILABLE does not occur.
 // Notes: 0 knows groups only, 1 adds the key's type and error messages, 4 many keys (KIP-699), 6 share groups
 //   (KIP-932), which get INVALID_REQUEST as from a Kafka that does not have them switched on.

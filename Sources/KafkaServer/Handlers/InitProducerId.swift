@@ -3,20 +3,19 @@
 //
 // Versions: 0 to 5.
 // Behaviour: an idempotent producer gets an id nobody has had, epoch 0; one that names its id and epoch after an error
-//   (KIP-360, version 3) keeps the id with the next epoch, or gets a new id when epochs are used up.
-// Deviations from Kafka: transactional ids are refused (TRANSACTIONAL_ID_AUTHORIZATION_FAILED, fatal to clients)
-//   until transactions are served.
+//   (KIP-360, version 3) keeps the id with the next epoch, or gets a new id when epochs are used up. A transactional
+//   id keeps its producer id; its epoch grows each time, so that whoever had the old one is fenced, and a transaction
+//   left open is aborted first (CONCURRENT_TRANSACTIONS until that is over).
+// Deviations from Kafka: none known.
+// Notes: 2 is flexible, 3 names the current id and epoch, 4 knows PRODUCER_FENCED (KIP-588).
 
 import Engine
 import KafkaWire
 
 enum InitProducerIdHandler: KafkaHandler {
     static func handle(_ request: InitProducerIdRequest, _ exchange: Exchange) {
+        if let id = request.transactionalId { return initialise(id, request, exchange) }
         var response = InitProducerIdResponse()
-        guard request.transactionalId == nil else {
-            response.errorCode = .transactionalIdAuthorizationFailed
-            return exchange.reply(response)
-        }
         if request.producerId >= 0, request.producerEpoch >= 0, request.producerEpoch < .max - 1 {
             response.producerId = request.producerId
             response.producerEpoch = request.producerEpoch + 1
@@ -30,6 +29,32 @@ enum InitProducerIdHandler: KafkaHandler {
                 response.producerEpoch = 0
             case .failure(let error):
                 response.errorCode = KafkaErrorCode(error)
+            }
+            exchange.reply(response)
+        }
+    }
+
+    private static func initialise(
+        _ id: String, _ request: InitProducerIdRequest, _ exchange: Exchange
+    ) {
+        // Id and epoch come together or not at all.
+        guard (request.producerId == -1) == (request.producerEpoch == -1) else {
+            var response = InitProducerIdResponse()
+            response.errorCode = .invalidRequest
+            return exchange.reply(response)
+        }
+        let expected = request.producerId == -1
+            ? nil : TransactionalProducer(id: request.producerId, epoch: request.producerEpoch)
+        exchange.engine.transactions.initialise(
+            id, timeoutMs: request.transactionTimeoutMs, expected: expected, on: exchange.loop
+        ) { result in
+            var response = InitProducerIdResponse()
+            switch result {
+            case .success(let producer):
+                response.producerId = producer.id
+                response.producerEpoch = producer.epoch
+            case .failure(let error):
+                response.errorCode = KafkaErrorCode(error, isFencedKnown: exchange.version >= 4)
             }
             exchange.reply(response)
         }

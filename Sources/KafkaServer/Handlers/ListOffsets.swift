@@ -4,7 +4,8 @@
 // Versions: 1 to 10.
 // Behaviour: -2 is the log's start, -1 its end, -3 the record with the highest timestamp (KIP-734), -4 the first
 //   local offset (the start: nothing is tiered, KIP-405), -5 the last tiered offset (none: -1, KIP-1005); any
-//   timestamp >= 0 finds the first record at or after it, -1/-1 if there is none.
+//   timestamp >= 0 finds the first record at or after it, -1/-1 if there is none. For read_committed the end is the
+//   last stable offset, and there is nothing at or after it.
 // Deviations from Kafka: none known.
 // Notes: 4 adds leader epochs, 6 is flexible, 7 allows -3, 8 allows -4, 9 allows -5, 10 adds a timeout.
 
@@ -17,6 +18,7 @@ enum ListOffsetsHandler: KafkaHandler {
         guard exchange.admits(count, "partitions", limit: Limits.partitionsPerRequest) else { return }
         let repeated = repeatedPartitions(request)
         var response = ListOffsetsResponse()
+        let isolation = IsolationLevel(rawValue: request.isolationLevel) ?? .readUncommitted
         response.topics = request.topics.map { wanted in
             let topic = exchange.engine.topics.topic(named: wanted.name)
             var answer = ListOffsetsResponse.Topic()
@@ -25,7 +27,7 @@ enum ListOffsetsHandler: KafkaHandler {
                 guard !repeated.contains(Asked(topic: wanted.name, index: partition.partitionIndex)) else {
                     return refusal(partition)
                 }
-                return find(partition, in: topic)
+                return find(partition, in: topic, isolation)
             }
             return answer
         }
@@ -58,7 +60,7 @@ enum ListOffsetsHandler: KafkaHandler {
     }
 
     private static func find(
-        _ wanted: ListOffsetsRequest.Partition, in topic: Topic?
+        _ wanted: ListOffsetsRequest.Partition, in topic: Topic?, _ isolation: IsolationLevel
     ) -> ListOffsetsResponse.Partition {
         var answer = ListOffsetsResponse.Partition()
         answer.partitionIndex = wanted.partitionIndex
@@ -71,7 +73,7 @@ enum ListOffsetsHandler: KafkaHandler {
             return answer
         }
         do {
-            if let (offset, timestamp) = try find(wanted.timestamp, in: partition) {
+            if let (offset, timestamp) = try find(wanted.timestamp, in: partition, isolation) {
                 answer.offset = offset
                 answer.timestamp = timestamp
                 answer.leaderEpoch = 0
@@ -84,14 +86,18 @@ enum ListOffsetsHandler: KafkaHandler {
 
     /// The offset for a timestamp or special value, and the timestamp to answer; nil if there is none.
     private static func find(
-        _ timestamp: Int64, in partition: Partition
+        _ timestamp: Int64, in partition: Partition, _ isolation: IsolationLevel
     ) throws(EngineError) -> (offset: Int64, timestamp: Int64)? {
+        let found: (offset: Int64, timestamp: Int64)?
         switch timestamp {
+        case -1 where isolation == .readCommitted: return (try partition.lastStableOffset(), -1)
         case -1: return (partition.offsets.highWatermark, -1)
         case -2, -4: return (partition.offsets.start, -1)
-        case -3: return try partition.offsetOfMaxTimestamp()
+        case -3: found = try partition.offsetOfMaxTimestamp()
         case -5: return nil
-        default: return try partition.offset(forTimestamp: timestamp)
+        default: found = try partition.offset(forTimestamp: timestamp)
         }
+        guard isolation == .readCommitted, let found else { return found }
+        return found.offset < (try partition.lastStableOffset()) ? found : nil
     }
 }

@@ -114,6 +114,10 @@ enum OffsetFetchHandler: KafkaHandler {
                 partition.committedOffset = position.offset?.offset ?? -1
                 partition.committedLeaderEpoch = position.offset?.leaderEpoch ?? -1
                 partition.metadata = position.offset?.metadata ?? ""
+                if position.isUnstable {
+                    partition.errorCode = .unstableOffsetCommit
+                    partition.committedOffset = -1
+                }
                 return partition
             }
             return answer

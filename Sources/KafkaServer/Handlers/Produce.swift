@@ -5,8 +5,8 @@
 // Behaviour: each partition's batch is validated, appended and answered on its own; the reply goes when all are.
 //   acks=0: no reply; a batch that is refused closes the connection, as in Kafka, because nothing else can tell.
 //   acks=1: answered when written; acks=all: when durable.
-// Deviations from Kafka: transactional produce is refused (TRANSACTIONAL_ID_AUTHORIZATION_FAILED) until transactions
-//   are served. Exactly one batch per partition, as Kafka demands from version 3 on.
+//   A transactional batch needs an open transaction that names the partition, INVALID_TXN_STATE otherwise (KIP-890).
+// Deviations from Kafka: exactly one batch per partition, as Kafka demands from version 3 on.
 // Notes: 5 adds logStartOffset, 8 error messages (KIP-467), 10 leader hints (KIP-951), 12 is 11 without transactions v2.
 
 import Engine
@@ -18,8 +18,8 @@ enum ProduceHandler: KafkaHandler {
         guard let acks = Acks(rawValue: request.acks) else {
             return exchange.reply(refusal(of: request, .invalidRequiredAcks))
         }
-        guard request.transactionalId == nil else {
-            return exchange.reply(refusal(of: request, .transactionalIdAuthorizationFailed))
+        let verification = request.transactionalId.map {
+            TransactionVerification($0, by: exchange.engine.transactions)
         }
         let gathering = Gathering(request, acks: acks, exchange)
         var decompression = Decompression(exchange.connection.turn)
@@ -27,7 +27,7 @@ enum ProduceHandler: KafkaHandler {
             let target = exchange.engine.topics.topic(named: topic.name)
             for (partitionAt, partition) in topic.partitions.enumerated() {
                 let bytesMax = decompression.bytesMax(with: partition.records)
-                append(partition, to: target, acks, decompressedBytesMax: bytesMax, exchange) { result in
+                append(partition, to: target, acks, bytesMax, verification, exchange) { result in
                     gathering.finish(topicAt, partitionAt, result)
                 }
             }
@@ -37,7 +37,7 @@ enum ProduceHandler: KafkaHandler {
 
     private static func append(
         _ partition: ProduceRequest.Partition, to topic: Topic?, _ acks: Acks,
-        decompressedBytesMax: Int, _ exchange: Exchange,
+        _ decompressedBytesMax: Int, _ verification: TransactionVerification?, _ exchange: Exchange,
         completion: @escaping AppendCompletion
     ) {
         guard let topic, let target = topic.partition(partition.index) else {
@@ -53,7 +53,7 @@ enum ProduceHandler: KafkaHandler {
         target.append(
             records, acks: acks, allowsZstd: exchange.version >= 7,
             decompressedBytesMax: decompressedBytesMax, turn: exchange.connection.turn,
-            completion: completion)
+            verify: verification, completion: completion)
     }
 
     /// What the batches of one request may take to be looked into, all together: each could be a bomb of its own.

@@ -9,8 +9,10 @@
 package enum ApiTable {
     package struct Entry: Sendable {
         package let key: ApiKey
-        /// The versions whose messages are defined here, and which are served.
+        /// The versions whose messages are defined here.
         package let versions: ClosedRange<Int16>
+        /// Those of them that are answered.
+        package let served: ClosedRange<Int16>
         /// The versions that ApiVersions shows.
         package let advertised: ClosedRange<Int16>
         /// The first version with compact lengths and tagged fields (KIP-482); nil: none has.
@@ -60,11 +62,12 @@ package enum ApiTable {
         entry(.deleteRecords, 0...2, flexible: 2),
         entry(.initProducerId, 0...5, flexible: 2),
         entry(.offsetForLeaderEpoch, 2...4, flexible: 4),
-        entry(.addPartitionsToTxn, 0...5, flexible: 3, isServed: false),
-        entry(.addOffsetsToTxn, 0...4, flexible: 3, isServed: false),
-        entry(.endTxn, 0...5, flexible: 3, isServed: false),
-        entry(.writeTxnMarkers, 1...1, flexible: 1, isServed: false),
-        entry(.txnOffsetCommit, 0...5, flexible: 3, isServed: false),
+        entry(.addPartitionsToTxn, 0...5, flexible: 3),
+        entry(.addOffsetsToTxn, 0...4, flexible: 3),
+        // Version 5 of both belongs to transactions version 2 (KIP-890).
+        entry(.endTxn, 0...5, served: 0...4, flexible: 3),
+        entry(.writeTxnMarkers, 1...1, flexible: 1),
+        entry(.txnOffsetCommit, 0...5, served: 0...4, flexible: 3),
         entry(.describeAcls, 1...3, flexible: 2, isServed: false),
         entry(.createAcls, 1...3, flexible: 2, isServed: false),
         entry(.deleteAcls, 1...3, flexible: 2, isServed: false),
@@ -87,9 +90,9 @@ package enum ApiTable {
         entry(.describeQuorum, 0...2, flexible: 0, isServed: false),
         entry(.updateFeatures, 0...2, flexible: 0, isServed: false),
         entry(.describeCluster, 0...2, flexible: 0),
-        entry(.describeProducers, 0...0, flexible: 0, isServed: false),
-        entry(.describeTransactions, 0...0, flexible: 0, isServed: false),
-        entry(.listTransactions, 0...1, flexible: 0, isServed: false),
+        entry(.describeProducers, 0...0, flexible: 0),
+        entry(.describeTransactions, 0...0, flexible: 0),
+        entry(.listTransactions, 0...1, flexible: 0),
         entry(.consumerGroupHeartbeat, 0...1, flexible: 0, isServed: false),
         entry(.consumerGroupDescribe, 0...1, flexible: 0, isServed: false),
         entry(.getTelemetrySubscriptions, 0...0, flexible: 0, isServed: false),
@@ -130,11 +133,11 @@ package enum ApiTable {
     }()
 
     private static func entry(
-        _ key: ApiKey, _ versions: ClosedRange<Int16>, advertised: ClosedRange<Int16>? = nil,
-        flexible: Int16?, isServed: Bool = true
+        _ key: ApiKey, _ versions: ClosedRange<Int16>, served: ClosedRange<Int16>? = nil,
+        advertised: ClosedRange<Int16>? = nil, flexible: Int16?, isServed: Bool = true
     ) -> Entry {
         Entry(
-            key: key, versions: versions, advertised: advertised ?? versions,
-            firstFlexible: flexible, isServed: isServed)
+            key: key, versions: versions, served: served ?? versions,
+            advertised: advertised ?? served ?? versions, firstFlexible: flexible, isServed: isServed)
     }
 }

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Engine: a partition's aborted transactions on disk: Kafka's `<base offset>.txnindex` files.
+//
+// One file per segment that holds a marker of an abort; 34 bytes an entry: int16 version 0, int64 producer id, first
+// offset, last offset, last stable offset. Files only grow, in the order of the markers, and go with their segment.
+// A value without state; called by the partition under its lock, at the first use and with every snapshot.
+
+import NIOCore
+import Storage
+
+struct TransactionIndex {
+    private static let entryBytes = 34
+
+    private let fileSystem: any FileSystem
+    private let directory: String
+
+    init(fileSystem: any FileSystem, directory: String) {
+        self.fileSystem = fileSystem
+        self.directory = directory
+    }
+
+    /// All entries, in order. What lies at or after `end` belongs to a future that a crash took back: it is cut off,
+    /// so that it cannot be taken for the truth once the log has grown past it.
+    func load(below end: Int64) throws(StorageError) -> [AbortedTransaction] {
+        var all: [AbortedTransaction] = []
+        for name in try names() {
+            let file = try fileSystem.open("\(directory)/\(name)", create: false)
+            let size = try file.size()
+            let found = try read(file, size: size)
+            // A crash can leave any bytes after the last sync; entries ascend, so the first odd one ends the file.
+            var last = all.last?.lastOffset ?? -1
+            let sound = found.prefix { entry in
+                defer { last = entry.lastOffset }
+                return entry.lastOffset > last && entry.lastOffset < end
+                    && entry.firstOffset >= 0 && entry.firstOffset <= entry.lastOffset
+            }
+            all += sound
+            let soundBytes = Int64(sound.count * Self.entryBytes)
+            if soundBytes < size {
+                try file.truncate(to: soundBytes)
+                try file.sync()
+            }
+        }
+        return all
+    }
+
+    /// Makes all entries durable, each in the file of the segment that holds its marker.
+    func save(
+        _ entries: [AbortedTransaction], segmentBase: (Int64) -> Int64
+    ) throws(StorageError) {
+        guard !entries.isEmpty else { return }
+        var bySegment: [Int64: [AbortedTransaction]] = [:]
+        for entry in entries { bySegment[segmentBase(entry.lastOffset), default: []].append(entry) }
+        for (base, entries) in bySegment.sorted(by: { $0.key < $1.key }) {
+            let file = try fileSystem.open("\(directory)/\(Self.name(base))", create: true)
+            let known = Int(try file.size()) / Self.entryBytes
+            guard known < entries.count else { continue }
+            let bytes = Self.encode(entries[known...])
+            // SAFETY: the pointer lives for the closure, which writes exactly its bytes.
+            try unsafe bytes.withUnsafeReadableBytes { raw throws(StorageError) in
+                try unsafe file.write([raw], at: Int64(known * Self.entryBytes))
+            }
+            try file.sync()
+            if known == 0 { try fileSystem.syncDirectory(directory) }
+        }
+    }
+
+    private func names() throws(StorageError) -> [String] {
+        guard try fileSystem.exists(directory) else { return [] }
+        return try fileSystem.list(directory).filter { $0.hasSuffix(".txnindex") }.sorted()
+    }
+
+    private static func name(_ base: Int64) -> String {
+        let digits = String(base)
+        return String(repeating: "0", count: max(0, 20 - digits.count)) + digits + ".txnindex"
+    }
+
+    private static func encode(_ entries: ArraySlice<AbortedTransaction>) -> ByteBuffer {
+        var bytes = ByteBuffer()
+        for entry in entries {
+            bytes.writeInteger(Int16(0))
+            bytes.writeInteger(entry.producerId)
+            bytes.writeInteger(entry.firstOffset)
+            bytes.writeInteger(entry.lastOffset)
+            bytes.writeInteger(entry.lastStableOffset)
+        }
+        return bytes
+    }
+
+    private func read(_ file: any File, size: Int64) throws(StorageError) -> [AbortedTransaction] {
+        let length = Int(size) / Self.entryBytes * Self.entryBytes
+        guard length > 0 else { return [] }
+        var bytes = ByteBuffer()
+        try LogSlice(file: file, position: 0, length: length).read(into: &bytes)
+        var entries: [AbortedTransaction] = []
+        while let version = bytes.readInteger(as: Int16.self), version == 0,
+            let producerId = bytes.readInteger(as: Int64.self),
+            let first = bytes.readInteger(as: Int64.self), let last = bytes.readInteger(as: Int64.self),
+            let stable = bytes.readInteger(as: Int64.self)
+        {
+            entries.append(
+                AbortedTransaction(
+                    producerId: producerId, firstOffset: first, lastOffset: last, lastStableOffset: stable))
+        }
+        return entries
+    }
+}

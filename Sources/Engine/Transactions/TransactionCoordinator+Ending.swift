@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Engine: how transactions end: by their producer, by their timeout, by a start after a crash.
+//
+//   decide:   PrepareCommit or PrepareAbort durable; from here on there is no way back
+//   carryOut: offsets durable in their groups -> markers durable in every partition
+//   conclude: CompleteCommit or CompleteAbort appended, the producer answered
+//
+// What cannot be carried out (a full disk) is tried again by `cleanUp`, and at the next start.
+
+import Logging
+import NIOCore
+import Records
+
+extension TransactionCoordinator {
+    /// Commits or aborts the open transaction; succeeds when that is decided, durable and, unless a disk fails, carried
+    /// out. Asking again for what was done is no error.
+    package func end(
+        _ id: String, _ producer: TransactionalProducer, _ marker: TransactionMarker, on loop: any EventLoop,
+        completion: @escaping Completion<Void>
+    ) {
+        let reserved = reserve(id, producer) { (current) throws(TransactionError) -> Transaction? in
+            switch current.state {
+            case .ongoing: return current
+            case .prepareCommit, .prepareAbort:
+                throw current.state.marker == marker ? .concurrentTransactions : .invalidTxnState
+            case .completeCommit, .completeAbort:
+                guard current.state.marker == marker else { throw .invalidTxnState }
+                return nil
+            case .empty: throw .invalidTxnState
+            }
+        }
+        switch reserved {
+        case .failure(let error): completion(.failure(error))
+        case .success(nil): completion(.success(()))
+        case .success(let current?): decide(id, marker, of: current, on: loop, completion: completion)
+        }
+    }
+
+    /// Writes the decision down and carries it out. The entry is reserved.
+    func decide(
+        _ id: String, _ marker: TransactionMarker, of open: Transaction, on loop: any EventLoop,
+        completion: @escaping Completion<Void>
+    ) {
+        let prepared = open.prepared(marker, nowMs: clock.nowMs())
+        log.append([TransactionRecord.encode(id, prepared)], on: loop) { result in
+            if case .failure(let error) = result {
+                self.release(id)
+                return completion(.failure(TransactionError(error)))
+            }
+            self.table.withLock { table in _ = table.withEntry(id) { $0.current = prepared } }
+            self.carryOut(id, prepared, marker, on: loop) { completion(.success(())) }
+        }
+    }
+
+    /// Commits the offsets, then writes the markers, then concludes. The entry is reserved until then.
+    private func carryOut(
+        _ id: String, _ prepared: Transaction, _ marker: TransactionMarker, on loop: any EventLoop,
+        then: @escaping @Sendable () -> Void
+    ) {
+        let offsets = table.withLock { $0.entries[id]?.offsets ?? [:] }
+        let live = offsets.filter { topics.topic(named: $0.key.topic)?.partition($0.key.partition) != nil }
+        guard marker == .commit, !live.isEmpty else {
+            return writeMarkers(id, prepared, marker, on: loop, then: then)
+        }
+        let transaction = AppliedTransaction(producer: prepared.producer, decidedMs: prepared.lastUpdateMs)
+        groups.commit(live, of: id, transaction, on: loop) { result in
+            if case .failure(let error) = result {
+                self.postpone(id, "the offsets of transactional id \(id)", "\(error)")
+                return then()
+            }
+            self.writeMarkers(id, prepared, marker, on: loop, then: then)
+        }
+    }
+
+    private func writeMarkers(
+        _ id: String, _ prepared: Transaction, _ marker: TransactionMarker, on loop: any EventLoop,
+        then: @escaping @Sendable () -> Void
+    ) {
+        let turn = turns.turn(for: loop)
+        let gathering = MarkerGathering { failure in
+            if let failure {
+                self.postpone(id, "a marker of transactional id \(id)", failure.message)
+            } else {
+                self.conclude(id, prepared, on: loop)
+            }
+            then()
+        }
+        for place in prepared.partitions.sorted() where place != Self.offsetsPartition {
+            // What was deleted meanwhile needs no marker.
+            guard let partition = topics.topic(named: place.topic)?.partition(place.partition) else { continue }
+            gathering.start()
+            do throws(EngineError) {
+                try partition.enqueueMarker(
+                    marker, producerId: prepared.producer.id, epoch: prepared.producer.epoch,
+                    coordinatorEpoch: 0, turn: turn
+                ) { gathering.finish($0.map { _ in }) }
+            } catch {
+                gathering.finish(.failure(error))
+            }
+        }
+        gathering.allStarted()
+    }
+
+    /// The transaction is over. Its record needs no sync of its own: without it the markers are written once more.
+    private func conclude(_ id: String, _ prepared: Transaction, on loop: any EventLoop) {
+        let completed = prepared.completed(nowMs: clock.nowMs())
+        let offsets = table.withLock { table in
+            table.withEntry(id) { entry -> [OffsetKey] in
+                entry.current = completed
+                entry.isChanging = false
+                entry.mustRetry = false
+                defer { entry.offsets = [:] }
+                return Array(entry.offsets.keys)
+            } ?? []
+        }
+        groups.removeUnstable(offsets)
+        let records =
+            [TransactionRecord.encode(id, completed)] + offsets.map { TransactionRecord.encode(id, $0, nil) }
+        log.append(records, on: loop) { [logger] result in
+            guard case .failure(let error) = result else { return }
+            logger.warning(
+                "the end of a transaction was not written down; it will be repeated at the next start",
+                metadata: ["transactional-id": "\(id)", "cause": "\(error)"])
+        }
+    }
+
+    /// The decision stands and is carried out later.
+    private func postpone(_ id: String, _ what: String, _ cause: String) {
+        table.withLock { table in
+            _ = table.withEntry(id) { entry in
+                entry.isChanging = false
+                entry.mustRetry = true
+            }
+        }
+        logger.error(
+            "\(what) could not be written; trying again every \(configuration.cleanUpIntervalMs) ms",
+            metadata: ["cause": "\(cause)"])
+    }
+
+    // MARK: Upkeep
+
+    /// Reads the log of transactions. At start, after the topics and the groups.
+    func load() throws(EngineError) {
+        var found: [String: TransactionTable.Entry] = [:]
+        var unreadable = 0
+        try log.replay { key, value in
+            switch TransactionRecord(key: key, value: value) {
+            case .transaction(let id, let transaction):
+                let offsets = transaction.state == .ongoing || transaction.state.isPrepared
+                    ? found[id]?.offsets ?? [:] : [:]
+                found[id] = TransactionTable.Entry(current: transaction, offsets: offsets)
+            case .forgotten(let id): found[id] = nil
+            case .offset(let id, let key, let offset): found[id]?.offsets[key] = offset
+            case .offsetForgotten(let id, let key): found[id]?.offsets[key] = nil
+            case .malformed: unreadable += 1
+            }
+        }
+        if unreadable > 0 {
+            logger.error("the log of transactions has \(unreadable) records that cannot be read; they are ignored")
+        }
+        let entries = found
+        table.withLock { table in
+            for (id, entry) in entries {
+                var entry = entry
+                entry.mustRetry = entry.current.state.isPrepared
+                table.insert(id, entry)
+            }
+        }
+        for entry in entries.values { groups.addUnstable(entry.offsets.keys) }
+    }
+
+    /// Carries out what a crash has interrupted, and looks after timeouts from now on. Once, after `load`.
+    func start() {
+        loop.execute { self.cleanUp() }
+        let interval = TimeAmount.milliseconds(configuration.cleanUpIntervalMs)
+        let task = loop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { [weak self] _ in
+            self?.cleanUp()
+        }
+        job.withLockedValue { $0 = task }
+    }
+
+    /// Refuses what comes from now on. What is decided and not carried out is carried out by the next start.
+    package func close() {
+        job.withLockedValue { $0 }?.cancel()
+        table.withLock { $0.isClosed = true }
+    }
+
+    /// One round: finishes what is decided, aborts what has timed out, forgets ids that nobody uses. On `loop`.
+    package func cleanUp() {
+        let now = clock.nowMs()
+        let (decided, timedOut, expired) = table.withLock { table in table.due(now, configuration) }
+        for (id, prepared) in decided {
+            guard let marker = prepared.state.marker else { continue }
+            carryOut(id, prepared, marker, on: loop) {}
+        }
+        for (id, open) in timedOut {
+            logger.info("transaction timed out and is aborted", metadata: ["transactional-id": "\(id)"])
+            var fencing = open
+            fencing.producer.epoch += 1
+            decide(id, .abort, of: fencing, on: loop) { _ in }
+        }
+        for id in expired { forget(id) }
+    }
+
+    private func forget(_ id: String) {
+        groups.forgetTransactionalId(id, on: loop)
+        log.append([TransactionRecord.forget(id)], on: loop) { result in
+            self.table.withLock { table in
+                if case .success = result {
+                    table.remove(id)
+                } else {
+                    _ = table.withEntry(id) { $0.isChanging = false }
+                }
+            }
+        }
+    }
+
+    /// The records that would restore the table.
+    func durableState() -> [KeyedRecord] {
+        table.withLock { table in
+            table.entries.flatMap { id, entry in
+                [TransactionRecord.encode(id, entry.current)]
+                    + entry.offsets.map { TransactionRecord.encode(id, $0.key, $0.value) }
+            }
+        }
+    }
+}
+
+extension TransactionTable {
+    /// What is to be done at `now`; what is returned is reserved.
+    fileprivate mutating func due(
+        _ now: Int64, _ configuration: TransactionConfiguration
+    ) -> (decided: [(String, Transaction)], timedOut: [(String, Transaction)], expired: [String]) {
+        var due: (decided: [(String, Transaction)], timedOut: [(String, Transaction)], expired: [String]) =
+            ([], [], [])
+        if isClosed { return due }
+        for id in entries.keys.sorted() {
+            _ = withEntry(id) { entry in
+                guard !entry.isChanging else { return }
+                let current = entry.current
+                if entry.mustRetry {
+                    due.decided.append((id, current))
+                } else if current.state == .ongoing, now - current.startMs > Int64(current.timeoutMs) {
+                    due.timedOut.append((id, current))
+                } else if current.state != .ongoing, now - current.lastUpdateMs > configuration.idExpirationMs {
+                    due.expired.append(id)
+                } else {
+                    return
+                }
+                entry.isChanging = true
+            }
+        }
+        return due
+    }
+}
+
+/// Counts the markers of one transaction; confined to the event loop that writes them.
+private final class MarkerGathering: @unchecked Sendable {
+    // Unchecked: completions run on the turn's loop, on which it was made.
+    private var missing = 1
+    private var failure: EngineError?
+    private let completion: @Sendable (EngineError?) -> Void
+
+    init(completion: @escaping @Sendable (EngineError?) -> Void) {
+        self.completion = completion
+    }
+
+    func start() { missing += 1 }
+
+    func allStarted() { finish(.success(())) }
+
+    func finish(_ result: Result<Void, EngineError>) {
+        switch result {
+        case .success: break
+        // A deleted topic needs no marker; one whose producer has moved on was ended by whoever moved it.
+        case .failure(let error) where error.code == .unknownTopic || error.code == .invalidProducerEpoch: break
+        case .failure(let error): failure = failure ?? error
+        }
+        missing -= 1
+        if missing == 0 { completion(failure) }
+    }
+}
