@@ -102,6 +102,11 @@ SVG := .build/soak.svg
 soak: deps build $(VENV)/ready ## mixed load for T=600 seconds: does anything climb? Draws SVG=.build/soak.svg
 	MARTLET_BIN=$(CURDIR)/$(BINARY) $(PYTHON) Tests/soak/soak.py --seconds $(T) --svg $(SVG) $(ARGS)
 
+simulate: deps-build ## live SEEDS=1000 random lives on a simulated disk; SEED=42 lives that one again
+	@swift build -c release --product simulate --quiet
+	@"$$(swift build -c release --show-bin-path)/simulate" $(if $(SEED),$(if $(SEEDS),--base $(SEED) --seeds $(SEEDS),--seed \
+	  $(SEED)),--seeds $(or $(SEEDS),1000)) $(ARGS)
+
 $(VENV)/ready: Tests/interop/requirements.txt
 	python3 -m venv $(VENV)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --requirement $<

@@ -36,18 +36,21 @@ package struct SystemClock: Clock {
 
 /// A clock that stands still until it is moved.
 package final class ManualClock: Clock {
-    private let now: Mutex<Int64>
+    private let now: Mutex<(wallMs: Int64, monotonicMs: Int64)>
 
     package init(nowMs: Int64 = 1_700_000_000_000) {
-        now = Mutex(nowMs)
+        now = Mutex((nowMs, nowMs))
     }
 
-    package func nowMs() -> Int64 { now.withLock { $0 } }
+    package func nowMs() -> Int64 { now.withLock { $0.wallMs } }
 
-    package func monotonicNs() -> UInt64 { UInt64(nowMs()) * 1_000_000 }
+    package func monotonicNs() -> UInt64 { UInt64(now.withLock { $0.monotonicMs }) * 1_000_000 }
 
-    /// Moves the clock by `ms` milliseconds (backwards if negative).
+    /// Moves the wall clock by `ms` milliseconds, backwards if negative; monotonic time never goes back.
     package func advance(ms: Int64) {
-        now.withLock { $0 += ms }
+        now.withLock {
+            $0.wallMs += ms
+            $0.monotonicMs += max(0, ms)
+        }
     }
 }

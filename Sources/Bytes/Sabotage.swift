@@ -7,46 +7,54 @@
 #if DEBUG
     /// One way to break a promise. The name is what the place that breaks asks for.
     package enum Sabotage: String, CaseIterable, Sendable {
-        /// A sync round skips the log files (not the directories) and says that they are durable.
+        /// A sync round skips the files (not the directories) and says that they are durable.
         case skipFileSync
-        /// acks=all is answered when the batch is written.
-        case answerBeforeSync
-        /// acks=all is answered by whatever sync round ends next, whether or not this log was part of it.
-        case answerOnAnySync
+        /// A sync round syncs one file and answers everybody.
+        case syncOneFile
         /// A sync round does not sync directories, so that new segments and logs have no durable name.
         case skipDirectorySync
+        /// Batches written while a sync was under way count as synced by it.
+        case countLateWrites
+        /// A sync that failed counts as one that worked.
+        case ignoreFailedSync
+        /// After a failed sync the next process believes the page cache.
+        case trustPageCache
+        /// acks=all is answered when the batch is written.
+        case answerBeforeSync
+        /// Changes of topics and committed offsets are answered when they are written.
+        case answerChangeBeforeSync
         /// A file that is replaced as a whole is renamed before it is synced.
         case skipReplaceSync
+        /// The clean-shutdown mark stays where it is while the directory is written to.
+        case keepCleanMark
+        /// A clean stop calls logs complete that it has not synced.
+        case closeWithoutSync
         /// Recovery believes checksums without looking.
         case skipRecoveryChecksum
         /// A torn end is left in the file, and writing goes on behind it.
         case keepTornTail
-        /// After a restart a log goes on at an offset it has used.
+        /// After a crash a log goes on at an offset it has used.
         case reuseOffset
-        /// The clean-shutdown mark stays where it is while the directory is written to.
-        case keepCleanMark
-        /// Producers are not read back at start, so that a retried batch is new.
-        case forgetProducers
-        /// Commits of offsets are answered when they are written.
-        case answerCommitBeforeSync
-        /// A sync that failed counts as one that worked.
-        case ignoreFailedSync
-        /// Ranges that are known to be damaged are served.
-        case serveDamage
         /// The checkpoint does not say where a log starts.
         case forgetStartOffset
-        /// A topic that is created again gets its old id.
-        case reuseTopicId
+        /// Producers are not read back at start, so that a retried batch is new.
+        case forgetProducers
+        /// A producer's sequence numbers are not looked at.
+        case ignoreSequence
+        /// Producer ids begin at 0 again after a start.
+        case repeatProducerIds
+        /// Ranges that are known to be damaged are served.
+        case serveDamage
+        /// Index entries are used without a look at the log.
+        case trustIndex
         /// The high watermark counts batches that were not written.
         case earlyHighWatermark
         /// What a full disk took of a batch stays in the log's file.
         case keepPartialWrite
-        /// Index entries are used without a look at the log.
-        case trustIndex
-        /// A deleted topic comes back, because its record is not awaited.
-        case answerDeletionEarly
-        /// A producer's sequence numbers are not looked at.
-        case ignoreSequence
+        /// A topic that is created again gets its old id.
+        case reuseTopicId
+        /// The groups are not told of a deleted topic.
+        case keepOffsetsOfDeleted
 
         /// What is broken in this task; nil almost always.
         @TaskLocal package static var active: Sabotage?

@@ -69,7 +69,12 @@ package final class Engine: Sendable {
         topics = TopicCatalog(
             configuration: configuration, partitions: factory, metadata: metadata, background: background,
             logger: logger, random: random,
-            onDeleted: { topic in forget.withLockedValue { $0 }?.topicDeleted(topic.name, on: loop) })
+            onDeleted: { topic, done in
+                guard let groups = forget.withLockedValue({ $0 }) else { return done(true) }
+                groups.topicDeleted(topic.name, on: loop) { result in
+                    if case .success = result { done(true) } else { done(false) }
+                }
+            })
         offsets = InternalTopic(name: Self.offsetsTopic, topics: topics, turns: turns, clock: clock)
         groups = GroupCoordinator(
             configuration: configuration.groups, clock: clock, loop: loop, store: OffsetLog(topic: offsets),
@@ -79,13 +84,18 @@ package final class Engine: Sendable {
             configuration: configuration.transactions, clock: clock, loop: loop, log: transactionLog,
             topics: topics, groups: groups, producerIds: producerIds, turns: turns, logger: logger)
         try load()
+        try settle(metadataPartition)
         do throws(GroupError) {
-            _ = try groups.load { [topics] in topics.topic(named: $0) != nil }
+            _ = try groups.load(
+                topicExists: { [topics] in topics.topic(named: $0) != nil }, onOrphan: { [topics] in topics.hold($0) },
+                onForgotten: { [topics] in topics.release($0) })
         } catch {
             throw EngineError(.storageFailure, "the committed offsets cannot be read: \(error)")
         }
+        if let partition = topics.topic(named: Self.offsetsTopic)?.partition(0) { try settle(partition) }
         groups.start()
         try transactions.load()
+        if let partition = topics.topic(named: Self.transactionsTopic)?.partition(0) { try settle(partition) }
         transactions.start()
         let groups = groups
         forget.withLockedValue { $0 = groups }
@@ -122,11 +132,17 @@ package final class Engine: Sendable {
         [metadataPartition] + topics.all.flatMap(\.partitions)
     }
 
+    /// What a process that was killed left of the broker's own logs may be in the page cache only. Whoever builds on it,
+    /// say with records in a topic that is in there, must not lose it with the machine.
+    private func settle(_ partition: Partition) throws(EngineError) {
+        if configuration.durability == .disk { try partition.syncNow() }
+    }
+
     private func load() throws(EngineError) {
         var found: [String: MetadataRecord.TopicRecord] = [:]
         var nextProducerId: Int64 = 0
         var unreadable = 0
-        try metadata.replay { key, value in
+        let damaged = try metadata.replay { key, value in
             switch MetadataRecord(key: key, value: value) {
             case .topic(let topic): found[topic.name] = topic
             case .topicDeleted(let name): found[name] = nil
@@ -136,6 +152,10 @@ package final class Engine: Sendable {
         }
         if unreadable > 0 {
             logger.error("the metadata log has \(unreadable) records that this version cannot read; they are ignored")
+        }
+        // Each was reported with its offsets by the log; the broker serves what it still knows.
+        if damaged > 0 {
+            logger.error("\(damaged) damaged stretches of the metadata log were left out; topics may be missing or as before a change")
         }
         producerIds.load(next: nextProducerId)
         try topics.load(found.values.sorted { $0.name < $1.name })

@@ -58,14 +58,32 @@ package final class InternalLog: @unchecked Sendable {
         }
     }
 
-    /// Every record, in order. At start, before anything is appended.
-    package func replay(_ body: (_ key: ByteBuffer, _ value: ByteBuffer?) -> Void) throws(EngineError) {
+    /// Every record, in order. At start, before anything is appended. What is damaged is left out: a loss of power may
+    /// have taken a change that was never acknowledged and kept a later one. Returns how many stretches that were.
+    @discardableResult
+    package func replay(_ body: (_ key: ByteBuffer, _ value: ByteBuffer?) -> Void) throws(EngineError) -> Int {
         let decompressor = Decompressor()
         var offset = partition.offsets.start
-        while let slice = try partition.read(from: offset, maxBytes: 1 << 20).slice {
+        var damaged = 0
+        while true {
+            let slice: LogSlice?
+            do throws(EngineError) {
+                slice = try partition.read(from: offset, maxBytes: 1 << 20).slice
+            } catch {
+                guard error.code == .corruptData, let end = partition.endOfDamage(at: offset) else { throw error }
+                damaged += 1
+                offset = end
+                continue
+            }
+            guard let slice else { return damaged }
             var bytes = ByteBuffer()
             do { try slice.read(into: &bytes) } catch { throw EngineError(error) }
             while let header = BatchHeader(bytes), let batch = bytes.readSlice(length: header.sizeInBytes) {
+                offset = header.nextOffset
+                guard BatchBytes.isCRCValid(batch, header: header) else {
+                    damaged += 1
+                    continue
+                }
                 do {
                     var reader = try RecordBatchReader(batch, decompressor: decompressor)
                     while let record = try reader.next() {
@@ -74,7 +92,6 @@ package final class InternalLog: @unchecked Sendable {
                 } catch {
                     throw EngineError(error, in: partition.name)
                 }
-                offset = header.nextOffset
             }
         }
     }
@@ -122,7 +139,8 @@ package final class InternalLog: @unchecked Sendable {
                 key: ByteBuffer(bytes: record.key), value: record.value.map { ByteBuffer(bytes: $0) },
                 timestamp: now)
         }
-        try partition.enqueue(builder.finish(), acks: .all, turn: turns.turn(for: loop)) { result in
+        let acks = sabotaged("answerChangeBeforeSync") ? Acks.leader : .all
+        try partition.enqueue(builder.finish(), acks: acks, turn: turns.turn(for: loop)) { result in
             completion(result.map { _ in })
             self.lock.withLock { self.gate.underWay -= 1 }
         }

@@ -64,7 +64,7 @@ final class InternalTopic: @unchecked Sendable {
         guard let partition = topics.topic(named: name)?.partition(0) else { return }
         let log = InternalLog(partition: partition, turns: turns, clock: clock)
         lock.withLock { state = .ready(log) }
-        try log.replay(body)
+        _ = try log.replay(body)
     }
 
     /// Rewrites the log if it has grown large; see `InternalLog`.

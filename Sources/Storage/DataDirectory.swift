@@ -83,7 +83,7 @@ package final class DataDirectory: Sendable {
             return log
         }
         guard try fileSystem.exists(name) || entry != nil else { return log }
-        try setAsideStranger(name, topicId: topicId)
+        try setAsideStranger(name, topicId: topicId, isKnown: entry != nil)
         let report = try log.recover(from: entry)
         if !report.isUneventful { tell(report) }
         return log
@@ -186,11 +186,15 @@ extension DataDirectory {
         }
     }
 
-    /// Moves a directory out of the way that has the log's name but another topic's id.
-    private func setAsideStranger(_ name: String, topicId: TopicId) throws(StorageError) {
+    /// Moves a directory out of the way that has the log's name but another topic's id. A directory whose id a crash took
+    /// holds nothing durable, because the id is synced with the first records; it may be another topic's too. If the
+    /// checkpoint knows it (`isKnown`), it is this log's.
+    private func setAsideStranger(_ name: String, topicId: TopicId, isKnown: Bool) throws(StorageError) {
+        guard topicId != .zero else { return }
         let found = try PartitionMetadata.topicId(at: "\(name)/\(PartitionMetadata.fileName)", in: fileSystem)
-        guard let found, topicId != .zero, found != topicId else { return }
-        let stray = "\(name).\(found)-stray"
+        if found == topicId || (found == nil && isKnown) { return }
+        if found == nil, try !fileSystem.list(name).contains(where: { $0.hasSuffix(".log") }) { return }
+        let stray = "\(name).\(found ?? makeId())-stray"
         logger.warning(
             "a directory belongs to another topic of the same name; it is set aside",
             metadata: ["log": "\(name)", "moved to": "\(stray)"])

@@ -155,11 +155,13 @@ package final class GroupCommit: Sendable {
         var outcome = SyncOutcome()
         for work in works {
             for file in work.files where outcome.files.insert(ObjectIdentifier(file)).inserted {
+                if sabotaged("skipFileSync") || (sabotaged("syncOneFile") && outcome.files.count > 1) { continue }
                 do throws(StorageError) { try file.sync() } catch { outcome.failedFiles[ObjectIdentifier(file)] = error }
             }
         }
         for work in works {
             for directory in work.directories where outcome.directories.insert(directory).inserted {
+                if sabotaged("skipDirectorySync") { continue }
                 do throws(StorageError) {
                     try fileSystem.syncDirectory(directory)
                 } catch {

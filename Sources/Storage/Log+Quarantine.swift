@@ -6,6 +6,7 @@
 // and everything around it stays readable. Nothing is deleted, and no offset is ever given out again. Same owner
 // and lock as `Log`.
 
+import Bytes
 import NIOCore
 import Records
 
@@ -22,6 +23,7 @@ extension Log {
 
     /// Throws if the record at `offset` is known to be damaged.
     func refuseQuarantined(_ offset: Int64) throws(StorageError) {
+        if sabotaged("serveDamage") { return }
         guard let range = quarantined.first(where: { $0.offsets.contains(offset) }) else { return }
         throw StorageError(
             .corrupt, "offsets \(range.offsets.lowerBound) to \(range.offsets.upperBound - 1) of \(name) are damaged"
@@ -86,41 +88,29 @@ extension Log {
     }
 
     private func quarantineNewDamage(in segment: Segment) throws(StorageError) -> Bool {
-        guard let file = segment.file, let broken = try firstBroken(in: segment, file) else { return false }
+        guard let file = segment.file else { return false }
         var scan = SegmentScan(
             file: file, baseOffset: segment.baseOffset, fileSize: min(segment.written.size, try file.size()),
             isDense: !allowsGaps)
-        let found = try scan.run(from: broken.position, expecting: broken.offset) { _, _ in }
-        for range in found.damage { quarantine(range, in: segment) }
+        let found = try scan.run(from: 0, expecting: segment.baseOffset) { _, _ in }
+        var damage = found.damage
         if found.end < segment.written.size {
-            quarantine(
+            damage.append(
                 QuarantinedRange(
-                    offsets: found.nextOffset..<segment.written.nextOffset, segment: segment.baseOffset,
-                    positions: found.end..<segment.written.size, reason: found.tornReason ?? "the file was cut"),
-                in: segment)
+                    offsets: found.nextOffset..<max(found.nextOffset, segment.written.nextOffset),
+                    segment: segment.baseOffset, positions: found.end..<segment.written.size,
+                    reason: found.tornReason ?? "the file was cut"))
         }
+        let news = damage.filter { range in
+            !segment.damage.contains {
+                $0.positions.lowerBound <= range.positions.lowerBound && range.positions.upperBound <= $0.positions.upperBound
+            }
+        }
+        guard !news.isEmpty else { return false }
+        for range in news { quarantine(range, in: segment) }
         try rebuildIndex(of: segment)
         hints = ReadHints()
         return true
-    }
-
-    /// The first position without a batch, and the offset that is due there.
-    private func firstBroken(
-        in segment: Segment, _ file: any File
-    ) throws(StorageError) -> (position: Int64, offset: Int64)? {
-        var walk = BatchWalk(file: file, segment: segment)
-        var position: Int64 = 0
-        var offset = segment.baseOffset
-        do throws(StorageError) {
-            while let header = try walk.next(at: &position) {
-                position += Int64(header.sizeInBytes)
-                offset = header.nextOffset
-            }
-        } catch {
-            guard error.code == .corrupt else { throw error }
-            return (position, offset)
-        }
-        return nil
     }
 
     private func recordQuarantine(_ range: QuarantinedRange) {

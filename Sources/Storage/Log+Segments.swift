@@ -68,11 +68,22 @@ extension Log {
         try fileSystem.makeDirectory(name)
         unsyncedDirectories.insert("")
         unsyncedDirectories.insert(name)
-        if topicId != .zero {
-            let file = try fileSystem.open(path(PartitionMetadata.fileName), create: true)
+        try writeMetadata()
+        hasDirectory = true
+    }
+
+    /// Says whose log this is, as durably as its first records will be: without that a later topic of the same name could
+    /// take the files for its own.
+    func writeMetadata() throws(StorageError) {
+        guard topicId != .zero else { return }
+        let path = path(PartitionMetadata.fileName)
+        let isThere = try PartitionMetadata.topicId(at: path, in: fileSystem) == topicId
+        let file = try fileSystem.open(path, create: true)
+        if !isThere {
+            try file.truncate(to: 0)
             try file.write(PartitionMetadata.contents(topicId), at: 0)
         }
-        hasDirectory = true
+        unsyncedFiles.append(file)
     }
 
     /// Marks a sealed segment as just used, and puts the file of the least recently used one aside.

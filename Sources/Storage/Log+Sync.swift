@@ -5,6 +5,8 @@
 // the outcome under the lock. A failed round makes the log read-only: after a failed fsync the kernel may have thrown
 // the data away while a second fsync would succeed, so it is never tried again. Same owner and lock as `Log`.
 
+import Bytes
+
 extension Log {
     /// A file that tells the next start that a sync failed: what is read then may not be on the disk.
     static let failedSyncMark = "sync-failed"
@@ -12,7 +14,8 @@ extension Log {
     /// What must be synced so that all written batches are durable; nil if nothing.
     package func beginSync() -> SyncWork? {
         guard failure == nil else { return nil }
-        var files: [any File] = []
+        var files = unsyncedFiles
+        unsyncedFiles = []
         for segment in unsyncedSealed {
             segment.isDirty = false
             if let file = segment.file { files.append(file) }
@@ -36,15 +39,15 @@ extension Log {
     /// there was no descriptor to try it with.
     package func endSync(_ work: SyncWork, failure error: StorageError?) {
         if let error, error.code == .tooManyOpenFiles { return takeBack(work) }
-        if let error {
+        if let error, !sabotaged("ignoreFailedSync") {
             fail(error)
             // Recovery would read the data from the page cache, and a sync would then succeed without writing it.
             // Like that cache, this file only has to outlive the process.
-            _ = try? fileSystem.open(path(Self.failedSyncMark), create: true)
+            if !sabotaged("trustPageCache") { _ = try? fileSystem.open(path(Self.failedSyncMark), create: true) }
             return
         }
         guard work.endOffset >= syncedEndOffset else { return }
-        syncedEndOffset = work.endOffset
+        syncedEndOffset = sabotaged("countLateWrites") ? writtenEndOffset : work.endOffset
         syncPoint = work.point
     }
 

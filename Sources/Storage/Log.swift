@@ -45,6 +45,8 @@ package final class Log {
     var unsyncedSealed: [Segment] = []
     /// Directories with entries that are not durable yet.
     var unsyncedDirectories: Set<String> = []
+    /// Small files of the log that are not durable yet.
+    var unsyncedFiles: [any File] = []
     /// Whether the log's directory is known to exist.
     var hasDirectory = false
     /// Sealed segments whose file is open, least recently used first.
@@ -170,6 +172,7 @@ package final class Log {
         guard let file, error.code != .tooManyOpenFiles else { return error }
         guard error.code == .full else { return fail(error) }
         do throws(StorageError) {
+            if sabotaged("keepPartialWrite") { return error }
             try file.truncate(to: segment.written.size)
             // The next sync must cover this too, or a crash could bring back what was refused.
             segment.isDirty = true

@@ -38,7 +38,7 @@ extension Log {
         return LogCheckpoint(
             name: name, topicId: topicId, isComplete: false,
             hasActive: active.map { $0.baseOffset == segments.last?.segment } ?? false,
-            startOffset: startOffset, endOffset: syncedEndOffset, segments: segments,
+            startOffset: sabotaged("forgetStartOffset") ? 0 : startOffset, endOffset: syncedEndOffset, segments: segments,
             quarantined: quarantined.filter { $0.offsets.upperBound <= syncedEndOffset })
     }
 
@@ -51,7 +51,7 @@ extension Log {
                 active.addTimeEntry()
                 active.written = active.extent
             }
-            try syncAlone()
+            if sabotaged("closeWithoutSync") { syncedEndOffset = endOffset } else { try syncAlone() }
         } catch {
             fail(error)
         }
@@ -62,7 +62,7 @@ extension Log {
     }
 
     /// Syncs outside of a round.
-    func syncAlone() throws(StorageError) {
+    package func syncAlone() throws(StorageError) {
         guard let work = beginSync() else { return }
         var failure: StorageError?
         do throws(StorageError) {
@@ -83,5 +83,6 @@ extension Log {
         openSealed = []
         unsyncedSealed = []
         unsyncedDirectories = []
+        unsyncedFiles = []
     }
 }

@@ -6,6 +6,7 @@
 // says), and everything after it is read and checked. A torn tail is cut; damage with good data after it, and durable
 // data that is missing, is quarantined; offsets that were durable once are never given out again.
 
+import Bytes
 import NIOCore
 import Records
 
@@ -239,12 +240,17 @@ private struct LogRecovery {
             quarantineMissingDurable(upTo: durableEnd)
             log.endOffset = max(durableEnd, log.startOffset)
         }
+        if sabotaged("reuseOffset"), log.endOffset > log.startOffset { log.endOffset -= 1 }
+        // Before anything is synced: a log that fails ends where its written batches end.
+        log.writtenEndOffset = log.endOffset
         for segment in found where segment !== log.active { try seal(segment) }
         log.sealedBytes = log.sealed.reduce(0) { $0 + $1.written.size }
-        log.writtenEndOffset = log.endOffset
         log.syncedEndOffset = min(log.endOffset, max(durableEnd, log.startOffset))
         log.syncPoint = pointHolds ? point : nil
-        if log.hasDirectory { log.unsyncedDirectories = ["", log.name] }
+        if log.hasDirectory {
+            log.unsyncedDirectories = ["", log.name]
+            try log.writeMetadata()
+        }
     }
 
     /// Cuts what a torn write left behind; the segment is written to from there.
@@ -253,6 +259,7 @@ private struct LogRecovery {
         guard let size = fileSizes[segment.baseOffset], size > segment.written.size, let file = segment.file else {
             return
         }
+        if sabotaged("keepTornTail") { return segment.keepTail(size) }
         try file.truncate(to: segment.written.size)
         report.cutBytes += size - segment.written.size
     }

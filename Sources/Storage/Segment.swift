@@ -111,6 +111,16 @@ final class Segment {
             indexIntervalBytes: indexIntervalBytes)
     }
 
+    #if DEBUG
+        /// The breakage `keepTornTail`.
+        func keepTail(_ size: Int64) {
+            extent.size = size
+            written = extent
+        }
+    #else
+        func keepTail(_ size: Int64) {}
+    #endif
+
     /// Adds a time index entry if the highest timestamp has grown since the last one.
     func addTimeEntry() {
         guard extent.maxTimestamp > extent.lastIndexedTimestamp else { return }

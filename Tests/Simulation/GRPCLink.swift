@@ -93,7 +93,7 @@ final class GRPCLink: HTTP2SessionDelegate {
     func flush() throws {
         var bytes = ByteBuffer()
         _ = try session.collect(into: &bytes, limit: 1 << 20)
-        if bytes.readableBytes > 0, channel.isActive { try channel.writeInbound(bytes) }
+        if bytes.readableBytes > 0, channel.isActive { _ = try? channel.writeInbound(bytes) }
     }
 
     /// Reads what has arrived, and answers what has to be answered.

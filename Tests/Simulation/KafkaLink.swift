@@ -41,7 +41,12 @@ final class KafkaLink {
                     answer(try Request.Response(from: &frame, version: version))
                 }
             ))
-        if channel.isActive { try channel.writeInbound(bytes) }
+        write(bytes)
+    }
+
+    /// A connection that fails, say because the disk does in the middle of an answer, is closed by the broker.
+    private func write(_ bytes: ByteBuffer) {
+        if channel.isActive { _ = try? channel.writeInbound(bytes) }
     }
 
     /// Sends a request that has no answer (acks=0).
@@ -49,11 +54,12 @@ final class KafkaLink {
         var bytes = ByteBuffer()
         try Frame.write(request, version: version, correlationId: nextId, clientId: "simulation", into: &bytes)
         nextId += 1
-        if channel.isActive { try channel.writeInbound(bytes) }
+        write(bytes)
     }
 
     /// Reads what has arrived and passes it on.
     func poll() throws {
+        try? channel.throwIfErrorCaught()
         while let part = try channel.readOutbound(as: IOData.self) {
             guard case .byteBuffer(var bytes) = part else { continue }
             received.writeBuffer(&bytes)

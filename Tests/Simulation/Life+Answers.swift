@@ -23,6 +23,11 @@ extension Life {
     func place(_ batch: SentBatch, at offset: Int64, _ how: String) -> Bool {
         let partition = batch.partition
         let end = offset + Int64(batch.count)
+        // A batch that was stored, deleted and sent again is new: with its records the log may have forgotten its producer.
+        if let known = batch.offset, known != offset, known + Int64(batch.count) <= partition.deletedBelow {
+            partition.content[known] = nil
+            batch.offset = nil
+        }
         if let known = batch.offset, known != offset {
             violate(
                 "a batch is stored once",

@@ -54,12 +54,12 @@ extension Life {
 
     // MARK: Commits
 
-    static let groups = ["billing", "search"]
+    static let groups = ["billing", "search", "liveness"]
 
     /// OffsetCommit of a consumer that is in no generation.
     func commit() throws {
         guard let admin, admin.isOpen else { return }
-        try commit(pick(Self.groups), through: admin, memberId: "", generation: -1)
+        try commit(pick(Array(Self.groups.prefix(2))), through: admin, memberId: "", generation: -1)
     }
 
     func commit(_ group: String, through link: KafkaLink, memberId: String, generation: Int32) throws {
@@ -105,7 +105,7 @@ extension Life {
     /// Streams.Commit.
     func commitByCall() throws {
         guard let calls, calls.isOpen, let partition = pickAny(model.livePartitions) else { return }
-        let key = CommitKey(group: pick(Self.groups), topic: partition.topic, partition: partition.index)
+        let key = CommitKey(group: pick(Array(Self.groups.prefix(2))), topic: partition.topic, partition: partition.index)
         let (number, value) = noteCommit(key)
         let request = Martlet_V1_CommitRequest.with {
             $0.group = key.group

@@ -145,7 +145,8 @@ extension Life {
         let retentionMs = overrides["retention.ms"].flatMap { Int64($0) } ?? 604_800_000
         let retentionBytes = overrides["retention.bytes"].flatMap { Int64($0) } ?? -1
         var kept: Int64 = 0
-        var areSizesKnown = true
+        // What is under way may be in the log and count.
+        var areSizesKnown = !model.flying.contains { $0.unresolved > 0 && $0.offset == nil }
         var areExpired = retentionMs >= 0
         for (base, batch) in model.content {
             if base + Int64(batch.count) <= offsets.start, base >= start {

@@ -219,7 +219,7 @@ extension Life {
                 "what was acknowledged or seen survives the process",
                 "\(partition.name) ends at \(contents.end); \(partition.knownEnd) was seen")
         }
-        if contents.start > partition.deletedBelow {
+        if contents.start > partition.deletedBelow, loss < .power || contents.start > partition.knownEnd {
             violate(
                 "only what was to be deleted is gone",
                 "\(partition.name) starts at \(contents.start); nothing from \(partition.deletedBelow) on was to go")
@@ -235,7 +235,9 @@ extension Life {
         _ batch: SentBatch, at base: Int64, of partition: PartitionModel, _ contents: Contents, _ loss: Loss
     ) {
         let end = base + Int64(batch.count)
-        if contents.found[base] != nil || end <= contents.start || partition.damaged.contains(base) { return }
+        if contents.found[base] != nil || partition.damaged.contains(base) { return }
+        // Below the start, and rightly so; it may come back if the machine loses power now.
+        if end <= contents.start, end <= partition.deletedBelow { return }
         let mustBeThere = end > partition.deletedBelow && (loss < .power || end <= partition.durableEnd)
         if mustBeThere {
             let gap = contents.gaps.first { $0.overlaps(base..<end) }
@@ -256,7 +258,8 @@ extension Life {
         partition.flying = []
         partition.knownEnd = contents.end
         partition.start = contents.start
-        partition.deletedBelow = min(partition.deletedBelow, contents.end)
+        // What a loss of power took in front was never durable.
+        partition.deletedBelow = min(max(partition.deletedBelow, contents.start), contents.end)
         partition.askedBelow = min(partition.askedBelow, contents.end)
     }
 

@@ -25,7 +25,7 @@ package struct LifeReport: Sendable, CustomStringConvertible {
     package var lastSteps: [String] = []
 
     /// The command that shows it again.
-    package var replay: String { "make simulate SEED=\(seed) SEEDS=1" }
+    package var replay: String { "make simulate SEED=\(seed)" }
 
     package var description: String {
         guard let violation else {

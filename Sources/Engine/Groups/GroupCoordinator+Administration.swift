@@ -16,8 +16,12 @@ extension GroupCoordinator {
     }
 
     /// Reads the log of committed offsets. Positions in topics that do not exist (the broker may have stopped
-    /// between the topic's deletion and theirs) are deleted on the way, once `start` runs.
-    package func load(topicExists: (String) -> Bool = { _ in true }) throws(GroupError) -> Loaded {
+    /// between the topic's deletion and theirs) are deleted on the way, once `start` runs. `onOrphan` is told each such
+    /// topic's name, and `onForgotten` when its positions are durably gone.
+    package func load(
+        topicExists: (String) -> Bool = { _ in true }, onOrphan: (String) -> Void = { _ in },
+        onForgotten: @escaping @Sendable (String) -> Void = { _ in }
+    ) throws(GroupError) -> Loaded {
         var loaded = Loaded()
         var live: [OffsetKey: CommittedOffset] = [:]
         var applied: [String: AppliedTransaction] = [:]
@@ -30,7 +34,8 @@ extension GroupCoordinator {
             case .malformed: loaded.malformed += 1
             }
         }
-        let orphans = live.keys.filter { !topicExists($0.topic) }
+        let orphans = live.keys.filter { !topicExists($0.topic) }.sorted()
+        for key in orphans { live[key] = nil }
         let nowMs = clock.nowMs()
         (loaded.offsets, loaded.groups) = table.withLock { table in
             table.applied = applied
@@ -40,12 +45,17 @@ extension GroupCoordinator {
                 // rather than forget the positions of a group that was alive until the restart.
                 _ = table.withEntry(groupId) { $0.idleSinceMs = nowMs }
             }
-            return (table.offsetCount - orphans.count, table.groups.count)
+            return (table.offsetCount, table.groups.count)
         }
         if loaded.malformed > 0 {
             logger.warning("committed offsets: \(loaded.malformed) records could not be read and are ignored")
         }
-        for topic in Set(orphans.map(\.topic)).sorted() { topicDeleted(topic, on: loop) }
+        for topic in Set(orphans.map(\.topic)).sorted() {
+            onOrphan(topic)
+            forget(orphans.filter { $0.topic == topic }, on: loop) { result in
+                if case .success = result { onForgotten(topic) }
+            }
+        }
         return loaded
     }
 

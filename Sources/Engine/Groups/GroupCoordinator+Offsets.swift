@@ -197,6 +197,20 @@ extension GroupCoordinator {
         if mustFlush { scheduleFlush(on: loop) }
     }
 
+    /// Positions that are not even in the table are deleted from the log.
+    func forget(
+        _ keys: [OffsetKey], on loop: any EventLoop, completion: @escaping @Sendable (Result<Void, GroupError>) -> Void
+    ) {
+        let waiter = GroupWaiter<Result<Void, GroupError>>(loop: loop, completion: completion)
+        let mustFlush = table.withLock { table -> Bool in
+            table.writes.add(
+                OffsetWrite(
+                    changes: keys.map { OffsetChange(key: $0, offset: nil) },
+                    groups: Set(keys.map(\.groupId)).sorted(), completion: waiter))
+        }
+        if mustFlush { scheduleFlush(on: loop) }
+    }
+
     // MARK: Write
 
     /// Queues a write if `admit` lets it.
