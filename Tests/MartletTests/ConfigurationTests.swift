@@ -68,6 +68,14 @@ import Testing
         #expect(setting.show(try load(flags)) == value)
     }
 
+    @Test func `Settings for development work and are in no text`() throws {
+        #expect(try load(["--x-disk-delay-ms", "20"]).diskDelayMs == 20)
+        for setting in Settings.hidden {
+            #expect(!ConfigurationReference.help(defaults: .development).contains(setting.flag))
+            #expect(!ConfigurationReference.markdown.contains(setting.key))
+        }
+    }
+
     @Test func `Keys, flags and variables are unique`() {
         #expect(Set(Settings.all.map(\.key)).count == Settings.all.count)
         #expect(Set(Settings.all.map(\.flag)).count == Settings.all.count)

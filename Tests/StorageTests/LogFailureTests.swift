@@ -77,6 +77,30 @@ struct LogFailureTests {
         #expect(try log.bytes(from: 0) == small.stored(at: 0))
     }
 
+    /// Nothing was tried, so nothing has failed: the directories are synced by the next round.
+    @Test func aDirectoryThatFindsNoDescriptorIsSyncedByTheNextRound() throws {
+        files.inject(SimulatedFault(.syncDirectory, path: "f-0", times: 1, errno: EMFILE))
+        try log.append(small)
+        try log.write()
+        #expect(throws: StorageError(.exhausted, "")) { try log.syncAlone() }
+        #expect(log.failure == nil && log.syncedEndOffset == 0)
+        try log.syncAlone()
+        #expect(log.syncedEndOffset == 2)
+        files.crash(.loseUnsynced)
+        #expect(try files.open("f-0/00000000000000000000.log", create: false).size() == Int64(small.bytes.readableBytes))
+    }
+
+    @Test func theProcessLimitOnFileSizesIsAFullDisk() throws {
+        try log.append(small)
+        try log.write()
+        files.inject(SimulatedFault(.write, path: "f-0", times: 1, errno: EFBIG))
+        try log.append(small)
+        #expect(throws: StorageError(.full, "")) { try log.write() }
+        #expect(log.failure == nil && log.endOffset == 2)
+        #expect(try log.append(small) == 2)
+        try log.write()
+    }
+
     @Test func aFullDiskWhileRollingRefusesTheBatchAndTheNextOneRolls() throws {
         for _ in 0..<3 { try log.append(large) }
         files.inject(SimulatedFault(.create, path: "00000000000000000003.log", times: 1, errno: ENOSPC))

@@ -130,6 +130,21 @@ import Testing
         #expect(it.heartbeat(ids[1]) == .unknownMemberId)
     }
 
+    @Test func `Nobody expires for a time in which the broker stood still`() {
+        let it = GroupFixture()
+        let ids = it.stabilize(2)
+        // The sessions end after 10 s; it is 39 s when somebody looks.
+        it.nowMs += 39_000
+        it.group.excuse(pauseMs: 30_000)
+        it.execute(it.group.advance(nowMs: it.nowMs))
+        #expect(it.group.state == .stable)
+        #expect(ids.allSatisfy { it.heartbeat($0) == nil })
+        it.pass(9_999)
+        #expect(it.group.memberCount == 2)
+        it.pass(1)
+        #expect(it.group.memberCount == 0)
+    }
+
     @Test func `A member expires exactly when its session ends`() {
         let it = GroupFixture()
         let ids = it.stabilize(1)
