@@ -41,8 +41,21 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     private var flushIsComing = false
     private var readIsHeld = false
     private var isDraining = false
+    /// The share of all connections' memory that an unfinished request has, or waits for.
+    private var memory: Memory?
     /// What the channel last said: asking it for every request costs more than the answer.
     private var isWritable = true
+
+    private struct Memory {
+        var reservation: RequestMemory.Reservation
+        var bytes: Int
+        /// False while it is waited for: nothing is read meanwhile.
+        var isHeld: Bool
+        /// Requests that were started before.
+        var requests: Int
+        /// What had arrived when somebody last asked for progress.
+        var bytesSeen = -1
+    }
 
     private enum Slot {
         case open
@@ -79,6 +92,8 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     private func abandon() {
         for waiter in waiters.values { waiter.cancel() }
         waiters = [:]
+        memory?.reservation.release()
+        memory = nil
     }
 }
 
@@ -95,7 +110,10 @@ extension KafkaConnection {
     private func serveFrames() {
         guard !isServing else { return }
         isServing = true
-        defer { isServing = false }
+        defer {
+            isServing = false
+            accountForMemory()
+        }
         do {
             while slots.count < Limits.requestsInFlight, let frame = try frames.next() {
                 guard serve(frame) else { return }
@@ -131,7 +149,7 @@ extension KafkaConnection {
     }
 
     func read(context: ChannelHandlerContext) {
-        if slots.count >= Limits.requestsInFlight || !isWritable || isDraining {
+        if slots.count >= Limits.requestsInFlight || !isWritable || isDraining || isWaitingForMemory {
             readIsHeld = true
         } else {
             context.read()
@@ -145,9 +163,9 @@ extension KafkaConnection {
     }
 
     private func resumeReading() {
-        guard readIsHeld, slots.count < Limits.requestsInFlight, isWritable, !isDraining, let context else {
-            return
-        }
+        guard readIsHeld, slots.count < Limits.requestsInFlight, isWritable, !isDraining, !isWaitingForMemory,
+            let context
+        else { return }
         readIsHeld = false
         context.read()
     }
@@ -171,6 +189,46 @@ extension KafkaConnection {
         guard isDraining, slots.isEmpty, let context else { return }
         flushReplies()
         context.close(promise: nil)
+    }
+}
+
+// MARK: - Memory
+
+extension KafkaConnection {
+    private var isWaitingForMemory: Bool { memory?.isHeld == false }
+
+    /// Reserves what the request that is arriving will need, before the rest of it is read; gives back what the last one had.
+    private func accountForMemory() {
+        let wanted = frames.bytesWanted
+        if let memory, memory.requests != firstSlot + slots.count || wanted <= Limits.unreservedRequestBytes {
+            memory.reservation.release()
+            self.memory = nil
+        }
+        guard wanted > Limits.unreservedRequestBytes, memory == nil, context != nil else { return }
+        let requests = firstSlot + slots.count
+        let (reservation, isHeld) = server.memory.reserve(wanted, on: loop) { [weak self] in
+            self?.memoryGranted()
+        } onPressed: { [weak self] in
+            self?.showProgress()
+        }
+        memory = Memory(reservation: reservation, bytes: wanted, isHeld: isHeld, requests: requests)
+    }
+
+    private func memoryGranted() {
+        guard memory != nil else { return }
+        memory?.isHeld = true
+        resumeReading()
+    }
+
+    /// Others wait for memory that this connection's unfinished request holds.
+    private func showProgress() {
+        // What waits for replies rather than for the peer is not the peer's fault.
+        guard let memory, memory.isHeld, slots.count < Limits.requestsInFlight, isWritable else { return }
+        guard memory.bytesSeen == frames.bytesHeld else {
+            self.memory?.bytesSeen = frames.bytesHeld
+            return
+        }
+        close("it announced a request of \(memory.bytes) bytes and sent no more of it while others waited for memory")
     }
 }
 

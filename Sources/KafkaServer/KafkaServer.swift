@@ -24,8 +24,13 @@ package final class KafkaServer: Sendable {
     let logger: Logger
     let metrics: KafkaMetrics
     let router = Router()
+    let memory: RequestMemory
 
-    package init(engine: Engine, advertised: Advertised?, metrics: Metrics, logger: Logger) {
+    package init(
+        engine: Engine, advertised: Advertised?, memory: RequestMemory = RequestMemory(limit: .max), metrics: Metrics,
+        logger: Logger
+    ) {
+        self.memory = memory
         self.engine = engine
         self.advertised = advertised
         self.logger = logger
