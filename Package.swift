@@ -122,7 +122,8 @@ let package = Package(
         .executableTarget(
             name: "MartletCommand",
             dependencies: [
-                "Martlet", "Client", "Storage", "Records", "KafkaWire", "Transport", "Bytes", logging, arguments,
+                "Martlet", "Client", "Engine", "Storage", "Records", "KafkaWire", "Transport", "Telemetry", "Bytes", logging,
+                arguments,
             ],
             swiftSettings: settings),
 

@@ -111,7 +111,11 @@ package final class Engine: Sendable {
     /// Ends everything in order: nothing is taken any more, what was taken is durable, and the data directory says that
     /// the next start has nothing to recover. Connections must be closed; called once.
     package func shutDown() throws(EngineError) {
-        for job in jobs.withLockedValue({ $0 }) { job.cancel() }
+        let jobs = jobs.withLockedValue { jobs in
+            defer { jobs = [] }
+            return jobs
+        }
+        for job in jobs { job.cancel() }
         prepareToShutDown()
         let partitions = allPartitions
         guard configuration.durability != .memory else {

@@ -50,6 +50,8 @@ final class GRPCCall: @unchecked Sendable {
     private var deframer: MessageDeframer
     private var request: ByteBuffer?
     private var bufferedBytes = 0
+    /// What of that counts among the unfinished requests of all connections.
+    private var sharedBytes = 0
     private var hasSentHeaders = false
     private var hasEndOfRequest = false
     private var source: (any GRPCStreamSource)?
@@ -276,11 +278,27 @@ extension GRPCCall: HTTP2StreamHandler {
         guard bytes != bufferedBytes else { return }
         connection.bufferedBytes += bytes - bufferedBytes
         bufferedBytes = bytes
+        shareMemory(bytes > Limits.unsharedRequestBytes ? bytes : 0)
         if phase != .ended, connection.bufferedBytes > Limits.bufferedRequestBytes {
             fail(
                 GRPCStatus(
                     .resourceExhausted, "the connection's unfinished requests hold more than \(Limits.bufferedRequestBytes) bytes"))
         }
+    }
+
+    /// Counts this call's unfinished request among those of all connections, and refuses it if they are too much.
+    private func shareMemory(_ bytes: Int) {
+        let memory = connection.server.memory
+        let isMore = bytes > sharedBytes
+        guard bytes != sharedBytes else { return }
+        let hasRoom = !isMore || memory.hasRoom()
+        memory.adjust(by: bytes - sharedBytes)
+        sharedBytes = bytes
+        guard !hasRoom, phase != .ended else { return }
+        fail(
+            GRPCStatus(
+                .resourceExhausted, "unfinished requests of all connections hold \(memory.limit) bytes already;"
+                    + " try again later, or raise queued.max.request.bytes"))
     }
 
     // MARK: Sending

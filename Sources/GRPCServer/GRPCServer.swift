@@ -15,17 +15,22 @@ package final class GRPCServer: Sendable {
     let metrics: GRPCMetrics
     let router: GRPCRouter
     let http2: HTTP2Configuration
+    /// What unfinished requests of all connections, of both protocols, hold.
+    let memory: RequestMemory
 
     package convenience init(
-        engine: Engine, metrics: Metrics, logger: Logger, http2: HTTP2Configuration = HTTP2Configuration()
+        engine: Engine, memory: RequestMemory = RequestMemory(limit: .max), metrics: Metrics, logger: Logger,
+        http2: HTTP2Configuration = HTTP2Configuration()
     ) {
-        self.init(engine: engine, metrics: metrics, logger: logger, http2: http2, adding: [])
+        self.init(engine: engine, memory: memory, metrics: metrics, logger: logger, http2: http2, adding: [])
     }
 
     /// With methods that a test adds.
     init(
-        engine: Engine, metrics: Metrics, logger: Logger, http2: HTTP2Configuration, adding methods: [GRPCMethod]
+        engine: Engine, memory: RequestMemory = RequestMemory(limit: .max), metrics: Metrics, logger: Logger,
+        http2: HTTP2Configuration, adding methods: [GRPCMethod]
     ) {
+        self.memory = memory
         self.engine = engine
         self.logger = logger
         self.http2 = http2

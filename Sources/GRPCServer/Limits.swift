@@ -7,6 +7,9 @@ package enum Limits {
     package static let messageBytes = 4 << 20
     /// Bytes of incomplete messages of one connection; beyond it the call that brings more: RESOURCE_EXHAUSTED.
     static let bufferedRequestBytes = 64 << 20
+    /// An unfinished request up to this size is not counted among those of all connections (queued.max.request.bytes); beyond
+    /// that bound the call that brings more: RESOURCE_EXHAUSTED.
+    static let unsharedRequestBytes = 8 << 10
     /// Bytes collected for one write to the channel.
     static let writeBytes = 128 << 10
     /// Writes of one connection before the other connections of its loop have their turn.

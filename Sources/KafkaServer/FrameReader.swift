@@ -23,11 +23,17 @@ struct FrameReader {
         self.otherLimit = otherLimit
     }
 
-    /// Bytes that wait to be cut or completed.
-    var bufferedBytes: Int { buffer.readableBytes }
-
     /// Nothing waits to be cut or completed.
     var isEmpty: Bool { buffer.readableBytes == 0 }
+
+    /// Bytes that are held, or will be before the next frame is whole; 0 if nothing waits.
+    var bytesWanted: Int {
+        guard let length = buffer.getInteger(at: buffer.readerIndex, as: Int32.self) else { return buffer.readableBytes }
+        return max(buffer.readableBytes, 4 + min(max(0, Int(length)), limit))
+    }
+
+    /// Bytes that have arrived and were not cut into frames yet.
+    var bytesHeld: Int { buffer.readableBytes }
 
     /// Takes what was received. Call `next()` until it returns nil.
     mutating func receive(_ bytes: ByteBuffer) {

@@ -30,8 +30,6 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     private(set) var clientId: String?
     private var context: ChannelHandlerContext?
     private var frames = FrameReader(limit: Limits.requestBytes, otherLimit: Limits.otherRequestBytes)
-    /// What of `frames` the server has been told of.
-    private var countedBytes = 0
     private var slots = CircularBuffer<Slot>(initialCapacity: 4)
     /// Number of the first open slot.
     private var firstSlot = 0
@@ -44,11 +42,24 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     private var flushIsComing = false
     private var readIsHeld = false
     private var isDraining = false
+    /// The share of all connections' memory that an unfinished request has, or waits for.
+    private var memory: Memory?
     /// What the channel last said: asking it for every request costs more than the answer.
     private var isWritable = true
 
     /// Bytes of requests that are not answered, and of answers that wait for earlier ones.
     private var heldBytes = 0
+
+    private struct Memory {
+        var reservation: RequestMemory.Reservation
+        var bytes: Int
+        /// False while it is waited for: nothing is read meanwhile.
+        var isHeld: Bool
+        /// Requests that were started before.
+        var requests: Int
+        /// What had arrived when somebody last asked for progress.
+        var bytesSeen = -1
+    }
 
     /// A request's place among the replies, and the bytes it holds until its turn.
     private struct Slot {
@@ -88,8 +99,6 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     func handlerRemoved(context: ChannelHandlerContext) {
         self.context = nil
         server.metrics.connectionClosed()
-        server.incompleteBytes.subtract(countedBytes, ordering: .relaxed)
-        countedBytes = 0
         abandon()
     }
 
@@ -102,6 +111,8 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     private func abandon() {
         for waiter in waiters.values { waiter.cancel() }
         waiters = [:]
+        memory?.reservation.release()
+        memory = nil
     }
 }
 
@@ -114,16 +125,6 @@ extension KafkaConnection {
         serveFrames()
     }
 
-    /// Tells the server how much of this connection's requests waits for the rest.
-    private func countIncomplete() {
-        let bytes = frames.bufferedBytes
-        guard bytes != countedBytes, context != nil else { return }
-        let total = server.incompleteBytes.add(bytes - countedBytes, ordering: .relaxed).newValue
-        countedBytes = bytes
-        guard total > Limits.incompleteBytes, bytes > 0 else { return }
-        close("the incomplete requests of all connections hold \(total) bytes; the limit is \(Limits.incompleteBytes)")
-    }
-
     /// Whether another request may begin.
     private var hasRoom: Bool {
         slots.count < Limits.requestsInFlight && heldBytes <= Limits.heldBytes && isWritable
@@ -133,13 +134,15 @@ extension KafkaConnection {
     private func serveFrames() {
         guard !isServing else { return }
         isServing = true
-        defer { isServing = false }
+        defer {
+            isServing = false
+            accountForMemory()
+        }
         do {
             while hasRoom, let frame = try frames.next() {
                 guard serve(frame) else { return }
                 if replies.readableBytes > Limits.unsentReplyBytes { flushReplies() }
             }
-            countIncomplete()
         } catch {
             close("a frame of \(error.length) bytes was announced; the limit is \(error.limit)")
         }
@@ -172,7 +175,7 @@ extension KafkaConnection {
     }
 
     func read(context: ChannelHandlerContext) {
-        if !hasRoom || isDraining {
+        if !hasRoom || isDraining || isWaitingForMemory {
             readIsHeld = true
         } else {
             context.read()
@@ -187,7 +190,7 @@ extension KafkaConnection {
     }
 
     private func resumeReading() {
-        guard readIsHeld, hasRoom, !isDraining, let context else { return }
+        guard readIsHeld, hasRoom, !isDraining, !isWaitingForMemory, let context else { return }
         readIsHeld = false
         context.read()
     }
@@ -211,6 +214,46 @@ extension KafkaConnection {
         guard isDraining, slots.isEmpty, let context else { return }
         flushReplies()
         context.close(promise: nil)
+    }
+}
+
+// MARK: - Memory
+
+extension KafkaConnection {
+    private var isWaitingForMemory: Bool { memory?.isHeld == false }
+
+    /// Reserves what the request that is arriving will need, before the rest of it is read; gives back what the last one had.
+    private func accountForMemory() {
+        let wanted = frames.bytesWanted
+        if let memory, memory.requests != firstSlot + slots.count || wanted <= Limits.unreservedRequestBytes {
+            memory.reservation.release()
+            self.memory = nil
+        }
+        guard wanted > Limits.unreservedRequestBytes, memory == nil, context != nil else { return }
+        let requests = firstSlot + slots.count
+        let (reservation, isHeld) = server.memory.reserve(wanted, on: loop) { [weak self] in
+            self?.memoryGranted()
+        } onPressed: { [weak self] in
+            self?.showProgress()
+        }
+        memory = Memory(reservation: reservation, bytes: wanted, isHeld: isHeld, requests: requests)
+    }
+
+    private func memoryGranted() {
+        guard memory != nil else { return }
+        memory?.isHeld = true
+        resumeReading()
+    }
+
+    /// Others wait for memory that this connection's unfinished request holds.
+    private func showProgress() {
+        // What waits for replies rather than for the peer is not the peer's fault.
+        guard let memory, memory.isHeld, hasRoom else { return }
+        guard memory.bytesSeen == frames.bytesHeld else {
+            self.memory?.bytesSeen = frames.bytesHeld
+            return
+        }
+        close("it announced a request of \(memory.bytes) bytes and sent no more of it while others waited for memory")
     }
 }
 

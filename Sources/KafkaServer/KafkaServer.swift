@@ -4,7 +4,6 @@
 import Engine
 import Logging
 import NIOCore
-import Synchronization
 import Telemetry
 import Transport
 
@@ -25,10 +24,13 @@ package final class KafkaServer: Sendable {
     let logger: Logger
     let metrics: KafkaMetrics
     let router = Router()
-    /// Bytes of incomplete requests, all connections together.
-    let incompleteBytes = Atomic<Int>(0)
+    let memory: RequestMemory
 
-    package init(engine: Engine, advertised: Advertised?, metrics: Metrics, logger: Logger) {
+    package init(
+        engine: Engine, advertised: Advertised?, memory: RequestMemory = RequestMemory(limit: .max), metrics: Metrics,
+        logger: Logger
+    ) {
+        self.memory = memory
         self.engine = engine
         self.advertised = advertised
         self.logger = logger

@@ -7,8 +7,6 @@ package enum Limits {
     package static let requestBytes = 100 << 20
     /// Largest request other than Produce; larger: the connection is closed, the cause logged.
     package static let otherRequestBytes = 16 << 20
-    /// Bytes of incomplete requests of all connections together; who brings more is closed, the cause logged.
-    static let incompleteBytes = 1 << 30
     /// Bytes of one connection's unanswered requests, and of its answers that wait for earlier ones; no further
     /// request is begun until there is less.
     static let heldBytes = 32 << 20
@@ -25,6 +23,9 @@ package enum Limits {
     static let resourcesPerRequest = 10_000
     /// Requests of one connection that are not answered yet; more are not read until some are.
     static let requestsInFlight = 256
+    /// An unfinished request up to this size needs no share of the memory of all connections (queued.max.request.bytes);
+    /// a larger one waits for its share before the rest of it is read.
+    static let unreservedRequestBytes = 8 << 10
     /// A frame's buffer is reserved whole up to this size; a larger one grows with the bytes that really arrive.
     static let reservedFrameBytes = 2 << 20
     /// Bytes of records in one Fetch response (fetch.max.bytes, Kafka's default), whatever the client asks for.

@@ -7,6 +7,7 @@ import Transport
 enum BrokerMetrics {
     static func register(
         _ metrics: Metrics, durability: Configuration.Durability, certificates: TLSContextStore,
+        memory: RequestMemory,
         listeners: @escaping @Sendable () -> [Listener]
     ) {
         metrics.observe("martlet_info", "Version and durability.", labels: ["version", "durability"]) {
@@ -18,6 +19,12 @@ enum BrokerMetrics {
             guard let certificate = certificates.current.certificate else { return [] }
             return [Sample(Double(certificate.notAfterMs) / 1000)]
         }
+        metrics.observe("martlet_request_memory_bytes", "Bytes of unfinished requests, of all connections.") {
+            Double(memory.used)
+        }
+        metrics.observe(
+            "martlet_request_memory_waiting", "Connections that are not read until there is memory for their requests."
+        ) { Double(memory.waitingCount) }
         metrics.observe("martlet_connections", "Open connections, by listener.", labels: ["listener"]) {
             listeners().map { Sample(Double($0.connectionCount), labels: [$0.name]) }
         }

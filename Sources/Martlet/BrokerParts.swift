@@ -30,6 +30,8 @@ final class BrokerParts: Sendable {
     /// certificates, putting a metrics page together.
     private let housekeeping = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     private let grpc: GRPCServer
+    /// What unfinished requests of all connections hold.
+    private let memory: RequestMemory
     private let storage: BrokerStorage
     private let readyFile: ReadyFile?
     private let listeners = Mutex<[Listener]>([])
@@ -57,13 +59,15 @@ final class BrokerParts: Sendable {
         } catch {
             throw BrokerError(error.message)
         }
+        memory = RequestMemory(limit: configuration.queuedRequestBytesMax)
         grpc = GRPCServer(
-            engine: engine, metrics: metrics, logger: output.logger("GRPCServer", level: configuration.logLevel))
+            engine: engine, memory: memory, metrics: metrics,
+            logger: output.logger("GRPCServer", level: configuration.logLevel))
         if let warning = DescriptorShares(configuration).warning(configuration) { logger.warning("\(warning)") }
         ProcessMetrics.register(metrics, startMs: clock.nowMs())
         BrokerMetrics.register(
             metrics, durability: configuration.effectiveDurability, certificates: certificates.store,
-            listeners: { [weak self] in self?.listeners.withLock { $0 } ?? [] })
+            memory: memory, listeners: { [weak self] in self?.listeners.withLock { $0 } ?? [] })
     }
 
     /// Binds every listener and says that the broker answers.
@@ -129,8 +133,7 @@ extension BrokerParts {
     private var handlers: ProtocolHandlers {
         let advertised = configuration.advertise.map { KafkaServer.Advertised(host: $0.host, port: $0.port) }
         let kafka = KafkaServer(
-            engine: engine, advertised: advertised, metrics: metrics, logger: logger("KafkaServer"))
-        let grpc = GRPCServer(engine: engine, metrics: metrics, logger: logger("GRPCServer"))
+            engine: engine, advertised: advertised, memory: memory, metrics: metrics, logger: logger("KafkaServer"))
         let http = HTTPServer(
             version: Version.current, metrics: metrics, logger: logger("HTTPServer"),
             readiness: { [self] in Readiness(of: self) },

@@ -48,6 +48,8 @@ package enum Settings {
         .number("threads", "0-256", "Event loop threads; 0 is one for each processor.", \.threads, in: 0...256),
         .number("max.connections", "count", "Connections open at once; more are refused.",
             \.maxConnections, in: 1...1_000_000),
+        .number("queued.max.request.bytes", "bytes", "Unfinished requests of all connections; beyond it some wait.",
+            \.queuedRequestBytesMax, in: 65_536...Int(Int64.max / 4)),
         .number("max.open.files", "count", "Log files kept open at once; 0 is a share of what `ulimit -n` allows.",
             \.maxOpenFiles, in: 0...1_000_000),
         .choice("log.level", "The least severe messages that are logged.", \.logLevel),

@@ -24,6 +24,8 @@ package protocol FileSystem: Sendable {
     func syncDirectory(_ path: String) throws(StorageError)
     /// Bytes that can still be written, if known.
     func availableBytes() -> Int64?
+    /// Whether syncing several files at the same time is faster than one after the other.
+    var syncsInParallel: Bool { get }
     /// Takes an exclusive lock on a file, made if it is missing; throws `.inUse` if somebody else has it.
     /// `contents` replaces the file's bytes. The lock ends with the last reference to the result.
     func lock(_ path: String, contents: String) throws(StorageError) -> any FileLock
@@ -60,6 +62,8 @@ package final class UncontendedLock: FileLock {
 }
 
 extension FileSystem {
+    package var syncsInParallel: Bool { false }
+
     package func lock(_ path: String, contents: String) throws(StorageError) -> any FileLock {
         UncontendedLock()
     }

@@ -153,23 +153,48 @@ package final class GroupCommit: Sendable {
     /// Each file and directory once.
     private func sync(_ works: [SyncWork]) -> SyncOutcome {
         var outcome = SyncOutcome()
+        var files: [any File] = []
+        var directories: [String] = []
         for work in works {
             for file in work.files where outcome.files.insert(ObjectIdentifier(file)).inserted {
                 if sabotaged("skipFileSync") || (sabotaged("syncOneFile") && outcome.files.count > 1) { continue }
-                do throws(StorageError) { try file.sync() } catch { outcome.failedFiles[ObjectIdentifier(file)] = error }
+                files.append(file)
             }
-        }
-        for work in works {
             for directory in work.directories where outcome.directories.insert(directory).inserted {
                 if sabotaged("skipDirectorySync") { continue }
-                do throws(StorageError) {
-                    try fileSystem.syncDirectory(directory)
-                } catch {
-                    outcome.failedDirectories[directory] = error
-                }
+                directories.append(directory)
             }
         }
+        for (at, error) in failures(of: files, { (file) throws(StorageError) in try file.sync() }) {
+            outcome.failedFiles[ObjectIdentifier(files[at])] = error
+        }
+        let fileSystem = fileSystem
+        let sync: @Sendable (String) throws(StorageError) -> Void = { (path) throws(StorageError) in
+            try fileSystem.syncDirectory(path)
+        }
+        for (at, error) in failures(of: directories, sync) { outcome.failedDirectories[directories[at]] = error }
         return outcome
+    }
+
+    /// Runs `body` for each item, and says which failed. Many are synced by many threads: the file system's journal makes
+    /// whatever is asked for at the same time durable at once, so that is faster by their number.
+    private func failures<Item: Sendable>(
+        of items: [Item], _ body: @escaping @Sendable (Item) throws(StorageError) -> Void
+    ) -> [(at: Int, error: StorageError)] {
+        let failed = Mutex<[(at: Int, error: StorageError)]>([])
+        let run: @Sendable (Int) -> Void = { at in
+            do throws(StorageError) {
+                try body(items[at])
+            } catch {
+                failed.withLock { $0.append((at, error)) }
+            }
+        }
+        if fileSystem.syncsInParallel, items.count >= StorageLimits.parallelSyncs {
+            runInParallel(items.count, threads: StorageLimits.syncThreads, run)
+        } else {
+            for at in items.indices { run(at) }
+        }
+        return failed.withLock { $0 }
     }
 }
 

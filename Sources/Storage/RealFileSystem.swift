@@ -87,26 +87,7 @@ package final class RealFileSystem: FileSystem {
 
     package func list(_ path: String) throws(StorageError) -> [String] {
         let number = try openDescriptor(path, flags: O_RDONLY | O_DIRECTORY)
-        // SAFETY: on success the stream owns the descriptor and is closed below, once.
-        guard let stream = unsafe fdopendir(number) else {
-            let reason = errno
-            _ = Glibc.close(number)
-            throw systemError("list", absolute(path), reason)
-        }
-        defer { unsafe _ = closedir(stream) }
-        var names: [String] = []
-        while true {
-            errno = 0
-            // SAFETY: the entry is valid until the next readdir on this stream, which only this loop calls.
-            guard let entry = unsafe readdir(stream) else { break }
-            let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) { pointer in
-                // SAFETY: d_name is a terminated string within the entry.
-                unsafe String(cString: UnsafeRawPointer(pointer).assumingMemoryBound(to: CChar.self))
-            }
-            if name != "." && name != ".." { names.append(name) }
-        }
-        guard errno == 0 else { throw systemError("list", absolute(path), errno) }
-        return names
+        return try listDirectory(owning: number, path: absolute(path))
     }
 
     package func rename(_ from: String, to: String) throws(StorageError) {
@@ -130,6 +111,8 @@ package final class RealFileSystem: FileSystem {
             throw systemError("sync the directory", absolute(path), errno)
         }
     }
+
+    package var syncsInParallel: Bool { true }
 
     package func availableBytes() -> Int64? {
         var status = statvfs()

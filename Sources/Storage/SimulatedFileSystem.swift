@@ -354,7 +354,8 @@ private final class SimulatedFile: File, @unchecked Sendable {
             do throws(StorageError) {
                 isCrash = try state.begin(operation)
             } catch {
-                // A write that fails may have written a part.
+                // A write that fails may have written a part, unless the file could not even be opened for it.
+                if error.code == .tooManyOpenFiles { throw error }
                 put(all.prefix(Int.random(in: 0...all.count, using: &state.generator)), at: offset, &state)
                 throw error
             }
@@ -394,7 +395,7 @@ private final class SimulatedFile: File, @unchecked Sendable {
             do throws(StorageError) {
                 isCrash = try state.begin(RecordedOperation(operation: .sync, path: path))
             } catch {
-                state.disk.forgetChanges(of: node, count: count)
+                if error.code != .tooManyOpenFiles { state.disk.forgetChanges(of: node, count: count) }
                 throw error
             }
             try state.end(isCrash)

@@ -25,6 +25,9 @@ enum StorageLimits {
     static let filesClosedForRoom = 16
     /// Bytes of all logs that wait for a sync; beyond it they are synced at once, although nobody waits for them.
     static let unsyncedBytes = 128 << 20
+    /// A round with so many files or directories syncs them on `syncThreads` threads, which live as long as the round.
+    static let parallelSyncs = 16
+    static let syncThreads = 16
     /// What a walk over batch heads reads at a time.
     static let walkBytes = 8 << 10
     /// What a scan of whole batches reads at a time.

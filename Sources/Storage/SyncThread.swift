@@ -95,6 +95,37 @@ import Synchronization
     }
 }
 
+/// Runs `body` with every number below `count`, on the calling thread and up to `threads` - 1 others, and returns when all are
+/// done. If the system has no threads left, on fewer.
+func runInParallel(_ count: Int, threads: Int, _ body: @escaping @Sendable (Int) -> Void) {
+    let next = SharedCounter()
+    let work: @Sendable () -> Void = {
+        while true {
+            let number = next.value.add(1, ordering: .relaxed).oldValue
+            guard number < count else { return }
+            body(number)
+        }
+    }
+    var started: [pthread_t] = []
+    for _ in 1..<max(1, min(threads, count)) {
+        let start = ThreadStart(work)
+        var thread = pthread_t()
+        let box = unsafe Unmanaged.passRetained(start)
+        // SAFETY: the new thread takes over the retained box and releases it; `thread` is a live local.
+        guard unsafe pthread_create(&thread, nil, enterThread, box.toOpaque()) == 0 else {
+            unsafe box.release()
+            break
+        }
+        started.append(thread)
+    }
+    work()
+    for thread in started { _ = pthread_join(thread, nil) }
+}
+
+private final class SharedCounter: Sendable {
+    let value = Atomic<Int>(0)
+}
+
 /// What a new thread runs; a class, so that it can be handed over through C.
 private final class ThreadStart {
     let body: () -> Void

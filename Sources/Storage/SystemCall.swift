@@ -96,6 +96,30 @@ func sizeOfFile(_ descriptor: CInt, path: String) throws(StorageError) -> Int64 
     return Int64(status.st_size)
 }
 
+/// Names in the directory behind a descriptor, which is closed.
+func listDirectory(owning number: CInt, path: String) throws(StorageError) -> [String] {
+    // SAFETY: on success the stream owns the descriptor and is closed below, once.
+    guard let stream = unsafe fdopendir(number) else {
+        let reason = errno
+        _ = Glibc.close(number)
+        throw systemError("list", path, reason)
+    }
+    defer { unsafe _ = closedir(stream) }
+    var names: [String] = []
+    while true {
+        errno = 0
+        // SAFETY: the entry is valid until the next readdir on this stream, which only this loop calls.
+        guard let entry = unsafe readdir(stream) else { break }
+        let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) { pointer in
+            // SAFETY: d_name is a terminated string within the entry.
+            unsafe String(cString: UnsafeRawPointer(pointer).assumingMemoryBound(to: CChar.self))
+        }
+        if name != "." && name != ".." { names.append(name) }
+    }
+    guard errno == 0 else { throw systemError("list", path, errno) }
+    return names
+}
+
 /// One descriptor, closed with its last reference.
 final class DescriptorFile: File {
     private let number: CInt

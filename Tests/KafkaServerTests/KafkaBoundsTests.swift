@@ -81,27 +81,6 @@ import Testing
         #expect(try sentBytes(connection.channel) > 255 * 10_000 * 20)
     }
 
-    @Test func incompleteRequestsOfAllConnectionsAreCounted() throws {
-        let test = try TestEngine()
-        let connection = try TestConnection(test)
-        let server = connection.server
-        // A Produce frame of 1 MiB of which 1000 bytes come.
-        var bytes = ByteBuffer()
-        bytes.writeInteger(Int32(1 << 20))
-        bytes.writeRepeatingByte(0, count: 996)
-        try connection.channel.writeInbound(bytes)
-        #expect(server.incompleteBytes.load(ordering: .relaxed) == 1000)
-        let other = try TestConnection(test, server: server)
-        server.incompleteBytes.add(Limits.incompleteBytes - 1500, ordering: .relaxed)
-        try other.channel.writeInbound(bytes)
-        #expect(!other.isOpen)
-        #expect(connection.isOpen)
-        server.incompleteBytes.subtract(Limits.incompleteBytes - 1500, ordering: .relaxed)
-        _ = try? connection.channel.finish(acceptAlreadyClosed: true)
-        _ = try? other.channel.finish(acceptAlreadyClosed: true)
-        #expect(server.incompleteBytes.load(ordering: .relaxed) == 0)
-    }
-
     @Test func aTopicNamedTwiceIsDescribedOnce() throws {
         let test = try TestEngine()
         _ = try test.makeTopic()

@@ -18,15 +18,20 @@ final class TestConnection {
     private var nextCorrelationId: Int32 = 1
     private var received = ByteBuffer()
 
-    init(_ test: TestEngine, advertised: KafkaServer.Advertised? = nil, metrics: Metrics = Metrics(), server: KafkaServer? = nil) throws {
+    private let reads = ReadCounter()
+
+    init(
+        _ test: TestEngine, advertised: KafkaServer.Advertised? = nil,
+        memory: RequestMemory = RequestMemory(limit: .max), metrics: Metrics = Metrics(), server: KafkaServer? = nil
+    ) throws {
         self.test = test
         let server = server ?? KafkaServer(
-            engine: test.engine, advertised: advertised, metrics: metrics, logger: Logger(label: "test"))
+            engine: test.engine, advertised: advertised, memory: memory, metrics: metrics, logger: Logger(label: "test"))
         let peer = ConnectionContext(
             id: 1, localHost: "broker.example", localPort: 9092, remoteAddress: "127.0.0.1", remotePort: 50_000)
         self.server = server
         channel = EmbeddedChannel(
-            handler: KafkaConnection(server: server, peer: peer, loop: test.loop), loop: test.loop)
+            handlers: [reads, KafkaConnection(server: server, peer: peer, loop: test.loop)], loop: test.loop)
         try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 9092)).wait()
     }
 
@@ -80,5 +85,19 @@ final class TestConnection {
 
     struct NoAnswer: Error {}
 
+    /// How often the connection has asked for bytes.
+    var readCount: Int { reads.count }
+
     var isOpen: Bool { channel.isActive }
+}
+
+/// Stands between a connection and its channel and counts the reads that get through.
+private final class ReadCounter: ChannelOutboundHandler {
+    typealias OutboundIn = NIOAny
+    private(set) var count = 0
+
+    func read(context: ChannelHandlerContext) {
+        count += 1
+        context.read()
+    }
 }

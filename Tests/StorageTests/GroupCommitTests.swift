@@ -71,6 +71,41 @@ struct GroupCommitTests {
         #expect(!commit.runRound())
     }
 
+    @Test func muchThatNobodyWaitsForIsSyncedAtOnceAndTheObserverIsTold() {
+        let told = Mutex(0)
+        commit.whenSynced(every: StorageLimits.unsyncedBytes) { told.withLock { $0 += 1 } }
+        let participant = Participant(work([file]), work([file]))
+        commit.enqueueDelayed(participant, bytes: StorageLimits.unsyncedBytes - 1)
+        #expect(!commit.runRound())
+        // A round for somebody else does not count what still waits.
+        commit.enqueue(Participant(work([other])))
+        #expect(commit.runRound() && told.withLock { $0 } == 0)
+        commit.enqueueDelayed(participant, bytes: 1)
+        #expect(commit.runRound())
+        #expect(participant.ended == [nil] && told.withLock { $0 } == 1)
+        commit.enqueueDelayed(participant, bytes: 1)
+        commit.releaseDelayed()
+        #expect(commit.runRound() && told.withLock { $0 } == 1)
+    }
+
+    /// Many are synced by many threads, each once; on a real disk only.
+    @Test func aLargeRoundOnARealDiskSyncsEverybody() throws {
+        let place = try TemporaryDirectory()
+        let files = try RealFileSystem(root: place.path)
+        let commit = GroupCommit(fileSystem: files, clock: ManualClock())
+        let participants = try (0..<100).map { number -> Participant in
+            try files.makeDirectory("d\(number)")
+            let missing = number == 50 ? "nowhere" : "d\(number)"
+            return Participant(work([try files.open("d\(number)/f", create: true)], [missing]))
+        }
+        for participant in participants { commit.enqueue(participant) }
+        #expect(commit.runRound())
+        for (number, participant) in participants.enumerated() {
+            #expect(participant.ended.count == 1)
+            #expect((participant.ended[0] == nil) == (number != 50))
+        }
+    }
+
     @Test func whoIsQueuedTwiceIsSyncedOnce() {
         let participant = Participant(work([file]), work([file]))
         commit.enqueue(participant)

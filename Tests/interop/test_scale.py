@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+# Martlet, interop: many partitions, many connections, few descriptors.
+"""10,000 partitions in a process that may have 1,024 files open, and 2,000 connections beside clients that work.
+
+Times are bounded by the tests' deadlines only; how fast it is, `make bench` measures.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+import subprocess
+import urllib.request
+from pathlib import Path
+from typing import Any, Callable, Iterator
+
+import pytest
+
+import wire
+from broker import Broker, Endpoint
+
+PARTITIONS = 10_000
+IN_FLIGHT = 200
+#: A segment holds two of these batches, so that three make two segments.
+VALUE = b"v" * 400
+BATCH = wire.batch([wire.Record(VALUE)])
+
+
+def limited(descriptors: int) -> list[str]:
+    """Soft and hard: the broker cannot raise it."""
+    return ["prlimit", f"--nofile={descriptors}:{descriptors}"]
+
+
+def create(own: Broker, topic: str, partitions: int, **configs: Any) -> None:
+    words = [word for name, value in configs.items() for word in ("--config", f"{name.replace('_', '.')}={value}")]
+    done = own.run("topic", "create", topic, "--partitions", str(partitions), *words, "--bootstrap", own.address)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def produce_to_all(own: Broker, topic: str, partitions: int, *, acks: int = 1) -> list[int]:
+    """One batch to each partition, many requests in flight; the offsets they got."""
+    offsets = []
+    with wire.Wire(own.address, timeout=60) as connection:
+        for start in range(0, partitions, IN_FLIGHT):
+            numbers = range(start, min(start + IN_FLIGHT, partitions))
+            connection.send(
+                b"".join(wire.produce_request(topic, number, BATCH, acks=acks, correlation=number) for number in numbers)
+            )
+            for _ in numbers:
+                produced = wire.produce_response(connection.read_frame())
+                assert produced.error == wire.NONE, produced
+                offsets.append(produced.base_offset)
+    return offsets
+
+
+def metric(own: Broker, name: str) -> float:
+    text = urllib.request.urlopen(f"http://{own.address}/metrics", timeout=20).read().decode()
+    found = re.search(rf"^{name}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE)
+    assert found, f"no {name} among the metrics"
+    return float(found.group(1))
+
+
+def open_files(own: Broker) -> int:
+    return sum(1 for _ in Path(f"/proc/{own.pid}/fd").iterdir())
+
+
+def read_everything(own: Broker, topic: str, partitions: int, batches: int) -> None:
+    with wire.Wire(own.address, timeout=60) as connection:
+        for start in range(0, partitions, IN_FLIGHT):
+            numbers = range(start, min(start + IN_FLIGHT, partitions))
+            for offset in range(batches):
+                connection.send(
+                    b"".join(
+                        wire.fetch_request(
+                            topic, number, offset, partition_max_bytes=1, max_wait_ms=0, correlation=number
+                        )
+                        for number in numbers
+                    )
+                )
+                for number in numbers:
+                    fetched = wire.fetch_response(connection.read_frame())
+                    assert fetched is not None and fetched.error == wire.NONE, (number, offset, fetched)
+                    assert fetched.high_watermark == batches
+                    assert wire.batch_header(fetched.records).base_offset == offset
+                    assert VALUE in fetched.records
+
+
+@pytest.mark.deadline(300)
+def test_ten_thousand_partitions_with_several_segments_work_with_a_thousand_descriptors(
+    start_broker: Callable[..., Broker], topic: str
+) -> None:
+    own = start_broker(wrapper=limited(1024))
+    create(own, topic, PARTITIONS, segment_bytes=1000)
+    for number in range(3):
+        assert produce_to_all(own, topic, PARTITIONS) == [number] * PARTITIONS
+    assert open_files(own) < 1024
+    limit = metric(own, "martlet_open_files_max")
+    assert 0 < metric(own, "martlet_open_files") <= limit < 1024
+    assert metric(own, "martlet_logs_read_only") == 0
+    assert len(list((own.data / f"{topic}-77").glob("*.log"))) == 2
+    read_everything(own, topic, 1000, 3)
+    assert metric(own, "martlet_files_reopened_total") > 0
+    # A clean start opens no log, and a start after a kill keeps the limit too.
+    assert own.stop() == 0
+    own.start()
+    assert metric(own, "martlet_open_files") <= 10
+    assert produce_to_all(own, topic, PARTITIONS) == [3] * PARTITIONS
+    own.kill()
+    own.start()
+    assert open_files(own) < 1024
+    read_everything(own, topic, 1000, 4)
+    assert produce_to_all(own, topic, 500, acks=-1) == [4] * 500
+    assert own.stop() == 0
+
+
+@pytest.mark.deadline(120)
+def test_records_acked_as_durable_by_a_broker_that_is_short_of_files_are_there_after_a_kill(
+    start_broker: Callable[..., Broker], topic: str
+) -> None:
+    own = start_broker(arguments=["--max-open-files", "16"])
+    create(own, topic, 300, segment_bytes=1000)
+    for number in range(4):
+        assert produce_to_all(own, topic, 300, acks=-1) == [number] * 300
+    assert metric(own, "martlet_open_files") <= 40
+    own.kill()
+    own.start()
+    read_everything(own, topic, 300, 4)
+
+
+def test_a_thousand_and_more_descriptors_are_shared_between_connections_and_files(
+    start_broker: Callable[..., Broker],
+) -> None:
+    own = start_broker(wrapper=limited(300))
+    assert "300 open files" in own.log()
+    held = []
+    with pytest.raises((ConnectionError, OSError, AssertionError)):
+        for _ in range(300):
+            connection = wire.Wire(own.address, timeout=10)
+            held.append(connection)
+            connection.call(wire.api_versions_request())
+    assert len(held) > 50
+    for connection in held:
+        connection.close()
+    # It did not run out of files: records can be written and read all the same.
+    with wire.Wire(own.address) as connection:
+        connection.call(wire.api_versions_request())
+    assert own.alive()
+
+
+def idle(endpoint: Endpoint, count: int) -> Iterator[wire.Wire]:
+    context = endpoint.wire_tls()
+    for _ in range(count):
+        connection = wire.Wire(endpoint.address, tls=context, timeout=60)
+        connection.call(wire.api_versions_request())
+        yield connection
+
+
+@pytest.mark.deadline(180)
+def test_two_thousand_connections_wait_while_others_work(start_broker: Callable[..., Broker], topic: str) -> None:
+    own = start_broker()
+    create(own, topic, 4)
+    held = list(idle(Endpoint(own, tls=False), 1900)) + list(idle(Endpoint(own, tls=True), 100))
+    assert metric(own, "martlet_connections") >= 2000
+    # Half of them wait for a record that comes, the others do nothing.
+    waiting = held[::2]
+    for connection in waiting:
+        connection.send(wire.fetch_request(topic, 0, 0, max_wait_ms=60_000, min_bytes=1))
+    for tls in (False, True):
+        endpoint = Endpoint(own, tls=tls)
+        with wire.Wire(endpoint.address, tls=endpoint.wire_tls(), timeout=60) as connection:
+            for number in range(50):
+                partition = 1 + number % 3
+                assert connection.produce(topic, BATCH, partition=partition).error == wire.NONE
+                fetched = connection.fetch(topic, 0, partition=partition, max_wait_ms=0)
+                assert fetched.error == wire.NONE and VALUE in fetched.records
+    with wire.Wire(own.address, timeout=60) as connection:
+        assert connection.produce(topic, BATCH, partition=0).error == wire.NONE
+    for connection in waiting:
+        fetched = wire.fetch_response(connection.read_frame())
+        assert fetched is not None and VALUE in fetched.records
+    # All of them are still served.
+    for connection in held:
+        connection.call(wire.api_versions_request())
+    for connection in held:
+        connection.close()
