@@ -82,7 +82,7 @@ struct LogFailureTests {
         files.inject(SimulatedFault(.syncDirectory, path: "f-0", times: 1, errno: EMFILE))
         try log.append(small)
         try log.write()
-        #expect(throws: StorageError(.exhausted, "")) { try log.syncAlone() }
+        #expect(throws: StorageError(.tooManyOpenFiles, "")) { try log.syncAlone() }
         #expect(log.failure == nil && log.syncedEndOffset == 0)
         try log.syncAlone()
         #expect(log.syncedEndOffset == 2)
