@@ -411,7 +411,7 @@ extension Partition {
         do throws(StorageError) {
             return try body()
         } catch {
-            if log.endOffset < end { failWriting(EngineError(error)) }
+            if log.endOffset < end { failWriting(error) }
             throw EngineError(error)
         }
     }

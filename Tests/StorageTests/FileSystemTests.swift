@@ -150,7 +150,7 @@ struct FileSystemTests {
         for (number, code) in [
             (ENOSPC, StorageError.Code.full), (EDQUOT, .full), (EACCES, .permission), (EPERM, .permission),
             (EROFS, .permission), (ENOENT, .notFound), (EIO, .inputOutput), (EMFILE, .tooManyOpenFiles),
-            (ENFILE, .tooManyOpenFiles),
+            (ENFILE, .tooManyOpenFiles), (EFBIG, .full),
         ] {
             let error = systemError("sync", "/x", number)
             #expect(error.code == code && error.errno == number && error.message.hasPrefix("cannot sync /x: "))

@@ -113,10 +113,11 @@ extension ClassicGroup {
 
     // MARK: Time
 
-    /// The broker stood still for `pauseMs` and could hear nobody: every deadline moves by that much.
-    package mutating func excuse(pauseMs: Int64) {
-        for memberId in members.keys {
-            if let deadlineMs = members[memberId]?.deadlineMs { members[memberId]?.deadlineMs = deadlineMs + pauseMs }
+    /// The broker stood still for `pauseMs` and could hear nobody: sessions begin anew, other deadlines move by that much.
+    package mutating func excuse(pauseMs: Int64, nowMs: Int64) {
+        for (memberId, member) in members {
+            guard let deadlineMs = member.deadlineMs else { continue }
+            members[memberId]?.deadlineMs = max(deadlineMs, nowMs + member.sessionTimeoutMs)
         }
         for (memberId, deadlineMs) in pendingMembers { pendingMembers[memberId] = deadlineMs + pauseMs }
         if let deadlineMs = syncDeadlineMs { syncDeadlineMs = deadlineMs + pauseMs }

@@ -206,13 +206,13 @@ package final class GroupCoordinator: Sendable {
                 entry.timer = nil
                 entry.timerDeadlineMs = .max
                 // Heartbeats of this time may lie in the sockets still.
-                if stoodStill { entry.group.excuse(pauseMs: pauseMs) }
+                if stoodStill { entry.group.excuse(pauseMs: pauseMs, nowMs: nowMs) }
                 entry.execute(entry.group.advance(nowMs: nowMs), wallMs: wallMs, into: &outcome)
                 arm(&entry)
             }
         }
         if stoodStill {
-            logger.warning("group \(groupId): the broker stood still for \(pauseMs) ms; its members get that time back")
+            logger.warning("group \(groupId): the broker stood still for \(pauseMs) ms; its members' sessions begin anew")
         }
         finish(outcome)
     }
