@@ -19,6 +19,7 @@ import Testing
         .outOfOrderSequence: .aborted, .duplicateSequence: .alreadyExists, .invalidProducerEpoch: .aborted,
         .storageFull: .resourceExhausted, .logReadOnly: .failedPrecondition, .storageFailure: .internal,
         .limitReached: .resourceExhausted, .topicAuthorization: .permissionDenied, .shuttingDown: .unavailable,
+        .tooManyOpenFiles: .unavailable,
     ]
 
     @Test(arguments: EngineError.Code.allCases)
