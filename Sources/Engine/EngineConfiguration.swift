@@ -17,6 +17,8 @@ package struct EngineConfiguration: Sendable {
     package var defaultPartitions: Int32 = 1
     /// Broker-wide defaults of the topic configuration (Kafka's topic-level key names).
     package var topicDefaults: [String: String] = [:]
+    /// Partitions of all topics together.
+    package var partitionsMax = Limits.partitions
     package var nodeId: Int32 = 1
     package var groups = GroupConfiguration()
     package var transactions = TransactionConfiguration()

@@ -34,6 +34,8 @@ package final class TopicCatalog: @unchecked Sendable {
         var creating: [String: [EventLoopPromise<Topic>]] = [:]
         var changing: Set<String> = []
         var partitionCount = 0
+        /// Of topics that are being created.
+        var partitionsComing = 0
     }
 
     init(
@@ -111,13 +113,17 @@ extension TopicCatalog {
         }
         _ = try TopicConfiguration(overrides: specification.overrides, defaults: configuration.topicDefaults)
         let (exists, total) = lock.withLock {
-            (state.byName[specification.name] != nil, state.partitionCount)
+            (state.byName[specification.name] != nil, state.partitionCount + state.partitionsComing)
         }
         if exists { throw EngineError(.topicExists, "topic \(specification.name) already exists") }
-        guard total + Int(count) <= Limits.partitions else {
-            throw EngineError(.invalidPartitionCount, "the broker has its \(Limits.partitions) partitions")
-        }
+        guard total + Int(count) <= configuration.partitionsMax else { throw tooManyPartitions }
         return count
+    }
+
+    private var tooManyPartitions: EngineError {
+        EngineError(
+            .invalidPartitionCount,
+            "the broker would have more than its \(configuration.partitionsMax) partitions; delete topics that are not used")
     }
 
     /// Creates a topic; succeeds when it is durable and visible. Fails with `topicExists` if it is there or coming.
@@ -157,6 +163,9 @@ extension TopicCatalog {
                 state.creating[record.name] = others + [promise]
                 return .joined
             }
+            guard state.partitionCount + state.partitionsComing + Int(record.partitions) <= configuration.partitionsMax
+            else { return .full }
+            state.partitionsComing += Int(record.partitions)
             state.creating[record.name] = [promise]
             return .made
         }
@@ -166,6 +175,7 @@ extension TopicCatalog {
         case .held:
             promise.fail(
                 EngineError(.topicExists, "topic \(record.name) is being changed or deleted; try again when that is done"))
+        case .full: promise.fail(tooManyPartitions)
         case .made: commit(record, on: loop)
         }
         return promise.futureResult
@@ -176,6 +186,7 @@ extension TopicCatalog {
         case joined
         case taken
         case held
+        case full
     }
 
     private func commit(_ record: MetadataRecord.TopicRecord, on loop: any EventLoop) {
@@ -189,7 +200,10 @@ extension TopicCatalog {
             } catch {
                 outcome = .failure(error)
             }
-            let promises = self.lock.withLock { self.state.creating.removeValue(forKey: record.name) ?? [] }
+            let promises = self.lock.withLock {
+                self.state.partitionsComing -= Int(record.partitions)
+                return self.state.creating.removeValue(forKey: record.name) ?? []
+            }
             for promise in promises {
                 switch outcome {
                 case .success(let topic): promise.succeed(topic)
@@ -250,6 +264,10 @@ extension TopicCatalog {
                     .invalidPartitionCount,
                     "topic \(name) has \(topic.partitionCount) partitions; it can only grow, up to \(Limits.partitionsPerTopic)")
             }
+            let added = Int(count) - topic.partitionCount
+            guard self.lock.withLock({ self.state.partitionCount + self.state.partitionsComing + added })
+                <= self.configuration.partitionsMax
+            else { throw self.tooManyPartitions }
             var record = Self.record(of: topic, overrides: topic.configuration.overrides)
             record.partitions = count
             return .topic(record)

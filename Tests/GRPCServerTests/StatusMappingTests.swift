@@ -20,6 +20,7 @@ import Testing
         .invalidTransactionState: .failedPrecondition, .invalidProducerIdMapping: .failedPrecondition, .transactionCoordinatorFenced: .aborted,
         .storageFull: .resourceExhausted, .logReadOnly: .failedPrecondition, .storageFailure: .internal,
         .limitReached: .resourceExhausted, .topicAuthorization: .permissionDenied, .shuttingDown: .unavailable,
+        .tooManyOpenFiles: .unavailable,
     ]
 
     @Test(arguments: EngineError.Code.allCases)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Client: prints what a segment's files hold, and finds damage in them.
 //
-// For `.log`, `.index` and `.timeindex` files of Martlet and of Kafka alike; lines look like those
-// of Kafka's own dump tool. One batch is in memory at a time. Damage is printed where it is found
+// For the files of a segment, of Martlet and of Kafka alike; lines are those of Kafka's own dump tool
+// (kafka.tools.DumpLogSegments), so that scripts read both. One batch is in memory at a time. Damage is printed where it is found
 // and counted; after a batch whose length makes no sense the rest of the file cannot be read and is
 // reported as a whole.
 
@@ -11,19 +11,32 @@ import Records
 
 /// Prints segment files.
 package struct SegmentDump {
-    /// Print every record, not only batches.
-    package var isDeep: Bool
+    /// What is printed beyond batches and index entries.
+    package struct Options: Sendable {
+        /// A line for every record.
+        package var printsRecords = false
+        /// Keys and values with it.
+        package var printsContents = false
+        /// Keys and values are those of `__consumer_offsets`.
+        package var decodesOffsets = false
+        /// Indexes are checked, and their entries not printed.
+        package var onlyVerifiesIndexes = false
+
+        package init() {}
+    }
+
+    package var options: Options
     private let sink: (String) -> Bool
     /// The sink wants no more.
-    private var isStopped = false
+    private(set) var isStopped = false
     private let decompressor = Decompressor()
     package private(set) var damageCount = 0
     private static let batchBytesMax = 512 << 20
     private static let textBytesMax = 4096
 
     /// - Parameter sink: gets one line at a time, without its end, and answers whether to go on.
-    package init(isDeep: Bool, sink: @escaping (String) -> Bool) {
-        self.isDeep = isDeep
+    package init(_ options: Options, sink: @escaping (String) -> Bool) {
+        self.options = options
         self.sink = sink
     }
 
@@ -37,17 +50,22 @@ package struct SegmentDump {
             try dumpTimeIndex(file)
         } else if path.hasSuffix(".index") {
             try dumpOffsetIndex(file)
+        } else if path.hasSuffix(".snapshot") {
+            try dumpSnapshot(file)
+        } else if path.hasSuffix(".txnindex") {
+            try dumpTransactionIndex(file)
         } else {
             throw ClientError(
-                .invalidArgument, "\(path): the name ends in none of .log, .index and .timeindex")
+                .invalidArgument,
+                "\(path): the name ends in none of .log, .index, .timeindex, .snapshot, .txnindex")
         }
     }
 
-    private mutating func print(_ line: String) {
+    mutating func print(_ line: String) {
         if !isStopped { isStopped = !sink(line) }
     }
 
-    private mutating func damage(_ text: String) {
+    mutating func damage(_ text: String) {
         damageCount += 1
         print("DAMAGED: \(text)")
     }
@@ -88,10 +106,10 @@ package struct SegmentDump {
         let isValid = BatchBytes.isCRCValid(batch, header: header)
         print(Self.line(header, position, isValid: isValid))
         if !isValid { damage("the checksum of the batch at position \(position) is wrong") }
-        guard isDeep else { return }
+        guard options.printsRecords || options.printsContents else { return }
         do throws(RecordError) {
             var reader = try RecordBatchReader(batch, decompressor: decompressor)
-            while let record = try reader.next() { print(Self.line(record, header)) }
+            while !isStopped, let record = try reader.next() { print(line(record, header)) }
         } catch {
             damage("the records of the batch at position \(position): \(error.message)")
         }
@@ -108,22 +126,52 @@ package struct SegmentDump {
             producerEpoch: \(header.producerEpoch) \
             partitionLeaderEpoch: \(header.partitionLeaderEpoch) \
             isTransactional: \(header.isTransactional) isControl: \(header.isControl) \
-            position: \(position) \(timeName(header)): \(header.maxTimestamp) \
+            deleteHorizonMs: \(deleteHorizon(header)) position: \(position) \(timeName(header)): \(header.maxTimestamp) \
             size: \(header.sizeInBytes) magic: \(header.magic) compresscodec: \(codec) \
             crc: \(header.crc) isvalid: \(isValid)
             """
     }
 
-    private static func line(_ record: Record, _ header: BatchHeader) -> String {
-        let names = record.headers.map { printable($0.key) }.joined(separator: ",")
+    /// Set by compaction: the batch's base timestamp is when its tombstones may go (KIP-534).
+    private static func deleteHorizon(_ header: BatchHeader) -> String {
+        header.attributes & 0x40 != 0 ? "OptionalLong[\(header.baseTimestamp)]" : "OptionalLong.empty"
+    }
+
+    private func line(_ record: Record, _ header: BatchHeader) -> String {
+        let names = record.headers.map { Self.printable($0.key) }.joined(separator: ",")
         var line = """
-            | offset: \(record.offset) \(timeName(header)): \(record.timestamp) \
+            | offset: \(record.offset) \(Self.timeName(header)): \(record.timestamp) \
             keySize: \(record.key?.readableBytes ?? -1) \
-            valueSize: \(record.value?.readableBytes ?? -1) headerKeys: [\(names)]
+            valueSize: \(record.value?.readableBytes ?? -1) \
+            sequence: \(Self.sequence(of: record, header)) headerKeys: [\(names)]
             """
-        if let key = record.key { line += " key: \(printable(key))" }
-        if let value = record.value { line += " payload: \(printable(value))" }
+        if header.isControl { return line + Self.controlText(record) }
+        guard options.printsContents else { return line }
+        if options.decodesOffsets {
+            let (key, payload) = OffsetsDecoder.texts(record)
+            return line + " key: \(key)" + (payload.map { " payload: \($0)" } ?? "")
+        }
+        if let key = record.key { line += " key: \(Self.printable(key))" }
+        if let value = record.value { line += " payload: \(Self.printable(value))" }
         return line
+    }
+
+    /// Sequence numbers wrap from the largest Int32 to 0.
+    private static func sequence(of record: Record, _ header: BatchHeader) -> Int64 {
+        guard header.baseSequence >= 0 else { return -1 }
+        let sequence = Int64(header.baseSequence) &+ (record.offset &- header.baseOffset)
+        return sequence > Int64(Int32.max) ? sequence - Int64(Int32.max) - 1 : sequence
+    }
+
+    /// A control record: its key says what happened, the value of a transaction's end who said so.
+    private static func controlText(_ record: Record) -> String {
+        var key = record.key ?? ByteBuffer()
+        guard let _: Int16 = key.readInteger(), let type: Int16 = key.readInteger() else { return "" }
+        var value = record.value ?? ByteBuffer()
+        guard type == 0 || type == 1, let _: Int16 = value.readInteger(),
+            let epoch: Int32 = value.readInteger()
+        else { return " controlType: UNKNOWN(\(type))" }
+        return " endTxnMarker: \(type == 0 ? "ABORT" : "COMMIT") coordinatorEpoch: \(epoch)"
     }
 
     private static func timeName(_ header: BatchHeader) -> String {
@@ -165,7 +213,7 @@ package struct SegmentDump {
             // An index is made large and filled as it goes: zeros after the first entry are its
             // end.
             if relative == 0 && place == 0 && last != nil { return false }
-            dump.print("offset: \(offset) position: \(place)")
+            if !dump.options.onlyVerifiesIndexes { dump.print("offset: \(offset) position: \(place)") }
             if let last, offset <= last.offset || Int(place) <= last.position {
                 dump.damage(
                     "offset \(offset) at \(place) follows \(last.offset) at \(last.position)")
@@ -197,7 +245,7 @@ package struct SegmentDump {
             else { return false }
             let offset = base &+ Int64(relative)
             if timestamp == 0 && relative == 0 && last != nil { return false }
-            dump.print("timestamp: \(timestamp) offset: \(offset)")
+            if !dump.options.onlyVerifiesIndexes { dump.print("timestamp: \(timestamp) offset: \(offset)") }
             if let last, timestamp < last.timestamp || offset < last.offset {
                 dump.damage(
                     """
@@ -211,11 +259,12 @@ package struct SegmentDump {
         }
     }
 
-    private mutating func forEachEntry(
+    mutating func forEachEntry(
         of file: ReadOnlyFile, size: Int,
         _ body: (inout SegmentDump, ByteBuffer) throws(ClientError) -> Bool
     ) throws(ClientError) {
         let chunk = size * 8192
+        if file.size == 0 { print("\(file.path) is empty.") }
         for start in stride(from: 0, to: file.size, by: chunk) {
             var entries = try file.read(chunk, at: start)
             while let entry = entries.readSlice(length: size) {
