@@ -26,6 +26,8 @@ package final class Engine: Sendable {
     let offsets: OffsetLog
     let logger: Logger
     let jobs = NIOLockedValueBox<[RepeatedTask]>([])
+    /// How the catalog reaches the groups, which hold it in turn: emptied when the engine shuts down.
+    private let groupsOfCatalog = NIOLockedValueBox<GroupCoordinator?>(nil)
 
     /// The internal metadata log's topic; no client sees it.
     static let metadataTopic = "__martlet_metadata"
@@ -56,7 +58,7 @@ package final class Engine: Sendable {
         metadata = InternalLog(partition: metadataPartition, turns: turns, clock: clock)
         producerIds = ProducerIds(metadata: metadata)
         // The catalog tells the groups of deletions; the groups' log is a topic of the catalog.
-        let forget = NIOLockedValueBox<GroupCoordinator?>(nil)
+        let forget = groupsOfCatalog
         topics = TopicCatalog(
             configuration: configuration, partitions: factory, metadata: metadata, logger: logger,
             onDeleted: { topic in forget.withLockedValue { $0 }?.topicDeleted(topic.name, on: loop) })
@@ -85,6 +87,7 @@ package final class Engine: Sendable {
     package func shutDown() throws(EngineError) {
         for job in jobs.withLockedValue({ $0 }) { job.cancel() }
         groups.close()
+        groupsOfCatalog.withLockedValue { $0 = nil }
         let partitions = allPartitions
         guard configuration.durability != .memory else {
             for partition in partitions { _ = partition.shutDown() }
