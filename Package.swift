@@ -46,12 +46,13 @@ let isFuzzing = Context.environment["MARTLET_FUZZ"] != nil
 let fuzzing: Target =
     isFuzzing
     ? .executableTarget(
-        name: "martlet-fuzz", dependencies: fuzzed, path: "Tests/fuzz", sources: ["Targets", "Driver"],
+        name: "martlet-fuzz", dependencies: fuzzed, path: "Tests/fuzz",
+        exclude: ["Replay", "capture.py", "fuzz.py", "corpus", "regressions"], sources: ["Targets", "Driver"],
         swiftSettings: settings)
     : .testTarget(
         name: "FuzzTests", dependencies: fuzzed, path: "Tests/fuzz",
-        exclude: ["Driver", "capture.py", "fuzz.py"], sources: ["Targets", "Replay"],
-        resources: [.copy("corpus"), .copy("regressions")], swiftSettings: settings)
+        exclude: ["Driver", "capture.py", "fuzz.py", "corpus", "regressions"], sources: ["Targets", "Replay"],
+        swiftSettings: settings)
 
 let package = Package(
     name: "martlet",

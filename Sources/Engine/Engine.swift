@@ -31,6 +31,8 @@ package final class Engine: Sendable {
     let retentionClock: NIOLockedValueBox<RetentionClock>
     /// Whether the data directory was found to be gone.
     let hasLostDirectory = NIOLockedValueBox(false)
+    /// How the catalog reaches the groups, which hold it in turn: emptied when the engine shuts down.
+    private let groupsOfCatalog = NIOLockedValueBox<GroupCoordinator?>(nil)
 
     /// The internal metadata log's topic; no client sees it.
     static let metadataTopic = "__martlet_metadata"
@@ -65,7 +67,7 @@ package final class Engine: Sendable {
         metadata = InternalLog(partition: metadataPartition, turns: turns, clock: clock)
         producerIds = ProducerIds(metadata: metadata)
         // The catalog tells the groups of deletions; the groups' log is a topic of the catalog.
-        let forget = NIOLockedValueBox<GroupCoordinator?>(nil)
+        let forget = groupsOfCatalog
         topics = TopicCatalog(
             configuration: configuration, partitions: factory, metadata: metadata, background: background,
             logger: logger, random: random,
@@ -117,6 +119,7 @@ package final class Engine: Sendable {
         }
         for job in jobs { job.cancel() }
         prepareToShutDown()
+        groupsOfCatalog.withLockedValue { $0 = nil }
         let partitions = allPartitions
         guard configuration.durability != .memory else {
             for partition in partitions { _ = partition.shutDown() }

@@ -46,6 +46,6 @@ var strings = unsafe all.map { unsafe strdup($0) } + [nil]
 var count = CInt(all.count)
 exit(
     unsafe strings.withUnsafeMutableBufferPointer { buffer in
-        guard var start = unsafe buffer.baseAddress else { return 2 }
+        guard var start = buffer.baseAddress else { return 2 }
         return unsafe runDriver(&count, &start) { unsafe test($0, $1) }
     })

@@ -8,12 +8,13 @@
 // first bytes never changes when more arrive; a configuration is taken or refused with its line.
 
 import HTTPServer
-import Martlet
 import NIOCore
 import NIOEmbedded
 import NIOHTTP1
 import Telemetry
 import Transport
+
+@testable import Martlet
 
 @Sendable func fuzzHTTP1(_ input: ByteBuffer) throws {
     var bytes = input
