@@ -92,7 +92,9 @@ extension Log {
         if allowsGaps { return }
         let next = position + Int64(header.sizeInBytes)
         var isRight = header.baseOffset <= offset
-        if isRight, next < segment.written.size, !segment.damage.contains(where: { $0.positions.contains(next) }) {
+        if next >= segment.written.size {
+            isRight = isRight && header.nextOffset == segment.written.nextOffset
+        } else if isRight, !segment.damage.contains(where: { $0.positions.contains(next) }) {
             isRight = try walk.head(at: next)?.baseOffset == header.nextOffset
         }
         if isRight { return }

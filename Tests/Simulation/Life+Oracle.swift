@@ -219,7 +219,7 @@ extension Life {
                 "what was acknowledged or seen survives the process",
                 "\(partition.name) ends at \(contents.end); \(partition.knownEnd) was seen")
         }
-        if contents.start > partition.deletedBelow, loss < .power || contents.start > partition.knownEnd {
+        if contents.start > partition.deletedBelow, loss < .power {
             violate(
                 "only what was to be deleted is gone",
                 "\(partition.name) starts at \(contents.start); nothing from \(partition.deletedBelow) on was to go")

@@ -117,7 +117,7 @@ extension Life {
             report.starts += 1
             trace.note("start \(report.starts)")
             do {
-                let started = try SimulatedBroker(files: disk, clock: clock, ids: ids)
+                let started = try SimulatedBroker(files: disk, clock: clock, ids: ids, complaints: complaints)
                 started.loop.run()
                 if expectsClean, !started.wasCleanlyClosed {
                     violate("a clean stop is recognised", "the next start recovers")
@@ -129,6 +129,7 @@ extension Life {
                     return violate("a broker starts on whatever a crash leaves", "\(error)")
                 }
             }
+            noteComplaints()
             if disk.hasCrashed {
                 // The start itself was cut short.
                 dropProcess()

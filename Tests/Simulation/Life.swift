@@ -36,6 +36,8 @@ package final class Life {
     /// Calls that wait for an answer.
     var openCalls: [(call: GRPCLinkCall, answer: (GRPCLinkCall) -> Void)] = []
     var isInsideSync = false
+    let complaints = Complaints()
+    private var complaintsSeen = 0
     var producerIds: Set<Int64> = []
 
     /// What this life has.
@@ -122,6 +124,7 @@ package final class Life {
         } catch {
             violate("a client can read every answer", "\(error)")
         }
+        noteComplaints()
         if let broker {
             disk.powerOff()
             dropClients()
@@ -170,6 +173,7 @@ package final class Life {
         if isInsideSync, [.sync, .release, .checkpoint, .retention, .rewrite, .verify, .flip].contains(action) { return }
         try perform(action)
         if !disk.hasCrashed, chance(0.3) { try turn() }
+        noteComplaints()
     }
 
     private func draw() -> Action {
@@ -282,6 +286,11 @@ package final class Life {
         guard violation == nil else { return }
         violation = Violation(invariant: invariant, detail: detail())
         trace.note("VIOLATION \(invariant): \(violation?.detail ?? "")")
+    }
+
+    /// What the broker said goes into the trace.
+    func noteComplaints() {
+        for line in complaints.news(after: &complaintsSeen) { trace.note("  the broker: \(line)") }
     }
 
     func received(_ bytes: ByteBuffer) { trace.mix(bytes) }

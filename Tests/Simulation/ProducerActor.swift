@@ -46,7 +46,8 @@ final class ProducerActor {
         }
         if isIdempotent, id < 0 { return try askForId(link) }
         if isIdempotent, try retry(link) { return }
-        if isIdempotent, life.chance(0.08), let batch = last.values.min(by: { $0.number < $1.number }) {
+        let again = last.values.filter { $0.partition.isLive(in: life.model) }
+        if isIdempotent, life.chance(0.08), let batch = again.min(by: { $0.number < $1.number }) {
             return try send([batch], link)
         }
         var batches: [SentBatch] = []
@@ -82,7 +83,7 @@ final class ProducerActor {
 
     /// Sends what got lost again, in order; true if there was something.
     private func retry(_ link: KafkaLink) throws -> Bool {
-        queue.removeAll { entry in !life.model.livePartitions.contains { $0 === entry.batch.partition } }
+        queue.removeAll { !$0.batch.partition.isLive(in: life.model) }
         guard let first = queue.first(where: { !$0.isOut })?.batch.partition else { return false }
         let mine = queue.indices.filter { queue[$0].batch.partition === first }
         guard mine.allSatisfy({ !queue[$0].isOut }) else { return false }
@@ -187,6 +188,11 @@ final class ProducerActor {
 }
 
 extension PartitionModel {
+    /// Whether its topic is still that topic.
+    func isLive(in model: Model) -> Bool {
+        model.topics.contains { $0.current === incarnation && $0.isSettled }
+    }
+
     func noteFlying(_ batch: SentBatch) {
         if !flying.contains(where: { $0 === batch }) { flying.append(batch) }
     }

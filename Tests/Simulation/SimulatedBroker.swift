@@ -26,8 +26,7 @@ final class SimulatedBroker {
     let complaints: Complaints
 
     /// Ids are drawn from `ids`, so that they are the same in every process.
-    init(files: SimulatedFileSystem, clock: ManualClock, ids: Ids) throws {
-        let complaints = Complaints()
+    init(files: SimulatedFileSystem, clock: ManualClock, ids: Ids, complaints: Complaints) throws {
         self.complaints = complaints
         let logger = Logger(label: "simulation") { _ in ComplaintHandler(complaints: complaints) }
         var configuration = EngineConfiguration()
@@ -77,13 +76,19 @@ final class Ids: Sendable {
     func next() -> UInt64 { generator.withLock { $0.next() } }
 }
 
-/// What the broker logged as an error.
+/// What the broker logged.
 final class Complaints: Sendable {
     private let state = Mutex<[String]>([])
 
     func add(_ message: String) { state.withLock { $0.append(message) } }
 
-    var all: [String] { state.withLock { $0 } }
+    /// What came since the last time.
+    func news(after seen: inout Int) -> [String] {
+        state.withLock { all in
+            defer { seen = all.count }
+            return Array(all[seen...])
+        }
+    }
 
     func count(containing text: String) -> Int {
         state.withLock { $0.count { $0.contains(text) } }
@@ -94,7 +99,7 @@ private struct ComplaintHandler: LogHandler {
     let complaints: Complaints
     var metadata: Logger.Metadata = [:]
     var metadataProvider: Logger.MetadataProvider?
-    var logLevel = Logger.Level.error
+    var logLevel = Logger.Level.notice
 
     init(complaints: Complaints) { self.complaints = complaints }
 
