@@ -101,7 +101,8 @@ import Testing
         let connection = try TestConnection(test)
         var topic = ListOffsetsRequest.Topic()
         topic.name = "orders"
-        topic.partitions = [Int32(0), 1, 0].map { index in
+        let indexes: [Int32] = [0, 1, 0]
+        topic.partitions = indexes.map { index in
             var partition = ListOffsetsRequest.Partition()
             partition.partitionIndex = index
             partition.timestamp = -1
