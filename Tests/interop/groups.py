@@ -26,7 +26,7 @@ class Reader(threading.Thread):
     """One member of a group of its own."""
 
     def __init__(self, name: str, endpoint: Endpoint, topic: str, group: str, session_ms: int = 6000):
-        super().__init__(name=name)
+        super().__init__(name=name, daemon=True)
         self.endpoint, self.topic, self.group, self.session_ms = endpoint, topic, group, session_ms
         self.stopping = threading.Event()
         self.seen: dict[tuple[int, int], bytes] = {}

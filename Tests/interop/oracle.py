@@ -76,7 +76,7 @@ class Writer(threading.Thread):
     """Writes values `<name>/<partition>/<number>`, each tried once by the test (clients may retry)."""
 
     def __init__(self, name: str, endpoint: Endpoint, topic: str, oracle: Oracle):
-        super().__init__(name=name)
+        super().__init__(name=name, daemon=True)
         self.endpoint = endpoint
         self.topic = topic
         self.oracle = oracle

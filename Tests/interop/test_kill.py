@@ -38,7 +38,7 @@ class Committer(threading.Thread):
     """Commits ever larger offsets by gRPC and checks that none that was confirmed goes back."""
 
     def __init__(self, endpoint: Endpoint, topic: str, group: str, api: Any):
-        super().__init__(name="committer")
+        super().__init__(name="committer", daemon=True)
         self.endpoint, self.topic, self.group, self.api = endpoint, topic, group, api
         self.stopping = threading.Event()
         self.tried = self.confirmed = 0
@@ -74,7 +74,7 @@ class TopicMaker(threading.Thread):
     """Makes and deletes topics; remembers the ids of those that were confirmed, and which must be gone."""
 
     def __init__(self, endpoint: Endpoint, prefix: str):
-        super().__init__(name="topics")
+        super().__init__(name="topics", daemon=True)
         self.endpoint, self.prefix = endpoint, prefix
         self.stopping = threading.Event()
         self.made: dict[str, Any] = {}
