@@ -25,11 +25,12 @@ final class Fixture {
     private let broker: TestEngine
 
     init(
-        autoCreate: Bool = true, http2: HTTP2Configuration = HTTP2Configuration(), adding methods: [GRPCMethod] = []
+        autoCreate: Bool = true, memory: RequestMemory = RequestMemory(limit: .max),
+        http2: HTTP2Configuration = HTTP2Configuration(), adding methods: [GRPCMethod] = []
     ) throws {
         broker = try TestEngine(durability: .memory) { $0.autoCreateTopics = autoCreate }
         server = GRPCServer(
-            engine: broker.engine, metrics: broker.metrics,
+            engine: broker.engine, memory: memory, metrics: broker.metrics,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, http2: http2, adding: methods)
     }
 

@@ -190,6 +190,34 @@ private func framed(_ bytes: ByteBuffer, flag: UInt8 = 0) -> ByteBuffer {
         try peer.run()
         #expect(calls[1].status == .ok)
     }
+
+    @Test func `Unfinished requests of all connections together are bounded, and give back what they held`() throws {
+        let memory = RequestMemory(limit: 1 << 20)
+        let fixture = try Fixture(memory: memory, adding: [echo])
+        var part = framed(ByteBuffer(repeating: 1, count: 600_000))
+        part.moveWriterIndex(to: part.writerIndex - 1)
+        let peers = try (0..<3).map { _ in try fixture.connect() }
+        let calls = try peers.map { peer in
+            let call = try peer.open("/test.Service/Echo")
+            call.send(part, end: false)
+            try peer.run()
+            return call
+        }
+        #expect(calls.map(\.status) == [nil, nil, .resourceExhausted])
+        #expect(memory.used > 1 << 20)
+        calls[0].send(ByteBuffer(bytes: [1]), end: true)
+        try peers[0].run()
+        #expect(calls[0].status == .ok)
+        calls[1].cancel()
+        try peers[1].run()
+        #expect(memory.used == 0)
+        // A message that comes in one piece of a few bytes is nobody's burden.
+        memory.adjust(by: 2 << 20)
+        let small = try peers[0].open("/test.Service/Echo")
+        small.send(framed("x"), end: true)
+        try peers[0].run()
+        #expect(small.status == .ok)
+    }
 }
 
 @Suite struct GRPCCallEndTests {

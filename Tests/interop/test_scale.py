@@ -8,8 +8,9 @@ Times are bounded by the tests' deadlines only; how fast it is, `make bench` mea
 from __future__ import annotations
 
 import re
-import ssl
-import subprocess
+import select
+import shutil
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any, Callable, Iterator
@@ -17,7 +18,7 @@ from typing import Any, Callable, Iterator
 import pytest
 
 import wire
-from broker import Broker, Endpoint
+from broker import Broker, Endpoint, wait_until
 
 PARTITIONS = 10_000
 IN_FLIGHT = 200
@@ -111,6 +112,8 @@ def test_ten_thousand_partitions_with_several_segments_work_with_a_thousand_desc
     read_everything(own, topic, 1000, 4)
     assert produce_to_all(own, topic, 500, acks=-1) == [4] * 500
     assert own.stop() == 0
+    # Tens of thousands of files: not left to whoever tidies up after the run.
+    shutil.rmtree(own.data)
 
 
 @pytest.mark.deadline(120)
@@ -183,3 +186,40 @@ def test_two_thousand_connections_wait_while_others_work(start_broker: Callable[
         connection.call(wire.api_versions_request())
     for connection in held:
         connection.close()
+
+
+@pytest.mark.deadline(120)
+def test_producers_wait_for_memory_instead_of_filling_it(start_broker: Callable[..., Broker], topic: str) -> None:
+    """60 producers send 1 MB each in small pieces to a broker that holds 4 MiB of unfinished requests."""
+    own = start_broker(arguments=["--queued-max-request-bytes", str(4 << 20)])
+    create(own, topic, 1)
+    frame = wire.produce_request(topic, 0, wire.batch([wire.Record(b"v" * 1_000_000)]), acks=-1)
+    connections = [wire.Wire(own.address, timeout=60) for _ in range(60)]
+    for connection in connections:
+        connection.send(frame[:20_000])
+    wait_until(lambda: metric(own, "martlet_request_memory_waiting") >= 50, "most of them wait")
+    assert metric(own, "martlet_request_memory_bytes") < (4 << 20) + len(frame)
+    # The rest comes in pieces, from all of them at once: those who wait are not read, so sending must not block here.
+    left = {connection: frame[20_000:] for connection in connections}
+    for connection in connections:
+        connection.socket.setblocking(False)
+    answered = 0
+    deadline = time.monotonic() + 90
+    while connections:
+        assert time.monotonic() < deadline, f"{answered} were answered, {len(connections)} were not"
+        writable = [connection.socket for connection, rest in left.items() if rest]
+        ready, room, _ = select.select([c.socket for c in connections], writable, [], 1)
+        for connection in connections:
+            if connection.socket in room:
+                sent = connection.socket.send(left[connection][:50_000])
+                left[connection] = left[connection][sent:]
+        for connection in [c for c in connections if c.socket in ready]:
+            connection.socket.settimeout(20)
+            assert wire.produce_response(connection.read_frame()).error == wire.NONE
+            answered += 1
+            connection.close()
+            connections = [c for c in connections if c is not connection]
+            left.pop(connection)
+    assert answered == 60
+    assert metric(own, "martlet_request_memory_bytes") == 0
+    assert metric(own, "martlet_request_memory_waiting") == 0

@@ -116,8 +116,7 @@ package struct SegmentDump {
     }
 
     private static func line(_ header: BatchHeader, _ position: Int, isValid: Bool) -> String {
-        let hasSequence = header.baseSequence >= 0
-        let lastSequence = hasSequence ? header.baseSequence &+ header.lastOffsetDelta : -1
+        let lastSequence = sequence(header, delta: Int64(header.lastOffsetDelta))
         let codec = header.compression.map { "\($0)" } ?? "unknown(\(header.attributes & 7))"
         return """
             baseOffset: \(header.baseOffset) lastOffset: \(header.lastOffset) \
@@ -143,7 +142,7 @@ package struct SegmentDump {
             | offset: \(record.offset) \(Self.timeName(header)): \(record.timestamp) \
             keySize: \(record.key?.readableBytes ?? -1) \
             valueSize: \(record.value?.readableBytes ?? -1) \
-            sequence: \(Self.sequence(of: record, header)) headerKeys: [\(names)]
+            sequence: \(Self.sequence(header, delta: record.offset &- header.baseOffset)) headerKeys: [\(names)]
             """
         if header.isControl { return line + Self.controlText(record) }
         guard options.printsContents else { return line }
@@ -157,9 +156,9 @@ package struct SegmentDump {
     }
 
     /// Sequence numbers wrap from the largest Int32 to 0.
-    private static func sequence(of record: Record, _ header: BatchHeader) -> Int64 {
+    private static func sequence(_ header: BatchHeader, delta: Int64) -> Int64 {
         guard header.baseSequence >= 0 else { return -1 }
-        let sequence = Int64(header.baseSequence) &+ (record.offset &- header.baseOffset)
+        let sequence = Int64(header.baseSequence) &+ delta
         return sequence > Int64(Int32.max) ? sequence - Int64(Int32.max) - 1 : sequence
     }
 
