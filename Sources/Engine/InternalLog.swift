@@ -65,6 +65,7 @@ package final class InternalLog: @unchecked Sendable {
         while let slice = try partition.read(from: offset, maxBytes: 1 << 20).slice {
             var bytes = ByteBuffer()
             do { try slice.read(into: &bytes) } catch { throw EngineError(error) }
+            let before = offset
             while let header = BatchHeader(bytes), let batch = bytes.readSlice(length: header.sizeInBytes) {
                 do {
                     var reader = try RecordBatchReader(batch, decompressor: decompressor)
@@ -74,7 +75,13 @@ package final class InternalLog: @unchecked Sendable {
                 } catch {
                     throw EngineError(error, in: partition.name)
                 }
-                offset = header.nextOffset
+                offset = max(offset, header.nextOffset)
+            }
+            // Bytes that are no batches, or some with offsets that were had already: only damage looks like this.
+            guard offset > before else {
+                throw EngineError(
+                    .corruptData,
+                    "\(partition.name) holds no whole batch for offset \(offset); restore its files from a backup")
             }
         }
     }

@@ -88,6 +88,10 @@ struct ProducerSnapshots {
             try slice.read(into: &bytes)
             let before = offset
             while let header = BatchHeader(bytes), bytes.readableBytes >= header.sizeInBytes {
+                // Only the first head of a slice was looked at when it was found.
+                guard header.sizeInBytes >= BatchHeader.size, header.lastOffsetDelta >= 0,
+                    (0..<Int64.max >> 1).contains(header.baseOffset)
+                else { return }
                 if header.baseOffset >= start { states.apply(header, baseOffset: header.baseOffset) }
                 offset = header.nextOffset
                 bytes.moveReaderIndex(forwardBy: header.sizeInBytes)
