@@ -78,8 +78,9 @@ package final class InternalLog: @unchecked Sendable {
             guard let slice else { return damaged }
             var bytes = ByteBuffer()
             do { try slice.read(into: &bytes) } catch { throw EngineError(error) }
+            let before = offset
             while let header = BatchHeader(bytes), let batch = bytes.readSlice(length: header.sizeInBytes) {
-                offset = header.nextOffset
+                offset = max(offset, header.nextOffset)
                 guard BatchBytes.isCRCValid(batch, header: header) else {
                     damaged += 1
                     continue
@@ -92,6 +93,12 @@ package final class InternalLog: @unchecked Sendable {
                 } catch {
                     throw EngineError(error, in: partition.name)
                 }
+            }
+            // Bytes that are no batches, or some with offsets that were had already: only damage looks like this.
+            guard offset > before else {
+                throw EngineError(
+                    .corruptData,
+                    "\(partition.name) holds no whole batch for offset \(offset); restore its files from a backup")
             }
         }
     }

@@ -106,7 +106,11 @@ struct ProducerSnapshots {
             try slice.read(into: &bytes)
             let before = offset
             while let header = BatchHeader(bytes), bytes.readableBytes >= header.sizeInBytes {
-                guard let batch = bytes.readSlice(length: header.sizeInBytes) else { return }
+                // Only the first head of a slice was looked at when it was found.
+                guard header.sizeInBytes >= BatchHeader.size, header.lastOffsetDelta >= 0,
+                    (0..<Int64.max >> 1).contains(header.baseOffset),
+                    let batch = bytes.readSlice(length: header.sizeInBytes)
+                else { return }
                 if header.baseOffset >= start { Self.apply(batch, header, to: &states) }
                 offset = header.nextOffset
             }

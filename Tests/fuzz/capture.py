@@ -6,7 +6,8 @@
 
 A recording proxy stands between a broker of its own and librdkafka, kcat, kafka-python, aiokafka, grpcio,
 curl and openssl s_client. Each conversation becomes inputs of the targets that read it, as files in
-DIRECTORY/TARGET; `fuzz.py pack` keeps of them what reaches something new. Loopback only; ends by itself.
+DIRECTORY/TARGET; put them into
+.build-fuzz/corpus, run `make fuzz`, and `fuzz.py pack` keeps a selection. Loopback only; ends by itself.
 """
 import asyncio
 import base64

@@ -3,7 +3,7 @@
 """Runs the fuzz targets, and looks after their kept inputs.
 
     fuzz.py run BINARY SECONDS [TARGET]   every target in turn, or one; exit 1 on a finding
-    fuzz.py pack BINARY DIRECTORY TARGET  keeps what a directory's inputs reach, as corpus/TARGET.bin
+    fuzz.py pack DIRECTORY TARGET         keeps a selection of a directory's inputs as corpus/TARGET.bin
     fuzz.py unpack TARGET DIRECTORY       the kept inputs as files
 
 What a run finds lies in .build-fuzz/findings, what it grows in .build-fuzz/corpus.
@@ -14,7 +14,6 @@ import shutil
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -26,7 +25,7 @@ ENVIRONMENT = os.environ | {
     "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1", "SWIFT_BACKTRACE": "enable=no"}
 # A corpus file holds no more than this, so that the repository stays small and the replay quick.
 PACKED_BYTES_MAX = 40_000
-PACKED_INPUTS_MAX = 250
+PACKED_INPUTS_MAX = 150
 
 
 def read_packed(target):
@@ -45,18 +44,14 @@ def unpack(target, directory):
         (directory / f"kept-{number:04}").write_bytes(data)
 
 
-def pack(binary, directory, target):
-    """The smallest inputs first: each later one is kept only if libFuzzer's merge says it adds something."""
-    with tempfile.TemporaryDirectory() as merged:
-        subprocess.run(
-            [binary, target, "-merge=1", *LIMITS, merged, str(directory)], env=ENVIRONMENT, check=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        inputs = sorted((path.read_bytes() for path in pathlib.Path(merged).iterdir()), key=lambda d: (len(d), d))
+def pack(directory, target):
+    """Of what a run has kept, because each reached something new, as much as fits, from the smallest on."""
+    inputs = sorted({path.read_bytes() for path in directory.iterdir()}, key=lambda data: (len(data), data))
     # Too many: every so-manyth, so that long ones stay represented.
     kept, size = [], 0
     step = max(1, len(inputs) / PACKED_INPUTS_MAX)
-    chosen = [inputs[int(number * step)] for number in range(int(len(inputs) / step))]
-    for data in chosen:
+    for number in range(int(len(inputs) / step)):
+        data = inputs[int(number * step)]
         if size + len(data) + 4 <= PACKED_BYTES_MAX:
             kept.append(data)
             size += len(data) + 4
@@ -118,8 +113,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["run", binary, seconds, *only]:
             run(binary, int(seconds), next((name for name in only if name), None))
-        case ["pack", binary, directory, target]:
-            pack(binary, pathlib.Path(directory), target)
+        case ["pack", directory, target]:
+            pack(pathlib.Path(directory), target)
         case ["unpack", target, directory]:
             unpack(target, pathlib.Path(directory))
         case _:
