@@ -62,7 +62,12 @@ extension Log {
         }
         segment.isChecked = true
         // Bytes that nobody wrote are not touched: the segment is left as it is, and writing goes on in a new one.
-        if size != segment.written.size && segment === active { sealActive() }
+        guard size != segment.written.size && segment === active else { return }
+        if segment.written.nextOffset > segment.baseOffset { return sealActive() }
+        // But for one without records: the new one would have the same name. There is nothing in it to keep.
+        guard let file = segment.file, size > 0 else { return }
+        try consumeCleanMark()
+        try file.truncate(to: 0)
     }
 
     private func quarantineMissingEnd(of segment: Segment, in file: any File, size: Int64) throws(StorageError) {

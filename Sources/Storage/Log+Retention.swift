@@ -73,7 +73,7 @@ extension Log {
         quarantined.removeAll { $0.offsets.upperBound <= startOffset }
         environment.removals.enqueue(
             SegmentRemoval(
-                directory: name, baseOffsets: dropped.map(\.baseOffset), files: dropped.compactMap(\.file),
+                directory: name, baseOffsets: dropped.map(\.baseOffset).filter { $0 != active?.baseOffset }, files: dropped.compactMap(\.file),
                 log: ObjectIdentifier(self)))
     }
 

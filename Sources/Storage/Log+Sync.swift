@@ -35,16 +35,20 @@ extension Log {
         return work
     }
 
+    /// A sync of this log has failed.
+    func failSync(_ error: StorageError) {
+        fail(error)
+        // Recovery would read the data from the page cache, and a sync would then succeed without writing it.
+        // Like that cache, this file only has to outlive the process.
+        if !sabotaged("trustPageCache") { _ = try? fileSystem.open(path(Self.failedSyncMark), create: true) }
+    }
+
     /// Says how the round went. A failure makes the log read-only (a failed fsync is never retried), unless
     /// there was no descriptor to try it with.
     package func endSync(_ work: SyncWork, failure error: StorageError?) {
         if let error, error.code == .tooManyOpenFiles { return takeBack(work) }
         if let error, !sabotaged("ignoreFailedSync") {
-            fail(error)
-            // Recovery would read the data from the page cache, and a sync would then succeed without writing it.
-            // Like that cache, this file only has to outlive the process.
-            if !sabotaged("trustPageCache") { _ = try? fileSystem.open(path(Self.failedSyncMark), create: true) }
-            return
+            return failSync(error)
         }
         guard work.endOffset >= syncedEndOffset else { return }
         syncedEndOffset = sabotaged("countLateWrites") ? writtenEndOffset : work.endOffset

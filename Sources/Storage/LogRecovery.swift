@@ -284,7 +284,7 @@ private struct LogRecovery {
             segment.addTimeEntry()
             segment.written = segment.extent
             log.flushIndexIfPossible(of: segment)
-            do throws(StorageError) { try file.sync() } catch { log.fail(error) }
+            do throws(StorageError) { try file.sync() } catch { log.failSync(error) }
         }
         segment.isSealed = true
         log.sealed.append(segment)

@@ -166,6 +166,14 @@ package final class SimulatedFileSystem: FileSystem {
 
     package var recorded: [RecordedOperation] { state.withLock { $0.recorded } }
 
+    /// What was recorded since the last time.
+    package func takeRecorded() -> [RecordedOperation] {
+        state.withLock { state in
+            defer { state.recorded = [] }
+            return state.recorded
+        }
+    }
+
     private static func bytes(below node: SimulatedDisk.Node) -> Int64 {
         node.entries.values.reduce(Int64(node.bytes.count)) { $0 + bytes(below: $1) }
     }

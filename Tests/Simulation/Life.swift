@@ -117,6 +117,7 @@ package final class Life {
     /// Lives it; the report has the violation, if there was one. `listener` is told of every step.
     package func run(listener: ((String) -> Void)? = nil) -> LifeReport {
         trace.listener = listener
+        if listener != nil { disk.startRecording() }
         do {
             try live()
         } catch let error as Violation {
@@ -290,6 +291,11 @@ package final class Life {
 
     /// What the broker said goes into the trace.
     func noteComplaints() {
+        if let listener = trace.listener {
+            for each in disk.takeRecorded() {
+                listener("    disk: \(each.operation) \(each.path) at \(each.offset), \(each.length) bytes")
+            }
+        }
         for line in complaints.news(after: &complaintsSeen) { trace.note("  the broker: \(line)") }
     }
 

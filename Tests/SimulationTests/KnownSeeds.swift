@@ -18,5 +18,32 @@ struct KnownSeed: Sendable, CustomStringConvertible {
             seed: 5_246_522_532, defect: "a gap that a power cut left in an internal log kept the broker from starting"),
         KnownSeed(
             seed: 2_486_179_355, defect: "the same, after a clean stop with a failed log"),
+        KnownSeed(
+            seed: 46_636_950, defect: "committed offsets of a topic that is gone were served after a start"),
+        KnownSeed(
+            seed: 1_502_884_756,
+            defect: "acks=all was answered for a batch that DeleteRecords had dropped when it rolled the log on a full disk"),
+        KnownSeed(
+            seed: 1_580_144_231,
+            defect: "a topic found in the page cache after kill -9 was used, and then lost with the machine"),
+        KnownSeed(
+            seed: 1_060_079_786, defect: "the same for committed offsets"),
+        KnownSeed(
+            seed: 3_141_499_034,
+            defect: "a sync that failed during recovery hid the whole log, offsets that were acknowledged included"),
+        KnownSeed(
+            seed: 9_212_789_825, defect: "a topic made again after a crash served the records of the old one"),
+        KnownSeed(
+            seed: 1_563_898_781, defect: "a flipped base offset was no error but silence"),
+        KnownSeed(
+            seed: 5_870_943_949, defect: "a flipped base offset was served"),
+        KnownSeed(
+            seed: 7_018_863_529, defect: "a flipped record count at the end of a log was no error but silence"),
+        KnownSeed(
+            seed: 1_639_116_020,
+            defect: "a sync that failed during recovery was forgotten, and the next process trusted the page cache"),
+        KnownSeed(
+            seed: 198_105_939,
+            defect: "an empty segment whose file a power cut took was sealed, and retention removed its successor's file"),
     ]
 }

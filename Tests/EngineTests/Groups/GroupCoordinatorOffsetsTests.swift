@@ -216,7 +216,7 @@ import Testing
         }
         let after = CoordinatorFixture(store: it.store)
         let loaded = try after.groups.load { $0 != "gone" }
-        #expect(loaded == .init(offsets: 1, groups: 2, skipped: 1, malformed: 1))
+        #expect(loaded == .init(offsets: 1, groups: 1, skipped: 1, malformed: 1))
         #expect(after.committed("a") == 2)
         #expect(after.committed("b") == nil)
         // Positions in topics that are no more are deleted for good.
