@@ -192,7 +192,7 @@ private func framed(_ bytes: ByteBuffer, flag: UInt8 = 0) -> ByteBuffer {
     }
 
     @Test func `Unfinished requests of all connections together are bounded, and give back what they held`() throws {
-        let memory = RequestMemory(limit: 1 << 20)
+        let memory = RequestMemory(limit: 1_250_000)
         let fixture = try Fixture(memory: memory, adding: [echo])
         var part = framed(ByteBuffer(repeating: 1, count: 600_000))
         part.moveWriterIndex(to: part.writerIndex - 1)
