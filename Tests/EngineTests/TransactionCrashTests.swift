@@ -6,6 +6,7 @@
 // transaction that was answered as committed is there as a whole, one that was aborted or never ended is not, and
 // one whose answer was still missing is there as a whole or not at all. Committed offsets never go back.
 
+import Logging
 import NIOCore
 import Records
 import Storage
@@ -13,6 +14,11 @@ import TestSupport
 import Testing
 
 @testable import Engine
+
+extension Logger {
+    /// Crashes are what this is about; what the broker says of them is not.
+    fileprivate static let silent = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+}
 
 private struct TransactionModel {
     enum Fate {
@@ -43,7 +49,7 @@ private struct TransactionLife {
     init(seed: UInt64) throws {
         files = SimulatedFileSystem(seed: seed)
         script = Storage.SeededGenerator(seed: seed &* 77 &+ 3)
-        test = try TestEngine(fileSystem: files, durability: .disk)
+        test = try TestEngine(fileSystem: files, durability: .disk, logger: .silent)
     }
 
     /// Until the machine is down, or `rounds` are over.
@@ -126,7 +132,7 @@ private struct TransactionLife {
     /// The machine comes back, the broker starts, and what it serves is compared with the model.
     mutating func restartAndCheck(_ mode: CrashMode, _ comment: Comment) throws {
         files.crash(mode)
-        test = try TestEngine(fileSystem: files, durability: .disk)
+        test = try TestEngine(fileSystem: files, durability: .disk, logger: .silent)
         test.settle()
         test.transactions.cleanUp()
         test.settle()
