@@ -35,7 +35,10 @@ extension Engine {
         }
         if jumpMs > 0 {
             logger.warning(
-                "the system's clock has jumped forward; retention waits an hour before it believes that. Set the clock if it is wrong",
+                """
+                the system's clock has jumped forward; retention waits an hour before it believes that. \
+                Set the clock if it is wrong
+                """,
                 metadata: ["seconds": "\(jumpMs / 1000)"])
         }
         for partition in allPartitions {

@@ -3,8 +3,8 @@
 //
 // Everything the broker keeps goes through these two protocols. There are three implementations: the real
 // one, one in memory (anonymous files, for --ephemeral), and a simulated disk for tests that can lose what was
-// not synced, tear a write, fail and fill up; and one that makes another one slow. Implementations are safe to call from any thread; callers
-// order their own calls to one file.
+// not synced, tear a write, fail and fill up; and one that makes another one slow. Implementations are safe to
+// call from any thread; callers order their own calls to one file.
 
 /// A tree of files under one root. Paths are relative to it, `/`-separated, without `.` or `..`.
 package protocol FileSystem: Sendable {

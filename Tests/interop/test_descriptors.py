@@ -81,7 +81,7 @@ def test_without_descriptors_accepting_pauses_and_goes_on_later(
                 assert early.fetch(topic, offset).high_watermark == offset + 1
                 time.sleep(0.05)
             used = cpu_seconds(own.pid) - before
-            assert used < (time.monotonic() - start) / 2, f"{used} s of CPU: it spins"
+            assert used < (time.monotonic() - start) / 4, f"{used} s of CPU: it spins"
             assert own.log().count("cannot accept connections") <= 2, "the log is flooded"
             # A topic needs no descriptor before its first record, which is refused with the cause and may be sent again.
             fresh = unique("topic")
