@@ -70,6 +70,8 @@ extension Log {
         sealedBytes -= dropped.reduce(0) { $0 + $1.written.size }
         startOffset = max(startOffset, sealed.first?.baseOffset ?? active?.baseOffset ?? writtenEndOffset)
         openSealed.removeAll { open in dropped.contains { $0 === open } }
+        // Their files may be gone by the time of the next round.
+        unsyncedSealed.removeAll { unsynced in dropped.contains { $0 === unsynced } }
         quarantined.removeAll { $0.offsets.upperBound <= startOffset }
         environment.removals.enqueue(
             SegmentRemoval(

@@ -186,6 +186,17 @@ struct NoDescriptorTests {
         #expect(try files.contents("d-0/00000000000000000000.log").count == batch.bytes.readableBytes)
     }
 
+    /// Its file may be gone, and could not be opened again for a sync.
+    @Test func aSegmentThatRetentionDroppedIsNotSyncedAnyMore() throws {
+        var configuration = LogConfiguration()
+        configuration.retentionMs = 10
+        let log = Log("d-0", files, configuration: configuration)
+        try log.append(batch)
+        try log.write()
+        #expect(try log.applyRetention(nowMs: 1_000_000) == 1)
+        #expect(log.beginSync()?.files.isEmpty == true)
+    }
+
     /// The one that cannot be tried again decides.
     @Test func aRealFailureBesideItStillMakesTheLogReadOnly() throws {
         let log = Log("d-0", files)
