@@ -20,7 +20,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 BUILD = HERE.parent.parent / ".build-fuzz"
 # One input may not cost more than this.
 LIMITS = ["-timeout=20", "-rss_limit_mb=2048", "-malloc_limit_mb=256"]
-# Reports that no regression could be told from: leaks are looked for by the unit tests' sanitizer run.
+# Leaks are looked for by the unit tests' sanitizer run (`make sanitize LEAKS=1`), which names their tests.
 ENVIRONMENT = os.environ | {
     "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1", "SWIFT_BACKTRACE": "enable=no"}
 # A corpus file holds no more than this, so that the repository stays small and the replay quick.
