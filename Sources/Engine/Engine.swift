@@ -126,7 +126,9 @@ package final class Engine: Sendable {
             return
         }
         // After a crash every log has something to sync: all at once, not one after the other as they close.
-        for partition in partitions { groupCommit.enqueue(partition) }
+        if !sabotaged("closeWithoutSync") {
+            for partition in partitions { groupCommit.enqueue(partition) }
+        }
         groupCommit.stop()
         for partition in partitions { snapshotProducers(of: partition, isLast: true) }
         do throws(StorageError) {
