@@ -49,8 +49,6 @@
         case trustIndex
         /// The high watermark counts batches that were not written.
         case earlyHighWatermark
-        /// What a full disk took of a batch stays in the log's file.
-        case keepPartialWrite
         /// A topic that is created again gets its old id.
         case reuseTopicId
         /// The groups are not told of a deleted topic.

@@ -172,7 +172,6 @@ package final class Log {
         guard let file, error.code != .tooManyOpenFiles else { return error }
         guard error.code == .full else { return fail(error) }
         do throws(StorageError) {
-            if sabotaged("keepPartialWrite") { return error }
             try file.truncate(to: segment.written.size)
             // The next sync must cover this too, or a crash could bring back what was refused.
             segment.isDirty = true

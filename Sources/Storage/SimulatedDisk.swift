@@ -191,20 +191,28 @@ struct SimulatedDisk {
                 apply(change, to: &node.durableBytes)
             case 2:
                 if number < cut { apply(change, to: &node.durableBytes) }
-                if number == cut { apply(torn(change, &generator), to: &node.durableBytes) }
+                if number == cut { for part in torn(change, &generator) { apply(part, to: &node.durableBytes) } }
             default:
                 guard Bool.random(using: &generator) else { continue }
-                apply(Bool.random(using: &generator) ? change : torn(change, &generator), to: &node.durableBytes)
+                for part in Bool.random(using: &generator) ? [change] : torn(change, &generator) {
+                    apply(part, to: &node.durableBytes)
+                }
             }
         }
     }
 
-    /// A part of a write, cut at any byte at either end.
-    private static func torn(_ change: FileChange, _ generator: inout SeededGenerator) -> FileChange {
-        guard case .write(let offset, let bytes) = change else { return change }
+    /// A part of a write, cut at any byte at either end, or both ends of it without the middle.
+    private static func torn(_ change: FileChange, _ generator: inout SeededGenerator) -> [FileChange] {
+        guard case .write(let offset, let bytes) = change else { return [change] }
         let start = Bool.random(using: &generator) ? 0 : Int.random(in: 0...bytes.count, using: &generator)
         let end = Int.random(in: start...bytes.count, using: &generator)
-        return .write(offset: offset + start, bytes: Array(bytes[start..<end]))
+        if Int.random(in: 0..<3, using: &generator) > 0 {
+            return [.write(offset: offset + start, bytes: Array(bytes[start..<end]))]
+        }
+        return [
+            .write(offset: offset, bytes: Array(bytes[..<start])),
+            .write(offset: offset + end, bytes: Array(bytes[end...])),
+        ]
     }
 
     private static func apply(_ change: FileChange, to bytes: inout [UInt8]) {

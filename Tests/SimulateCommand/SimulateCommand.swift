@@ -68,6 +68,7 @@ struct SimulateCommand {
                 failures += 1
                 if isTerminal { print("\r\u{1b}[K", terminator: "") }
                 print(report)
+                _ = fflush(nil)
             }
             if isTerminal, done % 50 == 0 || done == seeds {
                 print("\r\(done) of \(seeds) lives, \(failures) broken promises", terminator: "")

@@ -26,6 +26,7 @@ extension Life {
         // A batch that was stored, deleted and sent again is new: with its records the log may have forgotten its producer.
         if let known = batch.offset, known != offset, known + Int64(batch.count) <= partition.deletedBelow {
             partition.content[known] = nil
+            partition.deletedCopies[known] = batch
             batch.offset = nil
         }
         if let known = batch.offset, known != offset {

@@ -78,6 +78,7 @@ extension Life {
                 "\(partition.name) has #\(batch.number) of \(batch.partition.name) at \(header.baseOffset)")
             return nil
         }
+        if partition.deletedCopies[header.baseOffset] === batch { return batch }
         let isKnown = partition.content[header.baseOffset] === batch
         guard isKnown || batch.unresolved > 0 else {
             violate(
@@ -127,6 +128,7 @@ extension Life {
                 "\(partition.name) streams something at \(record.offset) that nobody sent there")
         }
         let base = record.offset - Int64(index)
+        if partition.deletedCopies[base] === batch { return }
         guard partition.content[base] === batch || batch.unresolved > 0 else {
             return violate(
                 "nothing that was refused or lost is there", "\(partition.name) streams #\(batch.number) at \(base)")

@@ -81,6 +81,9 @@ final class PartitionModel {
     var askedBelow: Int64 = 0
     /// Everything below is described by a checkpoint: bits that flip there are noticed.
     var coldEnd: Int64 = 0
+    /// Batches that were deleted and then stored anew elsewhere: a power cut may bring the old copy back, as long as no
+    /// checkpoint has the new start.
+    var deletedCopies: [Int64: SentBatch] = [:]
     /// Base offsets of batches in which a bit was flipped.
     var damaged: Set<Int64> = []
 
@@ -93,7 +96,9 @@ final class PartitionModel {
 
     var name: String { "\(topic)-\(index)" }
 
-    func end(of base: Int64) -> Int64 { base + Int64(content[base]?.count ?? 0) }
+    func isDeletedCopy(_ offset: Int64) -> Bool {
+        deletedCopies.contains { $0.key <= offset && offset < $0.key + Int64($0.value.count) }
+    }
 
     /// The known batch that has this offset.
     func batch(containing offset: Int64) -> (base: Int64, batch: SentBatch)? {
