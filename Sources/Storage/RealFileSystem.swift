@@ -54,19 +54,11 @@ package final class RealFileSystem: FileSystem {
         return PooledFile(try PooledDescriptor(path: path, file: file, fileSystem: self))
     }
 
-    /// Opens a descriptor that counts in the pool, after making room there. If the system has none left, the pool gives
-    /// some back first.
+    /// Opens a descriptor that counts in the pool, after making room there.
     func openCounted(_ path: String, create: Bool) throws(StorageError) -> DescriptorFile {
         let flags = create ? O_RDWR | O_CREAT : O_RDWR
         pool.makeRoom()
-        let number: CInt
-        do throws(StorageError) {
-            number = try openDescriptor(path, flags: flags)
-        } catch {
-            guard error.code == .tooManyOpenFiles else { throw error }
-            pool.makeRoom(extra: StorageLimits.filesClosedForRoom)
-            number = try openDescriptor(path, flags: flags)
-        }
+        let number = try openDescriptor(path, flags: flags)
         return DescriptorFile(owning: number, path: absolute(path), isDurable: true, lease: pool.lease())
     }
 
@@ -157,7 +149,18 @@ package final class RealFileSystem: FileSystem {
         return " by process \(process) (\(String(decoding: name, as: UTF8.self)))"
     }
 
+    /// If the system has no descriptor left, the pool gives some back first.
     private func openDescriptor(_ path: String, flags: CInt) throws(StorageError) -> CInt {
+        do throws(StorageError) {
+            return try openOnce(path, flags: flags)
+        } catch {
+            guard error.code == .tooManyOpenFiles else { throw error }
+            pool.makeRoom(extra: StorageLimits.filesClosedForRoom)
+            return try openOnce(path, flags: flags)
+        }
+    }
+
+    private func openOnce(_ path: String, flags: CInt) throws(StorageError) -> CInt {
         let name = path.isEmpty ? "." : path
         // SAFETY: the path is a terminated string for the duration of the call.
         let number = uninterrupted { unsafe martlet_openat(rootDescriptor, name, flags, 0o644) }

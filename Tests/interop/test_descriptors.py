@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import select
 import shutil
 import socket
 import time
@@ -35,7 +34,7 @@ def answers(connection: socket.socket, seconds: float) -> bytes:
 @pytest.mark.skipif(shutil.which("prlimit") is None, reason="prlimit is not installed")
 def test_connections_leave_descriptors_to_the_logs(start_broker: Callable[..., Broker], unique: Callable[[str], str]) -> None:
     own = start_broker(wrapper=["prlimit", "--nofile=256:256"], arguments=["--threads", "1"])
-    own.wait_log(r"max\.connections is more than the process may open.*ulimit -n")
+    own.wait_log(r"allows this process 256 open files: 64 connections are accepted.*ulimit -n")
     host, port = own.address.rsplit(":", 1)
     crowd: list[socket.socket] = []
     try:
@@ -43,7 +42,7 @@ def test_connections_leave_descriptors_to_the_logs(start_broker: Callable[..., B
             while len(crowd) < 300:
                 crowd.append(socket.create_connection((host, int(port)), timeout=20))
             served = [connection for connection in crowd if answers(connection, 20)]
-            assert 100 < len(served) < 256, "those that fit are served, the others are closed at once"
+            assert 50 < len(served) <= 64, "those that fit are served, the others are closed at once"
             # New topics need files, which there are.
             for _ in range(10):
                 topic = unique("topic")
@@ -51,7 +50,7 @@ def test_connections_leave_descriptors_to_the_logs(start_broker: Callable[..., B
                 assert early.produce(topic, SMALL).error == wire.NONE
             for connection in crowd:
                 connection.close()
-            wait_until(lambda: len(open_descriptors(own.pid)) < 100, "the connections to be gone")
+            wait_until(lambda: len(open_descriptors(own.pid)) < 64, "the connections to be gone")
             with Wire(own.address) as late:
                 assert late.produce(topic, SMALL).error == wire.NONE
     finally:
@@ -83,30 +82,30 @@ def test_without_descriptors_accepting_pauses_and_goes_on_later(
             used = cpu_seconds(own.pid) - before
             assert used < (time.monotonic() - start) / 4, f"{used} s of CPU: it spins"
             assert own.log().count("cannot accept connections") <= 2, "the log is flooded"
-            # A topic needs no descriptor before its first record, which is refused with the cause and may be sent again.
+            # The first record of a topic needs a file. Log files that are not in use give their descriptors back for it;
+            # if somebody else was faster, it is refused with the cause and may be sent again.
             fresh = unique("topic")
             protocol.create(early, fresh)
-            assert early.produce(fresh, SMALL).error == STORAGE_ERROR
-            assert not select.select(waiting, [], [], 0)[0], "nobody could be accepted"
+            first = early.produce(fresh, SMALL)
+            assert first.error in (wire.NONE, STORAGE_ERROR)
             restore_descriptors(own.pid)
             for connection in waiting:
                 assert answers(connection, 30), "a connection that waited was not accepted"
-            assert early.produce(fresh, SMALL).base_offset == 0
+            assert early.produce(fresh, SMALL).base_offset == (1 if first.error == wire.NONE else 0)
         finally:
             for connection in waiting:
                 connection.close()
 
 
-def test_a_sync_that_finds_no_descriptor_is_made_later(start_broker: Callable[..., Broker], topic: str) -> None:
+def test_a_sync_that_finds_no_descriptor_gets_that_of_a_file(start_broker: Callable[..., Broker], topic: str) -> None:
     own = start_broker(arguments=["--threads", "1"])
     with Wire(own.address) as connection:
         protocol.create(connection, topic)
-        # One is left for the log's file, so that none is left to sync the directory with.
+        # One is left for the log's file, so that none is left to sync the directory with: a file that is not in use is
+        # closed for that.
         leave_descriptors(own.pid, 1)
-        connection.send(wire.produce_request(topic, 0, SMALL))
-        assert not select.select([connection.socket], [], [], 1)[0], "acked although the directory is not durable"
-        restore_descriptors(own.pid)
-        answer = wire.produce_response(connection.read_frame())
+        answer = connection.produce(topic, SMALL)
         assert (answer.error, answer.base_offset) == (wire.NONE, 0)
+        restore_descriptors(own.pid)
         assert connection.produce(topic, SMALL).base_offset == 1
     assert own.stop() == 0

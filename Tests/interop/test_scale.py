@@ -144,6 +144,7 @@ def test_a_thousand_and_more_descriptors_are_shared_between_connections_and_file
     assert len(held) > 50
     for connection in held:
         connection.close()
+    wait_until(lambda: open_files(own) < 100, "the connections to be gone")
     # It did not run out of files: records can be written and read all the same.
     with wire.Wire(own.address) as connection:
         connection.call(wire.api_versions_request())
