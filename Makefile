@@ -112,9 +112,9 @@ $(VENV)/ready: Tests/interop/requirements.txt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
-fuzz: deps-build ## fuzz the parsers: T=seconds in all (300), TARGET=one of them
+fuzz: deps-build ## fuzz the parsers: T=seconds in all (600), TARGET=one of them
 	MARTLET_FUZZ=1 swift build $(FUZZ) --product martlet-fuzz
-	@python3 Tests/fuzz/fuzz.py run $(CURDIR)/$(FUZZER) $(or $(T),300) $(TARGET)
+	@python3 Tests/fuzz/fuzz.py run $(CURDIR)/$(FUZZER) $(T) $(TARGET)
 
 sanitize: sanitize-address ## unit tests under the address sanitizer
 
