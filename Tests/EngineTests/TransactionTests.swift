@@ -273,4 +273,28 @@ import Testing
         test.settle()
         #expect(try outcome.result?.get() == .group(.groupIdNotFound))
     }
+
+    @Test func offsetsThatWereCommittedOnceAreNotCommittedAgainAfterACrash() throws {
+        let files = SimulatedFileSystem(seed: 7)
+        var test = try TestEngine(fileSystem: files, durability: .disk)
+        _ = try test.makeTopic()
+        let producer = try test.producer("etl")
+        #expect(test.commitOffsets([0: 5], group: "g", topic: "orders", producer) == nil)
+        // The decision is written, that it was carried out is not.
+        files.inject(SimulatedFault(.write, path: "__transaction_state", skip: 1, times: 1, errno: 28))
+        #expect(test.end(producer, .commit).error == nil)
+        let later = Answer<Void>()
+        test.engine.groups.commit(
+            OffsetCommit(groupId: "g", positions: [.init(topic: "orders", partition: 0, offset: 9)]),
+            on: test.loop
+        ) { later.result = $0.map { _ in }.mapError { _ in EngineError(.shuttingDown, "") } }
+        test.settle()
+        #expect(try test.committed("g", "orders", 0) == 9)
+        files.crash(.loseUnsynced)
+        test = try TestEngine(fileSystem: files, durability: .disk)
+        #expect(test.transactions.describe("etl")?.state == .prepareCommit)
+        test.settle()
+        #expect(test.transactions.describe("etl")?.state == .completeCommit)
+        #expect(try test.committed("g", "orders", 0) == 9)
+    }
 }
