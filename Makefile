@@ -120,10 +120,10 @@ sanitize: ## unit tests under the address sanitizer, then under the thread sanit
 	@$(MAKE) sanitize-address
 	@$(MAKE) sanitize-thread
 
-# What is suppressed, and why, is in Tests/sanitize. LEAKS=0 looks for no leaks.
+# What is suppressed, and why, is in Tests/sanitize. LEAKS=1 looks for leaks as well.
 sanitize-address: deps-build
 	swift build --build-tests --sanitize=address --scratch-path .build-asan $(SANITIZED)
-	ASAN_OPTIONS=detect_leaks=$(or $(LEAKS),1) LSAN_OPTIONS=suppressions=$(CURDIR)/Tests/sanitize/leaks.txt \
+	ASAN_OPTIONS=detect_leaks=$(or $(LEAKS),0) LSAN_OPTIONS=suppressions=$(CURDIR)/Tests/sanitize/leaks.txt \
 	  swift test --skip-build --sanitize=address --scratch-path .build-asan $(SANITIZED) --quiet
 
 # Tests/sanitize/mutex.c tells the sanitizer about contended mutexes. The lives of the simulation and the replay of fuzz inputs
