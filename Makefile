@@ -120,7 +120,8 @@ sanitize: ## unit tests under the address sanitizer, then under the thread sanit
 	@$(MAKE) sanitize-address
 	@$(MAKE) sanitize-thread
 
-# What is suppressed, and why, is in Tests/sanitize. LEAKS=1 looks for leaks as well.
+# What is suppressed, and why, is in Tests/sanitize. LEAKS=1 looks for leaks as well; tests whose embedded
+# loop ends with a repeated task in it (TestEngine) are reported then.
 sanitize-address: deps-build
 	swift build --build-tests --sanitize=address --scratch-path .build-asan $(SANITIZED)
 	ASAN_OPTIONS=detect_leaks=$(or $(LEAKS),0) LSAN_OPTIONS=suppressions=$(CURDIR)/Tests/sanitize/leaks.txt \
