@@ -128,7 +128,7 @@ sanitize-address: deps-build
 	  swift test --skip-build --sanitize=address --scratch-path .build-asan $(SANITIZED) --quiet
 
 # Tests/sanitize/mutex.c tells the sanitizer about contended mutexes. The lives of the simulation and the replay of fuzz inputs
-# are left out: they run on embedded loops, one thread each, so there is nothing to race, and they take many times as long here.
+# are left out: they run on embedded loops, each in one thread, and the lives had not ended after minutes.
 sanitize-thread: deps-build
 	swift build --build-tests --sanitize=thread --scratch-path .build-tsan $(SANITIZED)
 	clang -Wall -Werror -O1 -shared -fPIC -o .build-tsan/mutex.so Tests/sanitize/mutex.c
