@@ -31,8 +31,9 @@ package final class Engine: Sendable {
     let retentionClock: NIOLockedValueBox<RetentionClock>
     /// Whether the data directory was found to be gone.
     let hasLostDirectory = NIOLockedValueBox(false)
-    /// How the catalog reaches the groups, which hold it in turn: emptied when the engine shuts down.
-    private let groupsOfCatalog = NIOLockedValueBox<GroupCoordinator?>(nil)
+    /// How the catalog reaches the groups, which hold it in turn: weakly, because an engine whose broker could not
+    /// start is let go of and never shuts down. Emptied when the engine shuts down.
+    private let groupsOfCatalog = NIOLockedValueBox(WeakGroups())
 
     /// The internal metadata log's topic; no client sees it.
     static let metadataTopic = "__martlet_metadata"
@@ -72,7 +73,7 @@ package final class Engine: Sendable {
             configuration: configuration, partitions: factory, metadata: metadata, background: background,
             logger: logger, random: random,
             onDeleted: { topic, done in
-                guard let groups = forget.withLockedValue({ $0 }) else { return done(true) }
+                guard let groups = forget.withLockedValue({ $0.groups }) else { return done(true) }
                 groups.topicDeleted(topic.name, on: loop) { result in
                     if case .success = result { done(true) } else { done(false) }
                 }
@@ -100,7 +101,7 @@ package final class Engine: Sendable {
         if let partition = topics.topic(named: Self.transactionsTopic)?.partition(0) { try settle(partition) }
         transactions.start()
         let groups = groups
-        forget.withLockedValue { $0 = groups }
+        forget.withLockedValue { $0.groups = groups }
         register(metrics)
     }
 
@@ -119,7 +120,7 @@ package final class Engine: Sendable {
         }
         for job in jobs { job.cancel() }
         prepareToShutDown()
-        groupsOfCatalog.withLockedValue { $0 = nil }
+        groupsOfCatalog.withLockedValue { $0.groups = nil }
         let partitions = allPartitions
         guard configuration.durability != .memory else {
             for partition in partitions { _ = partition.shutDown() }
@@ -171,4 +172,8 @@ package final class Engine: Sendable {
         producerIds.load(next: nextProducerId)
         try topics.load(found.values.sorted { $0.name < $1.name })
     }
+}
+
+private struct WeakGroups {
+    weak var groups: GroupCoordinator?
 }

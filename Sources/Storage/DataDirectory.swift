@@ -149,8 +149,7 @@ package final class DataDirectory: Sendable {
 
     /// A random id.
     package static let randomId: @Sendable () -> TopicId = {
-        var generator = SystemRandomNumberGenerator()
-        return TopicId.random(using: &generator)
+        TopicId(random: { .random(in: .min ... .max) })
     }
 }
 

@@ -18,6 +18,20 @@ import TestSupport
         }
     }
 
+    @Test func `An engine that is let go of without a shutdown leaves nothing behind`() throws {
+        weak var topics: TopicCatalog?
+        weak var groups: GroupCoordinator?
+        func startAndLetGo() throws {
+            let test = try TestEngine()
+            _ = try test.makeTopic()
+            (topics, groups) = (test.engine.topics, test.engine.groups)
+            #expect(topics != nil && groups != nil)
+        }
+        try startAndLetGo()
+        #expect(topics == nil)
+        #expect(groups == nil)
+    }
+
     @Test func aTopicIsVisibleOnceItIsDurable() throws {
         let test = try TestEngine(durability: .disk)
         let future = test.engine.topics.create(TopicSpecification(name: "orders"), on: test.loop)
