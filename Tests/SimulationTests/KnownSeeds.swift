@@ -54,5 +54,7 @@ struct KnownSeed: Sendable, CustomStringConvertible {
         KnownSeed(
             seed: 2_548_928_844, defect: "a topic that could not be made, an error said, was there after the next start"),
         KnownSeed(seed: 3_069_077_476, defect: "the same"),
+        KnownSeed(
+            seed: 3_180_036_207, defect: "none: what a failed log shows after a start was taken for durable by the simulation"),
     ]
 }
