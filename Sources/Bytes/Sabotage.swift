@@ -27,6 +27,8 @@
         case skipReplaceSync
         /// The clean-shutdown mark stays where it is while the directory is written to.
         case keepCleanMark
+        /// Segments are dropped before they are synced.
+        case dropUnsynced
         /// A clean stop calls logs complete that it has not synced.
         case closeWithoutSync
         /// Recovery believes checksums without looking.

@@ -17,6 +17,9 @@ extension Partition {
         lock.withLock { PartitionOffsets(start: log.startOffset, highWatermark: log.writtenEndOffset) }
     }
 
+    /// End of what this process knows to be durable: as far as a checkpoint can describe it.
+    package var syncedEndOffset: Int64 { lock.withLock { log.syncedEndOffset } }
+
     package var sizeInBytes: Int64 { lock.withLock { log.sizeInBytes } }
 
     /// Why the last write was refused, if it was, although the log takes writes: no space, no descriptor.

@@ -29,9 +29,10 @@ struct PartitionFactory: Sendable {
 
     /// Removes the files of a deleted topic's closed partitions.
     func remove(_ topic: Topic) {
-        for partition in topic.partitions {
-            partition.withLog { directory.removeLog($0) }
-        }
+        for partition in topic.partitions { remove(partition) }
         metrics.forget(topic.name)
     }
+
+    /// Removes the files of one closed partition, or of one that nobody has seen yet.
+    func remove(_ partition: Partition) { partition.withLog { directory.removeLog($0) } }
 }

@@ -47,6 +47,10 @@ struct ProducerSnapshots {
                 break
             }
             try walk(log, from: offset, into: &states)
+            // A snapshot may know of batches that a power cut took: sent again, they are no duplicates.
+            states.forgetBatches { batch in
+                log.quarantined.contains { $0.offsets.overlaps(batch.baseOffset..<batch.lastOffset + 1) }
+            }
         } catch {
             throw EngineError(error)
         }

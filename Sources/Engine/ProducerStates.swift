@@ -190,6 +190,17 @@ struct ProducerStates {
         openStarts = entries.values.compactMap(\.transactionStart).sorted()
     }
 
+    /// Forgets batches that are lost, and producers of whom nothing else is known: they may go on with any sequence, as
+    /// those that are new may.
+    mutating func forgetBatches(where isLost: (Batch) -> Bool) {
+        for (producerId, entry) in entries where entry.batches.contains(where: isLost) {
+            var kept = entry
+            kept.batches.removeAll(where: isLost)
+            let isKnown = !kept.batches.isEmpty || kept.transactionStart != nil
+            entries[producerId] = isKnown ? kept : nil
+        }
+    }
+
     /// Restores an entry from a snapshot.
     mutating func restore(_ producerId: Int64, _ entry: Entry) {
         entries[producerId] = entry

@@ -189,26 +189,36 @@ extension TopicCatalog {
         case full
     }
 
+    /// Opens the logs first: when that fails, nothing must be on record that the next start would take for a topic.
     private func commit(_ record: MetadataRecord.TopicRecord, on loop: any EventLoop) {
+        let topic: Topic
+        do throws(EngineError) {
+            topic = try build(record)
+        } catch {
+            return finish(record, .failure(error))
+        }
         metadata.append([MetadataRecord.topic(record).encoded()], on: loop) { result in
-            let outcome: Result<Topic, EngineError>
-            do throws(EngineError) {
-                try result.get()
-                let topic = try self.build(record)
+            switch result {
+            case .success:
                 self.insert(topic)
-                outcome = .success(topic)
-            } catch {
-                outcome = .failure(error)
+                self.finish(record, .success(topic))
+            case .failure(let error):
+                self.partitions.remove(topic)
+                self.finish(record, .failure(error))
             }
-            let promises = self.lock.withLock {
-                self.state.partitionsComing -= Int(record.partitions)
-                return self.state.creating.removeValue(forKey: record.name) ?? []
-            }
-            for promise in promises {
-                switch outcome {
-                case .success(let topic): promise.succeed(topic)
-                case .failure(let error): promise.fail(error)
-                }
+        }
+    }
+
+    /// Answers everybody who waits for the topic.
+    private func finish(_ record: MetadataRecord.TopicRecord, _ outcome: Result<Topic, EngineError>) {
+        let promises = lock.withLock {
+            state.partitionsComing -= Int(record.partitions)
+            return state.creating.removeValue(forKey: record.name) ?? []
+        }
+        for promise in promises {
+            switch outcome {
+            case .success(let topic): promise.succeed(topic)
+            case .failure(let error): promise.fail(error)
             }
         }
     }
@@ -256,37 +266,42 @@ extension TopicCatalog {
         }
     }
 
-    /// Grows a topic to `count` partitions.
+    /// Grows a topic to `count` partitions. Their logs are opened first, as for a new topic.
     package func grow(_ name: String, to count: Int32, on loop: any EventLoop) -> EventLoopFuture<Void> {
-        change(name, on: loop) { topic throws(EngineError) in
+        let added = NIOLockedValueBox<[Partition]>([])
+        return change(name, on: loop) { topic throws(EngineError) in
             guard count > topic.partitionCount, count <= Limits.partitionsPerTopic else {
                 throw EngineError(
                     .invalidPartitionCount,
                     "topic \(name) has \(topic.partitionCount) partitions; it can only grow, up to \(Limits.partitionsPerTopic)")
             }
-            let added = Int(count) - topic.partitionCount
-            guard self.lock.withLock({ self.state.partitionCount + self.state.partitionsComing + added })
-                <= self.configuration.partitionsMax
+            guard self.lock.withLock({ self.state.partitionCount + self.state.partitionsComing })
+                + Int(count) - topic.partitionCount <= self.configuration.partitionsMax
             else { throw self.tooManyPartitions }
             var record = Self.record(of: topic, overrides: topic.configuration.overrides)
             record.partitions = count
-            return .topic(record)
-        } apply: { topic throws(EngineError) in
-            let record = Self.record(of: topic, overrides: topic.configuration.overrides)
-            let added = try (Int32(topic.partitionCount)..<count).map { index throws(EngineError) in
-                try self.partitions.make(record, index: index, configuration: topic.configuration)
+            for index in Int32(topic.partitionCount)..<count {
+                let made = try self.partitions.make(record, index: index, configuration: topic.configuration)
+                added.withLockedValue { $0.append(made) }
             }
+            return .topic(record)
+        } apply: { topic in
+            let added = added.withLockedValue { $0 }
             topic.grow(by: added)
             self.lock.withLock { self.state.partitionCount += added.count }
+        } discard: {
+            for partition in added.withLockedValue({ $0 }) { self.partitions.remove(partition) }
         }
     }
 
     /// Reserves the name, makes the change durable, then visible; the name is free when `afterwards` says that all is
-    /// done, and stays reserved until the next start if it says that it could not be.
+    /// done, and stays reserved until the next start if it says that it could not be. `discard` takes back what `record`
+    /// has prepared for a change that fails.
     private func change(
         _ name: String, on loop: any EventLoop,
         record: @Sendable (Topic) throws(EngineError) -> MetadataRecord,
-        apply: @escaping @Sendable (Topic) throws(EngineError) -> Void,
+        apply: @escaping @Sendable (Topic) -> Void,
+        discard: @escaping @Sendable () -> Void = {},
         afterwards: @escaping @Sendable (Topic, _ done: @escaping @Sendable (Bool) -> Void) -> Void = { $1(true) }
     ) -> EventLoopFuture<Void> {
         let promise = loop.makePromise(of: Void.self)
@@ -296,17 +311,19 @@ extension TopicCatalog {
                 metadata.append([try record(topic).encoded()], on: loop) { result in
                     do throws(EngineError) {
                         try result.get()
-                        try apply(topic)
+                        apply(topic)
                         afterwards(topic) { isDone in
                             if isDone { self.release(name) }
                             promise.succeed(())
                         }
                     } catch {
+                        discard()
                         self.release(name)
                         promise.fail(error)
                     }
                 }
             } catch {
+                discard()
                 release(name)
                 throw error
             }

@@ -5,6 +5,8 @@
 // the size of the log, and below the start offset. The active segment is rolled before it can go. Files are removed in
 // the background (`SegmentRemoval`), so that the owner's lock is not held for it. Same owner and lock as `Log`.
 
+import Bytes
+
 extension Log {
     /// Rolls the active segment if it is due by time; drops segments that retention no longer keeps.
     /// Returns how many segments were dropped.
@@ -13,9 +15,9 @@ extension Log {
         if let active, isExpired(active, nowMs: nowMs) || isDueToRoll(active, nowMs: nowMs) { try roll() }
         var excess = configuration.retentionBytes < 0 ? -1 : sizeInBytes - configuration.retentionBytes
         var count = 0
-        for segment in sealed {
+        for (number, segment) in sealed.enumerated() {
             let isSurplus = excess >= segment.written.size
-            let isBelowStart = segment.written.nextOffset <= startOffset
+            let isBelowStart = end(ofSealed: number) <= startOffset
             guard isSurplus || isBelowStart || isExpired(segment, nowMs: nowMs) else { break }
             excess -= segment.written.size
             count += 1
@@ -36,7 +38,13 @@ extension Log {
         try consumeCleanMark()
         if offset == writtenEndOffset { try roll() }
         startOffset = offset
-        try drop(first: sealed.prefix { $0.written.nextOffset <= offset }.count)
+        try drop(first: sealed.indices.prefix { end(ofSealed: $0) <= offset }.count)
+    }
+
+    /// Where the next segment starts. Offsets that are missing before that belong to this one: it stays as long as the log
+    /// has to say that they are damaged.
+    private func end(ofSealed number: Int) -> Int64 {
+        number + 1 < sealed.count ? sealed[number + 1].baseOffset : active?.baseOffset ?? writtenEndOffset
     }
 
     /// Whether the newest record is older than `retentionMs`. Records without timestamps count from when they were seen.
@@ -66,6 +74,7 @@ extension Log {
         if count == sealed.count && active == nil { try startEmptySegment() }
         try consumeCleanMark()
         let dropped = Array(sealed.prefix(count))
+        if !sabotaged("dropUnsynced") { try syncDropped(dropped) }
         sealed.removeFirst(count)
         sealedBytes -= dropped.reduce(0) { $0 + $1.written.size }
         startOffset = max(startOffset, sealed.first?.baseOffset ?? active?.baseOffset ?? writtenEndOffset)
@@ -77,6 +86,24 @@ extension Log {
             SegmentRemoval(
                 directory: name, baseOffsets: dropped.map(\.baseOffset).filter { $0 != active?.baseOffset }, files: dropped.compactMap(\.file),
                 log: ObjectIdentifier(self)))
+    }
+
+    /// Makes segments durable that are about to go. The next round answers for their batches and cannot sync them any more;
+    /// until their files are gone for good a crash may bring some of them back, and a log that ends with the wrong one would
+    /// give offsets out again. Seldom is anything to do: what goes is older than the last round.
+    private func syncDropped(_ segments: [Segment]) throws(StorageError) {
+        for segment in segments where segment.isDirty {
+            guard let file = segment.file else { continue }
+            do throws(StorageError) {
+                try file.sync()
+                segment.isDirty = false
+            } catch {
+                // Without a descriptor nothing was tried, and nothing is dropped this time.
+                if error.code != .tooManyOpenFiles { failSync(error) }
+                throw error
+            }
+        }
+        unsyncedSealed.removeAll { !$0.isDirty }
     }
 
     /// Makes the file of the next segment before anything is written to it.

@@ -172,12 +172,18 @@ package final class Log {
         guard let file, error.code != .tooManyOpenFiles else { return error }
         guard error.code == .full else { return fail(error) }
         do throws(StorageError) {
+            if try file.size() == segment.written.size { return error }
             try file.truncate(to: segment.written.size)
-            // The next sync must cover this too, or a crash could bring back what was refused.
-            segment.isDirty = true
-            return error
         } catch {
             return fail(error)
+        }
+        // The refusal is answered at once, and a crash must not bring back what it was for: whole batches may have fitted.
+        do throws(StorageError) {
+            try file.sync()
+            return error
+        } catch {
+            failSync(error)
+            return failure ?? error
         }
     }
 

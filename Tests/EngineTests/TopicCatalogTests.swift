@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, EngineTests: creating, changing and deleting topics.
 
+import Glibc
 import NIOCore
 import Testing
 
 import TestSupport
 
 @testable import Engine
+@testable import Storage
 
 @Suite struct TopicCatalogTests {
     private func code(_ future: EventLoopFuture<some Sendable>) -> EngineError.Code? {
@@ -117,5 +119,36 @@ import TestSupport
             test.sync()
             #expect(seen.insert(try id.wait()).inserted)
         }
+    }
+
+    /// What is answered with an error now must not be there after the next start.
+    @Test func aLogThatCannotBeOpenedLeavesNothingOnRecord() throws {
+        let files = SimulatedFileSystem(seed: 1)
+        do {
+            let test = try TestEngine(fileSystem: files, durability: .disk)
+            _ = try test.makeTopic("orders")
+            // Directories of other topics of these names are in the way, and cannot be moved.
+            for name in ["events-0", "orders-1"] {
+                try files.makeDirectory(name)
+                let file = try files.open("\(name)/partition.metadata", create: true)
+                try file.write(ByteBuffer(string: "version: 0\ntopic_id: rnhZBsh8R06YJ4bsnc3FKQ"), at: 0)
+            }
+            files.inject(SimulatedFault(.rename, times: 2, errno: EIO))
+            let creation = test.engine.topics.create(TopicSpecification(name: "events"), on: test.loop)
+            let growth = test.engine.topics.grow("orders", to: 2, on: test.loop)
+            test.sync()
+            #expect(code(creation) == .storageFailure && code(growth) == .storageFailure)
+            #expect(test.engine.topics.topic(named: "orders")?.partitionCount == 1)
+        }
+        files.crash(.processKilled)
+        let test = try TestEngine(fileSystem: files, durability: .disk)
+        #expect(test.engine.topics.topic(named: "events") == nil)
+        #expect(test.engine.topics.topic(named: "orders")?.partitionCount == 1)
+        // And once the directories can be moved, both work.
+        _ = try test.makeTopic("events")
+        let growth = test.engine.topics.grow("orders", to: 2, on: test.loop)
+        test.sync()
+        try growth.wait()
+        #expect(test.engine.topics.topic(named: "orders")?.partitionCount == 2)
     }
 }

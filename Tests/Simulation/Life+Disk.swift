@@ -106,9 +106,10 @@ extension Life {
     func checkpoint() {
         guard let broker else { return }
         let before = broker.complaints.count(containing: "checkpoint was not written")
-        // Everybody's start as the checkpoint will say it, and what is durable for sure by then.
+        // Everybody's start as the checkpoint will say it, and how far it describes a log: not what an earlier process has
+        // synced after the checkpoint before, as long as this one has not.
         let known = model.livePartitions.compactMap { model in
-            broker.partition(model).map { (model, $0.offsets.start, model.durableEnd) }
+            broker.partition(model).map { (model, $0.offsets.start, min(model.durableEnd, $0.syncedEndOffset)) }
         }
         trace.note("checkpoint")
         broker.engine.checkpoint()

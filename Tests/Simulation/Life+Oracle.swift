@@ -177,7 +177,8 @@ extension Life {
                 "\(key.group) has \(found.map { "\($0)" } ?? "nothing") in \(key.topic)-\(key.partition), not"
                     + " \(commit.allowed.map { $0.map { "\($0)" } ?? "nothing" })")
         }
-        guard isAfterStart else { return }
+        // A log that has failed shows what the page cache has: what was never acknowledged may still go with the machine.
+        guard isAfterStart, !offsetsLeaveOpen else { return }
         // What was under way has either happened or will never.
         commit.value = found
         commit.flying = []

@@ -254,8 +254,12 @@ package final class Life {
         guard let broker else { return }
         if settings.isSlowDisk, chance(0.4) {
             isInsideSync = true
+            var isNested = false
             disk.duringSync { [unowned self] in
-                guard !disk.hasCrashed, violation == nil else { return }
+                // A step may sync, and under locks; the others go on in the outer sync only.
+                guard !isNested, !disk.hasCrashed, violation == nil else { return }
+                isNested = true
+                defer { isNested = false }
                 do {
                     for _ in 0..<pick(0...3) where !disk.hasCrashed { try step() }
                 } catch let error as Violation {

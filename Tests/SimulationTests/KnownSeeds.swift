@@ -45,5 +45,16 @@ struct KnownSeed: Sendable, CustomStringConvertible {
         KnownSeed(
             seed: 198_105_939,
             defect: "an empty segment whose file a power cut took was sealed, and retention removed its successor's file"),
+        KnownSeed(
+            seed: 8_790_204_472, defect: "segments that were dropped before their sync cost a log its last offsets"),
+        KnownSeed(
+            seed: 7_360_474_288, defect: "DeleteRecords before the middle of missing records removed the rest of that range too"),
+        KnownSeed(
+            seed: 5_130_855_173, defect: "a power cut brought back what a full disk had refused"),
+        KnownSeed(
+            seed: 2_548_928_844, defect: "a topic that could not be made, an error said, was there after the next start"),
+        KnownSeed(seed: 3_069_077_476, defect: "the same"),
+        KnownSeed(
+            seed: 3_180_036_207, defect: "none: what a failed log shows after a start was taken for durable by the simulation"),
     ]
 }

@@ -39,6 +39,26 @@ struct LogFailureTests {
         #expect(try log.bytes(from: 2) == small.stored(at: 2))
     }
 
+    /// A batch that fitted is refused with the one that did not, and a power cut must not bring it back.
+    @Test func whatAFullDiskRefusedDoesNotComeBackWithAPowerCut() throws {
+        for seed in UInt64(0)..<50 {
+            let files = SimulatedFileSystem(seed: seed)
+            do {
+                let log = try DataDirectory.quiet(files).openLog("f-0")
+                try log.append(small)
+                try log.write()
+                try log.syncNow()
+                files.limitCapacity(to: files.usedBytes + Int64(small.bytes.readableBytes + 50))
+                try log.append(small)
+                try log.append(small)
+                #expect(throws: StorageError(.full, "")) { try log.write() }
+            }
+            files.crash(.arbitrary)
+            files.limitCapacity(to: nil)
+            #expect(try DataDirectory.quiet(files).openLog("f-0").endOffset == 2, "seed \(seed)")
+        }
+    }
+
     @Test func aLargeBatchThatDoesNotFitTakesWhatWaitedWithIt() throws {
         try log.append(small)
         try log.write()

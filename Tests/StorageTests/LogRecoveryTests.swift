@@ -173,6 +173,18 @@ struct LogRecoveryTests {
         try expect(log, holds: [0, 2, 3, 4], endsAt: 10)
     }
 
+    @Test func deletingRecordsBeforeTheMiddleOfDamageLeavesTheRestOfIt() throws {
+        try writeSegments()
+        try cut(to: 2 * size - 1)
+        let log = try DataDirectory.quiet(files).openLog("a-0", small)
+        try log.deleteRecords(before: 3)
+        #expect(try log.applyRetention(nowMs: 0) == 0)
+        #expect(log.startOffset == 3)
+        #expect(throws: StorageError(.corrupt, "")) { try log.read(from: 3, maxBytes: 1) }
+        try log.deleteRecords(before: 4)
+        #expect(log.startOffset == 4 && log.quarantined.isEmpty && log.sealed.first?.baseOffset == 4)
+    }
+
     @Test func aMissingSegmentInTheMiddleIsQuarantined() throws {
         try writeSegments()
         try files.remove("a-0/00000000000000000004.log")

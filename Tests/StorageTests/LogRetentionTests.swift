@@ -163,6 +163,23 @@ struct LogRetentionTests {
         #expect(log.startOffset == 3 && log.endOffset == 7)
     }
 
+    /// The round that follows answers for them, and their files stay for a while.
+    @Test func recordsThatAreDeletedBeforeTheirSyncCannotCostOffsets() throws {
+        var configuration = LogConfiguration()
+        configuration.segmentBytes = 400
+        do {
+            let log = try DataDirectory.quiet(files).openLog("r-0", configuration)
+            try append(Array(1...5), to: log)
+            try log.deleteRecords(before: 5)
+            try log.syncNow()
+            #expect(log.syncedEndOffset == 5)
+        }
+        files.crash(.processKilled)
+        #expect(try DataDirectory.quiet(files).openLog("r-0", configuration).endOffset == 5)
+        files.crash(.loseUnsynced)
+        #expect(try DataDirectory.quiet(files).openLog("r-0", configuration).endOffset == 5)
+    }
+
     @Test func filesGoInTheBackgroundAndASliceCanStillBeRead() throws {
         let log = makeLog { $0.segmentBytes = 400 }
         try append(Array(1...7), to: log)
