@@ -56,5 +56,7 @@ struct KnownSeed: Sendable, CustomStringConvertible {
         KnownSeed(seed: 3_069_077_476, defect: "the same"),
         KnownSeed(
             seed: 3_180_036_207, defect: "none: what a failed log shows after a start was taken for durable by the simulation"),
+        KnownSeed(
+            seed: 7_961_058_739, defect: "a batch that a power cut took was called a duplicate when it came again"),
     ]
 }
