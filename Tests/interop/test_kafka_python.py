@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Optional
 
 import pytest
@@ -266,7 +267,7 @@ class Member:
         self.consumer.subscribe([topic], listener=self.listener)
 
     def poll(self) -> None:
-        for batch in self.consumer.poll(300).values():
+        for batch in self.consumer.poll(1_000).values():
             self.records.extend(batch)
 
     def leave(self) -> None:
@@ -275,10 +276,16 @@ class Member:
         self.consumer.close(autocommit=False)
 
 
+def poll_all(members: list[Member]) -> None:
+    """Each in a thread, as members of a group are: one after the other, a poll may end just before the others' answer
+    that it waits for, and this client then joins again, round after round."""
+    with ThreadPoolExecutor(len(members)) as pool:
+        list(pool.map(Member.poll, members))
+
+
 def settle(members: list[Member], partitions: int) -> None:
     def split() -> bool:
-        for member in members:
-            member.poll()
+        poll_all(members)
         sizes = [len(member.listener.held) for member in members]
         union = set().union(*[member.listener.held for member in members])
         return sum(sizes) == partitions and max(sizes) - min(sizes) <= 1 and union == set(range(partitions))
@@ -314,8 +321,7 @@ def test_three_members_share_a_topic_while_they_come_and_go(endpoint: Endpoint, 
         send(60)
 
         def everything() -> bool:
-            for member in members:
-                member.poll()
+            poll_all(members)
             return {record.value for member in members + gone for record in member.records} >= set(sent)
 
         wait_until(everything, "every record to be consumed", 40, pause=0)
