@@ -40,7 +40,7 @@ extension Partition {
         _ header: BatchHeader, _ verify: TransactionVerification?
     ) throws(EngineError) {
         guard let verify else {
-            throw EngineError(.invalidTransactionState, "a transactional batch came without a transactional id")
+            throw EngineError(.noTransactionalId, "a transactional batch came without a transactional id")
         }
         do throws(TransactionError) {
             try verify.coordinator.verify(
@@ -56,9 +56,12 @@ extension Partition {
                 throw EngineError(
                     .invalidProducerIdMapping,
                     "transactional id \(verify.transactionalId) is not that of producer \(header.producerId)")
+            case .concurrentTransactions:
+                throw EngineError(
+                    .concurrentTransactions, "transactional id \(verify.transactionalId) is ending its transaction")
             default:
                 throw EngineError(
-                    .invalidTransactionState,
+                    .partitionNotInTransaction,
                     "transactional id \(verify.transactionalId) has no open transaction with \(name)")
             }
         }
