@@ -27,10 +27,14 @@ package struct CommittedRead: Sendable {
 package struct TransactionVerification: Sendable {
     let coordinator: TransactionCoordinator
     let transactionalId: String
+    let version: ClientTransactionVersion
 
-    package init(_ transactionalId: String, by coordinator: TransactionCoordinator) {
+    package init(
+        _ transactionalId: String, by coordinator: TransactionCoordinator, version: ClientTransactionVersion = .one
+    ) {
         self.transactionalId = transactionalId
         self.coordinator = coordinator
+        self.version = version
     }
 }
 

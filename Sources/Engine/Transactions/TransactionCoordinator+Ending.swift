@@ -7,6 +7,7 @@
 //
 // What cannot be carried out (a full disk) is tried again by `cleanUp`, and at the next start.
 
+import Bytes
 import Logging
 import NIOCore
 import Records
@@ -98,7 +99,7 @@ extension TransactionCoordinator {
     ) {
         let offsets = table.withLock { $0.entries[id]?.offsets ?? [:] }
         let live = offsets.filter { topics.topic(named: $0.key.topic)?.partition($0.key.partition) != nil }
-        guard marker == .commit, !live.isEmpty else {
+        guard marker == .commit, !live.isEmpty, !sabotaged("loseTransactionOffsets") else {
             return writeMarkers(id, prepared, marker, on: loop, then: then)
         }
         let transaction = AppliedTransaction(producer: prepared.producer, decidedMs: prepared.lastUpdateMs)
@@ -193,7 +194,7 @@ extension TransactionCoordinator {
         table.withLock { table in
             for (id, entry) in entries {
                 var entry = entry
-                entry.mustRetry = entry.current.state.isPrepared
+                entry.mustRetry = entry.current.state.isPrepared && !sabotaged("forgetPrepared")
                 table.insert(id, entry)
             }
         }

@@ -40,7 +40,10 @@ enum ProduceHandler: KafkaHandler {
         _ request: ProduceRequest, _ acks: Acks, _ transaction: ProduceTransaction?, _ refusal: ProduceRefusal?,
         _ exchange: Exchange
     ) {
-        let verification = transaction.map { TransactionVerification($0.id, by: exchange.engine.transactions) }
+        let verification = transaction.map {
+            TransactionVerification(
+                $0.id, by: exchange.engine.transactions, version: exchange.version >= 12 ? .two : .one)
+        }
         let gathering = Gathering(request, acks: acks, exchange)
         var decompression = Decompression(exchange.connection.turn)
         for (topicAt, topic) in request.topics.enumerated() {
