@@ -16,6 +16,7 @@ package final class Engine: Sendable {
     package let clusterId: String
     package let topics: TopicCatalog
     package let producerIds: ProducerIds
+    package let access: AccessControl
     package let groups: GroupCoordinator
     package let transactions: TransactionCoordinator
     package let turns: Turns
@@ -67,6 +68,7 @@ package final class Engine: Sendable {
             record, index: 0, configuration: TopicConfiguration(overrides: Self.internalOverrides))
         metadata = InternalLog(partition: metadataPartition, turns: turns, clock: clock)
         producerIds = ProducerIds(metadata: metadata)
+        access = AccessControl(configuration: configuration.access, metadata: metadata, loop: loop)
         // The catalog tells the groups of deletions; the groups' log is a topic of the catalog.
         let forget = groupsOfCatalog
         topics = TopicCatalog(
@@ -153,12 +155,14 @@ package final class Engine: Sendable {
     private func load() throws(EngineError) {
         var found: [String: MetadataRecord.TopicRecord] = [:]
         var nextProducerId: Int64 = 0
+        var accessRecords: [AccessRecord] = []
         var unreadable = 0
         let damaged = try metadata.replay { key, value in
             switch MetadataRecord(key: key, value: value) {
             case .topic(let topic): found[topic.name] = topic
             case .topicDeleted(let name): found[name] = nil
             case .producerIds(let next): nextProducerId = max(nextProducerId, next)
+            case .access(let record): accessRecords.append(record)
             case nil: unreadable += 1
             }
         }
@@ -170,6 +174,7 @@ package final class Engine: Sendable {
             logger.error("\(damaged) damaged stretches of the metadata log were left out; topics may be missing or as before a change")
         }
         producerIds.load(next: nextProducerId)
+        access.load(accessRecords)
         try topics.load(found.values.sorted { $0.name < $1.name })
     }
 }

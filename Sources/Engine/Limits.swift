@@ -22,4 +22,8 @@ package enum Limits {
     package static let internalLogBytes: Int64 = 64 << 20
     /// Configuration overrides of one topic; more: INVALID_CONFIG.
     package static let overridesPerTopic = 100
+    /// Access rules; one more is refused.
+    package static let accessRules = 20_000
+    /// Passwords of users, each mechanism counted; one more is refused.
+    package static let credentials = 20_000
 }

@@ -13,6 +13,7 @@ enum MetadataRecord: Equatable {
     case topicDeleted(name: String)
     /// Producer ids below this number may have been given out.
     case producerIds(next: Int64)
+    case access(AccessRecord)
 
     struct TopicRecord: Equatable {
         var name: String
@@ -25,6 +26,8 @@ enum MetadataRecord: Equatable {
     private enum Kind: UInt8 {
         case topic = 1
         case producerIds = 2
+        case accessRule = 32
+        case credential = 33
     }
 
     private static let valueVersion: UInt8 = 1
@@ -52,6 +55,8 @@ enum MetadataRecord: Equatable {
             value.writeInteger(Self.valueVersion)
             value.writeInteger(next)
             return ([Kind.producerIds.rawValue], Array(buffer: value))
+        case .access(let record):
+            return record.encoded()
         }
     }
 
@@ -74,6 +79,9 @@ enum MetadataRecord: Equatable {
                 let next = value.readInteger(as: Int64.self), (0...Int64.max >> 1).contains(next)
             else { return nil }
             self = .producerIds(next: next)
+        case .accessRule, .credential:
+            guard let record = AccessRecord(kind: kind.rawValue, key: key, value: value) else { return nil }
+            self = .access(record)
         }
     }
 
