@@ -99,7 +99,9 @@ let package = Package(
         // Layer 5.
         module(
             "KafkaServer",
-            ["Bytes", "KafkaWire", "Records", "Engine", "Storage", "Transport", "Telemetry", logging, nioCore]),
+            [
+                "Bytes", "KafkaWire", "Records", "Engine", "Security", "Storage", "Transport", "Telemetry", logging, nioCore,
+            ]),
         module(
             "GRPCServer",
             [
@@ -118,8 +120,8 @@ let package = Package(
         module(
             "Martlet",
             [
-                "Bytes", "Engine", "Storage", "Transport", "KafkaServer", "GRPCServer", "HTTPServer", "Telemetry",
-                "CYAML", logging, nioCore, nioPosix,
+                "Bytes", "Engine", "Security", "Storage", "Transport", "KafkaServer", "GRPCServer", "HTTPServer",
+                "Telemetry", "CYAML", logging, nioCore, nioPosix,
             ]),
         .executableTarget(
             name: "MartletCommand",
@@ -163,8 +165,8 @@ let package = Package(
         tests(
             "KafkaServerTests",
             [
-                "KafkaServer", "KafkaWire", "Engine", "Storage", "Records", "Bytes", "Transport", "TestSupport", logging,
-                nioEmbedded,
+                "KafkaServer", "KafkaWire", "Engine", "Security", "Storage", "Records", "Bytes", "Transport", "TestSupport",
+                logging, nioEmbedded,
             ]),
         tests(
             "GRPCServerTests",

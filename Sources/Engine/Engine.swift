@@ -17,6 +17,7 @@ package final class Engine: Sendable {
     package let topics: TopicCatalog
     package let producerIds: ProducerIds
     package let access: AccessControl
+    package let passwords: PasswordChecks
     package let groups: GroupCoordinator
     package let transactions: TransactionCoordinator
     package let turns: Turns
@@ -69,6 +70,7 @@ package final class Engine: Sendable {
         metadata = InternalLog(partition: metadataPartition, turns: turns, clock: clock)
         producerIds = ProducerIds(metadata: metadata)
         access = AccessControl(configuration: configuration.access, metadata: metadata, loop: loop)
+        passwords = PasswordChecks(access: access, background: background ?? loop)
         // The catalog tells the groups of deletions; the groups' log is a topic of the catalog.
         let forget = groupsOfCatalog
         topics = TopicCatalog(

@@ -26,4 +26,8 @@ package enum Limits {
     package static let accessRules = 20_000
     /// Passwords of users, each mechanism counted; one more is refused.
     package static let credentials = 20_000
+    /// Passwords that wait to be checked; one more is taken for wrong.
+    package static let passwordChecks = 64
+    /// Users whose password was checked and need not be again; beyond it all are checked anew.
+    package static let rememberedPasswords = 10_000
 }

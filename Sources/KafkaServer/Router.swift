@@ -51,6 +51,13 @@ struct Router: Sendable {
         DescribeProducersHandler.self,
         DescribeTransactionsHandler.self,
         ListTransactionsHandler.self,
+        SaslHandshakeHandler.self,
+        SaslAuthenticateHandler.self,
+        DescribeAclsHandler.self,
+        CreateAclsHandler.self,
+        DeleteAclsHandler.self,
+        DescribeUserScramCredentialsHandler.self,
+        AlterUserScramCredentialsHandler.self,
     ]
 
     private let routes: [Route?]

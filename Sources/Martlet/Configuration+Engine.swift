@@ -19,6 +19,8 @@ extension Configuration {
         engine.groups.minSessionTimeoutMs = groupMinSessionTimeoutMs
         engine.groups.maxSessionTimeoutMs = groupMaxSessionTimeoutMs
         engine.housekeeping.retentionCheckMs = retentionCheckIntervalMs
+        engine.access.superUsers = Set(superUsers)
+        engine.access.allowsEveryoneWithoutRule = allowsEveryoneWithoutRule
         return engine
     }
 }

@@ -36,6 +36,11 @@ package enum ScramMechanism: String, Sendable, CaseIterable {
         return code
     }
 
+    /// Tells whether a password was seen before; says nothing without the key.
+    package func fingerprint(of password: String, for user: String, key: [UInt8]) -> [UInt8] {
+        authenticate(hash(Array(user.utf8)) + Array(password.utf8), key: key)
+    }
+
     /// RFC 5802's Hi(): PBKDF2. Costs about a microsecond an iteration: not for an event loop that others wait for.
     func saltedPassword(_ password: [UInt8], salt: [UInt8], iterations: Int32) -> [UInt8] {
         var salted = [UInt8](repeating: 0, count: digestBytes)
