@@ -17,6 +17,8 @@ package final class Engine: Sendable {
     package let topics: TopicCatalog
     package let producerIds: ProducerIds
     package let features: Features
+    package let access: AccessControl
+    package let passwords: PasswordChecks
     package let groups: GroupCoordinator
     package let transactions: TransactionCoordinator
     package let turns: Turns
@@ -74,6 +76,8 @@ package final class Engine: Sendable {
         metadata = InternalLog(partition: metadataPartition, turns: turns, clock: clock)
         producerIds = ProducerIds(metadata: metadata)
         features = Features(metadata: metadata)
+        access = AccessControl(configuration: configuration.access, metadata: metadata, loop: loop)
+        passwords = PasswordChecks(access: access, background: background ?? loop)
         // The catalog tells the groups of deletions; the groups' log is a topic of the catalog.
         let forget = groupsOfCatalog
         topics = TopicCatalog(
@@ -160,6 +164,7 @@ package final class Engine: Sendable {
     private func load() throws(EngineError) {
         var found: [String: MetadataRecord.TopicRecord] = [:]
         var nextProducerId: Int64 = 0
+        var accessRecords: [AccessRecord] = []
         var unreadable = 0
         let damaged = try metadata.replay { key, value in
             switch MetadataRecord(key: key, value: value) {
@@ -167,6 +172,7 @@ package final class Engine: Sendable {
             case .topicDeleted(let name): found[name] = nil
             case .producerIds(let next): nextProducerId = max(nextProducerId, next)
             case .features(let record): features.load(record)
+            case .access(let record): accessRecords.append(record)
             case nil: unreadable += 1
             }
         }
@@ -178,6 +184,7 @@ package final class Engine: Sendable {
             logger.error("\(damaged) damaged stretches of the metadata log were left out; topics may be missing or as before a change")
         }
         producerIds.load(next: nextProducerId)
+        access.load(accessRecords)
         try topics.load(found.values.sorted { $0.name < $1.name })
     }
 }

@@ -24,6 +24,7 @@ package struct EngineConfiguration: Sendable {
     package var transactions = TransactionConfiguration()
     /// How long an idle producer is remembered for duplicate detection (producer.id.expiration.ms).
     package var producerIdExpirationMs: Int64 = 86_400_000
+    package var access = AccessConfiguration()
     package var housekeeping = HousekeepingConfiguration()
 
     package init() {}

@@ -20,6 +20,7 @@ enum MetadataRecord: Equatable {
         /// By Kafka's name.
         var levels: [String: Int16]
     }
+    case access(AccessRecord)
 
     struct TopicRecord: Equatable {
         var name: String
@@ -33,6 +34,8 @@ enum MetadataRecord: Equatable {
         case topic = 1
         case producerIds = 2
         case features = 6
+        case accessRule = 32
+        case credential = 33
     }
 
     private static let valueVersion: UInt8 = 1
@@ -70,6 +73,8 @@ enum MetadataRecord: Equatable {
                 value.writeInteger(level)
             }
             return ([Kind.features.rawValue], Array(buffer: value))
+        case .access(let record):
+            return record.encoded()
         }
     }
 
@@ -95,6 +100,9 @@ enum MetadataRecord: Equatable {
         case .features:
             guard var value, let record = Self.readFeatures(&value) else { return nil }
             self = .features(record)
+        case .accessRule, .credential:
+            guard let record = AccessRecord(kind: kind.rawValue, key: key, value: value) else { return nil }
+            self = .access(record)
         }
     }
 

@@ -52,6 +52,13 @@ struct Router: Sendable {
         DescribeTransactionsHandler.self,
         ListTransactionsHandler.self,
         UpdateFeaturesHandler.self,
+        SaslHandshakeHandler.self,
+        SaslAuthenticateHandler.self,
+        DescribeAclsHandler.self,
+        CreateAclsHandler.self,
+        DeleteAclsHandler.self,
+        DescribeUserScramCredentialsHandler.self,
+        AlterUserScramCredentialsHandler.self,
     ]
 
     private let routes: [Route?]

@@ -24,6 +24,8 @@ extension Configuration {
         engine.producerIdExpirationMs = transactions.producerIdExpirationMs
         engine.housekeeping.producerIdExpirationCheckMs = transactions.producerIdExpirationCheckMs
         engine.housekeeping.retentionCheckMs = retentionCheckIntervalMs
+        engine.access.superUsers = Set(superUsers)
+        engine.access.allowsEveryoneWithoutRule = allowsEveryoneWithoutRule
         return engine
     }
 }
