@@ -103,7 +103,7 @@ extension Engine {
         largerThan threshold: Int64 = Limits.internalLogBytes, on loop: any EventLoop
     ) {
         metadata.rewriteIfLarge(than: threshold, on: loop) {
-            topics.durableState() + [producerIds.durableState()]
+            topics.durableState() + configurations.durableState() + [producerIds.durableState()]
         } completion: { [logger] in Self.report($0, "topic metadata", logger) }
         offsets.rewriteIfLarge(than: threshold, on: loop) {
             groups.durableState()

@@ -28,6 +28,8 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     let loop: any EventLoop
     /// As in the last request.
     private(set) var clientId: String?
+    /// What the client said that it is (ApiVersions, KIP-511).
+    var software: (name: String, version: String) = ("unknown", "unknown")
     private var context: ChannelHandlerContext?
     private var frames = FrameReader(limit: Limits.requestBytes, otherLimit: Limits.otherRequestBytes)
     private var slots = CircularBuffer<Slot>(initialCapacity: 4)

@@ -25,6 +25,7 @@ package final class KafkaServer: Sendable {
     let metrics: KafkaMetrics
     let router = Router()
     let memory: RequestMemory
+    let telemetry: ClientTelemetry
 
     package init(
         engine: Engine, advertised: Advertised?, memory: RequestMemory = RequestMemory(limit: .max), metrics: Metrics,
@@ -35,6 +36,7 @@ package final class KafkaServer: Sendable {
         self.advertised = advertised
         self.logger = logger
         self.metrics = KafkaMetrics(metrics)
+        telemetry = ClientTelemetry(configurations: engine.configurations, metrics: metrics)
     }
 
     /// Makes a Kafka connection of the channel (Transport's `ProtocolHandlers.kafka`).

@@ -2,6 +2,7 @@
 // Martlet, Martlet: what the user's words mean to the engine.
 
 import Engine
+import NIOCore
 
 extension Configuration {
     var engine: EngineConfiguration {
@@ -19,6 +20,14 @@ extension Configuration {
         engine.groups.minSessionTimeoutMs = groupMinSessionTimeoutMs
         engine.groups.maxSessionTimeoutMs = groupMaxSessionTimeoutMs
         engine.housekeeping.retentionCheckMs = retentionCheckIntervalMs
+        engine.logDirectory = isEphemeral ? "" : absolute(dataDirectory)
+        engine.otherSettings = [
+            "listeners": listeners.map { "PLAINTEXT://\($0)" }.joined(separator: ","),
+            "max.connections": "\(maxConnections)",
+            "num.network.threads": "\(threads == 0 ? System.coreCount : threads)",
+            "queued.max.request.bytes": "\(queuedRequestBytesMax)",
+            "ssl.client.auth": clientAuthentication.rawValue,
+        ]
         return engine
     }
 }

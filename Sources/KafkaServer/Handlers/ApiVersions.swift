@@ -12,6 +12,9 @@ import KafkaWire
 
 enum ApiVersionsHandler: KafkaHandler {
     static func handle(_ request: ApiVersionsRequest, _ exchange: Exchange) {
+        if exchange.version >= 3 {
+            exchange.connection.software = (request.clientSoftwareName, request.clientSoftwareVersion)
+        }
         exchange.reply(ApiVersionsResponse.served)
     }
 
