@@ -140,6 +140,7 @@ package struct ClientPattern: Sendable, Equatable {
                     guard case .character(let inner, negated: false)? = escaped()?.first else { return nil }
                     guard inner.count == 1, let only = inner.first else {
                         members.formUnion(inner)
+                        if rest.isEmpty { return nil }
                         continue
                     }
                     low = only
