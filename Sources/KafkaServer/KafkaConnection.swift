@@ -29,6 +29,8 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     /// As in the last request.
     private(set) var clientId: String?
     var login: Login
+    /// What the client said that it is (ApiVersions, KIP-511).
+    var software: (name: String, version: String) = ("unknown", "unknown")
     private var context: ChannelHandlerContext?
     private var frames = FrameReader(limit: Limits.requestBytes, otherLimit: Limits.otherRequestBytes)
     private var slots = CircularBuffer<Slot>(initialCapacity: 4)

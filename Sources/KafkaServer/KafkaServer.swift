@@ -26,6 +26,7 @@ package final class KafkaServer: Sendable {
     let router = Router()
     let memory: RequestMemory
     let login: LoginConfiguration
+    let telemetry: ClientTelemetry
 
     package init(
         engine: Engine, advertised: Advertised?, memory: RequestMemory = RequestMemory(limit: .max),
@@ -37,6 +38,7 @@ package final class KafkaServer: Sendable {
         self.advertised = advertised
         self.logger = logger
         self.metrics = KafkaMetrics(metrics)
+        telemetry = ClientTelemetry(configurations: engine.configurations, metrics: metrics)
     }
 
     /// Makes a Kafka connection of the channel (Transport's `ProtocolHandlers.kafka`).

@@ -59,6 +59,18 @@ struct Router: Sendable {
         DeleteAclsHandler.self,
         DescribeUserScramCredentialsHandler.self,
         AlterUserScramCredentialsHandler.self,
+        AlterConfigsHandler.self,
+        AlterReplicaLogDirsHandler.self,
+        ElectLeadersHandler.self,
+        AlterPartitionReassignmentsHandler.self,
+        ListPartitionReassignmentsHandler.self,
+        DescribeClientQuotasHandler.self,
+        AlterClientQuotasHandler.self,
+        DescribeQuorumHandler.self,
+        GetTelemetrySubscriptionsHandler.self,
+        PushTelemetryHandler.self,
+        ListConfigResourcesHandler.self,
+        DescribeTopicPartitionsHandler.self,
     ]
 
     private let routes: [Route?]
