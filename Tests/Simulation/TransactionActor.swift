@@ -216,6 +216,7 @@ final class TransactionActor {
         request.topics = [topic]
         try send(request, version, link) { [unowned self] response in
             let code = response?.topics.first?.partitions.first?.errorCode
+            life.trace.note("\(id) commits offset \(offset) with its transaction: \(code.map { "\($0)" } ?? "no answer")")
             if code != KafkaErrorCode.none { state = .outside }
         }
     }
