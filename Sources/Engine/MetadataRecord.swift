@@ -2,8 +2,8 @@
 // Martlet, Engine: the records of the internal metadata log (`__martlet_metadata-0`).
 //
 // Keyed records, the last one of a key wins, an absent value deletes: topics by name, the next block of producer ids,
-// and the levels of features. Keys start with a kind byte, values with a version byte; all integers are big endian, strings
-// have a 16-bit length. docs/storage-format.md describes the same.
+// and the levels of features. Keys start with a kind byte, values with a version byte; all integers are big endian,
+// strings have a 16-bit length. docs/storage-format.md describes the same.
 
 import Bytes
 import NIOCore
