@@ -16,6 +16,9 @@ package final class Engine: Sendable {
     package let clusterId: String
     package let topics: TopicCatalog
     package let producerIds: ProducerIds
+    package let features: Features
+    package let access: AccessControl
+    package let passwords: PasswordChecks
     package let groups: GroupCoordinator
     /// Of brokers, groups and client metrics, as set at run time.
     package let configurations: ResourceConfigurations
@@ -47,6 +50,11 @@ package final class Engine: Sendable {
     package static let offsetsTopic = "__consumer_offsets"
     package static let transactionsTopic = "__transaction_state"
 
+    /// Whether a name is kept for the broker's own topics, also while there is none.
+    package static func isInternal(_ name: String) -> Bool {
+        name == offsetsTopic || name == transactionsTopic || name == metadataTopic
+    }
+
     /// Opens the data directory's topics and reads the internal logs. `loop` is where the groups' timers run and must
     /// never wait for a disk; `background` is where directories are removed (nil: on the loop of whoever asks).
     /// `random` makes the ids of topics and members.
@@ -72,6 +80,9 @@ package final class Engine: Sendable {
             record, index: 0, configuration: TopicConfiguration(overrides: Self.internalOverrides))
         metadata = InternalLog(partition: metadataPartition, turns: turns, clock: clock)
         producerIds = ProducerIds(metadata: metadata)
+        features = Features(metadata: metadata)
+        access = AccessControl(configuration: configuration.access, metadata: metadata, loop: loop)
+        passwords = PasswordChecks(access: access, background: background ?? loop)
         // The catalog tells the groups of deletions; the groups' log is a topic of the catalog.
         let forget = groupsOfCatalog
         topics = TopicCatalog(
@@ -94,7 +105,7 @@ package final class Engine: Sendable {
         transactionLog = InternalTopic(name: Self.transactionsTopic, topics: topics, turns: turns, clock: clock)
         transactions = TransactionCoordinator(
             configuration: configuration.transactions, clock: clock, loop: loop, log: transactionLog,
-            topics: topics, groups: groups, producerIds: producerIds, turns: turns, logger: logger)
+            topics: topics, groups: groups, producerIds: producerIds, features: features, turns: turns, logger: logger)
         try load()
         try settle(metadataPartition)
         do throws(GroupError) {
@@ -162,6 +173,7 @@ package final class Engine: Sendable {
     private func load() throws(EngineError) {
         var found: [String: MetadataRecord.TopicRecord] = [:]
         var nextProducerId: Int64 = 0
+        var accessRecords: [AccessRecord] = []
         var configured: [ConfigurationResource: [String: String]] = [:]
         var unreadable = 0
         let damaged = try metadata.replay { key, value in
@@ -169,6 +181,8 @@ package final class Engine: Sendable {
             case .topic(let topic): found[topic.name] = topic
             case .topicDeleted(let name): found[name] = nil
             case .producerIds(let next): nextProducerId = max(nextProducerId, next)
+            case .features(let record): features.load(record)
+            case .access(let record): accessRecords.append(record)
             case .configuration(let resource, let overrides):
                 configured[resource] = overrides.isEmpty ? nil : overrides
             case nil: unreadable += 1
@@ -182,6 +196,7 @@ package final class Engine: Sendable {
             logger.error("\(damaged) damaged stretches of the metadata log were left out; topics may be missing or as before a change")
         }
         producerIds.load(next: nextProducerId)
+        access.load(accessRecords)
         // Before the topics, which start with what is set for all of them.
         for resource in configurations.load(configured) {
             logger.error(

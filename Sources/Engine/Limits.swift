@@ -22,6 +22,14 @@ package enum Limits {
     package static let internalLogBytes: Int64 = 64 << 20
     /// Configuration overrides of one topic; more: INVALID_CONFIG.
     package static let overridesPerTopic = 100
+    /// Access rules; one more is refused.
+    package static let accessRules = 20_000
+    /// Passwords of users, each mechanism counted; one more is refused.
+    package static let credentials = 20_000
+    /// Passwords that wait to be checked; one more is taken for wrong.
+    package static let passwordChecks = 64
+    /// Users whose password was checked and need not be again; beyond it all are checked anew.
+    package static let rememberedPasswords = 10_000
     /// Changes of topics that wait for one of the same topic; one more: POLICY_VIOLATION.
     package static let topicChangesWaiting = 1_000
     /// Groups, subscriptions to client metrics and brokers with a configuration; one more: POLICY_VIOLATION.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Engine: the records of the internal metadata log (`__martlet_metadata-0`).
 //
-// Keyed records, the last one of a key wins, an absent value deletes: topics by name, the next block of
-// producer ids, and the configuration of brokers, groups and client metrics by name. Keys start with a kind byte, values with a version byte; all integers are big endian, strings
+// Keyed records, the last one of a key wins, an absent value deletes: topics by name, the next block of producer ids,
+// the levels of features, access rules and passwords, and the configuration of brokers, groups and client metrics by
+// name. Keys start with a kind byte, values with a version byte; all integers are big endian, strings
 // have a 16-bit length. docs/storage-format.md describes the same.
 
 import Bytes
@@ -13,8 +14,16 @@ enum MetadataRecord: Equatable {
     case topicDeleted(name: String)
     /// Producer ids below this number may have been given out.
     case producerIds(next: Int64)
+    case features(FeatureRecord)
+    case access(AccessRecord)
     /// Without overrides: deleted.
     case configuration(ConfigurationResource, overrides: [String: String])
+
+    struct FeatureRecord: Equatable {
+        var epoch: Int64
+        /// By Kafka's name.
+        var levels: [String: Int16]
+    }
 
     struct TopicRecord: Equatable {
         var name: String
@@ -27,6 +36,9 @@ enum MetadataRecord: Equatable {
     private enum Kind: UInt8 {
         case topic = 1
         case producerIds = 2
+        case features = 6
+        case accessRule = 32
+        case credential = 33
         case configuration = 4
     }
 
@@ -51,11 +63,21 @@ enum MetadataRecord: Equatable {
             value.writeInteger(Self.valueVersion)
             value.writeInteger(next)
             return ([Kind.producerIds.rawValue], Array(buffer: value))
+        case .features(let record):
+            var value = ByteBuffer()
+            value.writeInteger(Self.valueVersion)
+            value.writeInteger(record.epoch)
+            value.writeInteger(UInt16(record.levels.count))
+            for (name, level) in record.levels.sorted(by: { $0.key < $1.key }) {
+                value.writeText(name)
+                value.writeInteger(level)
+            }
+            return ([Kind.features.rawValue], Array(buffer: value))
+        case .access(let record):
+            return record.encoded()
         case .configuration(let resource, let overrides):
             let key = [Kind.configuration.rawValue, resource.kind.rawValue] + Array(resource.name.utf8)
             guard !overrides.isEmpty else { return (key, nil) }
-            var value = ByteBuffer()
-            value.writeInteger(Self.valueVersion)
             value.writeOverrides(overrides)
             return (key, Array(buffer: value))
         }
@@ -80,6 +102,12 @@ enum MetadataRecord: Equatable {
                 let next = value.readInteger(as: Int64.self), (0...Int64.max >> 1).contains(next)
             else { return nil }
             self = .producerIds(next: next)
+        case .features:
+            guard var value, let record = Self.readFeatures(&value) else { return nil }
+            self = .features(record)
+        case .accessRule, .credential:
+            guard let record = AccessRecord(kind: kind.rawValue, key: key, value: value) else { return nil }
+            self = .access(record)
         case .configuration:
             guard let kind = key.readInteger(as: UInt8.self).flatMap(ConfigurationResource.Kind.init(rawValue:)) else {
                 return nil
@@ -94,6 +122,19 @@ enum MetadataRecord: Equatable {
             else { return nil }
             self = .configuration(resource, overrides: overrides)
         }
+    }
+
+    private static func readFeatures(_ value: inout ByteBuffer) -> FeatureRecord? {
+        guard value.readInteger(as: UInt8.self) == valueVersion,
+            let epoch = value.readInteger(as: Int64.self), (0...Int64.max >> 1).contains(epoch),
+            let count = value.readInteger(as: UInt16.self)
+        else { return nil }
+        var record = FeatureRecord(epoch: epoch, levels: [:])
+        for _ in 0..<count {
+            guard let name = value.readText(), let level = value.readInteger(as: Int16.self) else { return nil }
+            record.levels[name] = level
+        }
+        return record
     }
 
     private static func topicKey(_ name: String) -> [UInt8] { [Kind.topic.rawValue] + Array(name.utf8) }

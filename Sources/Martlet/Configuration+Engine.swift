@@ -19,7 +19,14 @@ extension Configuration {
         engine.groups.initialRebalanceDelayMs = groupInitialRebalanceDelayMs
         engine.groups.minSessionTimeoutMs = groupMinSessionTimeoutMs
         engine.groups.maxSessionTimeoutMs = groupMaxSessionTimeoutMs
+        engine.transactions.maxTimeoutMs = transactions.maxTimeoutMs
+        engine.transactions.cleanUpIntervalMs = transactions.cleanUpIntervalMs
+        engine.transactions.idExpirationMs = transactions.idExpirationMs
+        engine.producerIdExpirationMs = transactions.producerIdExpirationMs
+        engine.housekeeping.producerIdExpirationCheckMs = transactions.producerIdExpirationCheckMs
         engine.housekeeping.retentionCheckMs = retentionCheckIntervalMs
+        engine.access.superUsers = Set(superUsers)
+        engine.access.allowsEveryoneWithoutRule = allowsEveryoneWithoutRule
         engine.logDirectory = isEphemeral ? "" : absolute(dataDirectory)
         engine.otherSettings = [
             "listeners": listeners.map { "PLAINTEXT://\($0)" }.joined(separator: ","),

@@ -37,7 +37,7 @@ package struct DirectoryVerification {
             switch record.key.flatMap({ MetadataRecord(key: $0, value: record.value) }) {
             case .topic(let topic): found[topic.name] = topic
             case .topicDeleted(let name): found[name] = nil
-            case .producerIds: break
+            case .producerIds, .features, .access: break
             case .configuration(let resource, let overrides):
                 if resource.kind == .broker, overrides["log.cleanup.policy"]?.contains("compact") == true {
                     mayCompactAll = true
