@@ -1,0 +1,510 @@
+# SPDX-License-Identifier: Apache-2.0
+# Martlet, interop: the matrix, the admin client: topics, records, groups.
+"""Topics made, grown and deleted; records deleted; groups listed, described, their offsets moved, and deleted."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition as AioPartition
+from aiokafka.admin import NewPartitions as AioNewPartitions
+from aiokafka.admin import NewTopic as AioNewTopic
+from aiokafka.admin import RecordsToDelete
+from confluent_kafka import (
+    ConsumerGroupState, ConsumerGroupTopicPartitions, ConsumerGroupType, IsolationLevel, KafkaError, KafkaException,
+    TopicCollection, TopicPartition,
+)  # fmt: skip
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic, OffsetSpec
+from kafka import TopicPartition as PythonPartition
+from kafka.admin import MemberToRemove
+from kafka.errors import NoError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
+from kafka.admin import OffsetSpec as PythonOffsetSpec
+from kafka.structs import OffsetAndMetadata
+
+from broker import wait_until
+
+from .clients import python_admin
+from .groups import places
+from .members import Group
+from .table import World, feature
+
+SECTION = "Admin: topics and groups"
+NO_ADMIN = {"kcat": "no admin calls but metadata (-L) and offsets of timestamps (-Q)"}
+AIO_LACKS = {"aiokafka": "its admin client has no such call"}
+
+
+def admin(world: World) -> AdminClient:
+    return AdminClient(world.endpoint.librdkafka())
+
+
+def only(futures: dict[Any, Any]) -> Any:
+    """The result of the one future of an admin call."""
+    (future,) = futures.values()
+    return future.result(20)
+
+
+create = feature(SECTION, "create a topic, with configuration; TOPIC_ALREADY_EXISTS", NO_ADMIN, tls=True)
+
+
+@create.cell("confluent-kafka")
+def create_confluent(world: World) -> None:
+    name = world.name("made")
+    topic = NewTopic(name, 3, 1, config={"retention.ms": "3600000"})
+    assert only(admin(world).create_topics([topic])) is None
+    assert len(admin(world).list_topics(name, timeout=20).topics[name].partitions) == 3
+    with pytest.raises(KafkaException) as again:
+        only(admin(world).create_topics([topic]))
+    assert again.value.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS
+
+
+@create.cell("kafka-python")
+def create_python(world: World) -> None:
+    topic = {world.name("made"): {"num_partitions": 3, "replication_factor": 1, "configs": {"retention.ms": "1"}}}
+
+    def work(client: Any) -> None:
+        client.create_topics(topic)
+        with pytest.raises(TopicAlreadyExistsError):
+            client.create_topics(topic)
+
+    python_admin(world.endpoint, work)
+
+
+@create.cell("aiokafka")
+def create_aiokafka(world: World) -> None:
+    topic = AioNewTopic(world.name("made"), 3, 1, topic_configs={"retention.ms": "3600000"})
+
+    async def work(client: Any) -> None:
+        assert [entry[1] for entry in (await client.create_topics([topic])).topic_errors] == [0]
+        assert [entry[1] for entry in (await client.create_topics([topic])).topic_errors] == [36]
+
+    world.client.admin(world.endpoint, work)
+
+
+validate = feature(SECTION, "create a topic, validate only", NO_ADMIN)
+
+
+@validate.cell("confluent-kafka")
+def validate_confluent(world: World) -> None:
+    name = world.name("unmade")
+    assert only(admin(world).create_topics([NewTopic(name, 3, 1)], validate_only=True)) is None
+    assert name not in admin(world).list_topics(timeout=20).topics
+
+
+@validate.cell("kafka-python")
+def validate_python(world: World) -> None:
+    name = world.name("unmade")
+
+    def work(client: Any) -> None:
+        client.create_topics({name: {"num_partitions": 3, "replication_factor": 1}}, validate_only=True)
+        assert name not in client.list_topics()
+
+    python_admin(world.endpoint, work)
+
+
+@validate.cell("aiokafka")
+def validate_aiokafka(world: World) -> None:
+    name = world.name("unmade")
+
+    async def work(client: Any) -> None:
+        answer = await client.create_topics([AioNewTopic(name, 3, 1)], validate_only=True)
+        assert [entry[1] for entry in answer.topic_errors] == [0]
+        assert name not in await client.list_topics()
+
+    world.client.admin(world.endpoint, work)
+
+
+delete = feature(SECTION, "delete a topic; UNKNOWN_TOPIC_OR_PARTITION", NO_ADMIN)
+
+
+@delete.cell("confluent-kafka")
+def delete_confluent(world: World) -> None:
+    name = world.topic()
+    assert only(admin(world).delete_topics([name])) is None
+    with pytest.raises(KafkaException) as gone:
+        only(admin(world).delete_topics([name]))
+    assert gone.value.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+
+
+@delete.cell("kafka-python")
+def delete_python(world: World) -> None:
+    name = world.topic()
+
+    def work(client: Any) -> None:
+        client.delete_topics([name])
+        assert name not in client.list_topics()
+        with pytest.raises(UnknownTopicOrPartitionError):
+            client.delete_topics([name])
+
+    python_admin(world.endpoint, work)
+
+
+@delete.cell("aiokafka")
+def delete_aiokafka(world: World) -> None:
+    name = world.topic()
+
+    async def work(client: Any) -> None:
+        assert [entry[1] for entry in (await client.delete_topics([name])).topic_error_codes] == [0]
+        assert name not in await client.list_topics()
+        assert [entry[1] for entry in (await client.delete_topics([name])).topic_error_codes] == [3]
+
+    world.client.admin(world.endpoint, work)
+
+
+grow = feature(SECTION, "create partitions; INVALID_PARTITIONS for fewer", NO_ADMIN)
+
+
+@grow.cell("confluent-kafka")
+def grow_confluent(world: World) -> None:
+    name = world.topic(2)
+    assert only(admin(world).create_partitions([NewPartitions(name, 5)])) is None
+    assert len(admin(world).list_topics(name, timeout=20).topics[name].partitions) == 5
+    with pytest.raises(KafkaException) as refused:
+        only(admin(world).create_partitions([NewPartitions(name, 4)]))
+    assert refused.value.args[0].code() == KafkaError.INVALID_PARTITIONS
+
+
+@grow.cell("kafka-python")
+def grow_python(world: World) -> None:
+    name = world.topic(2)
+
+    def work(client: Any) -> None:
+        client.create_partitions({name: 5})
+        assert len(client.describe_topics([name])[0]["partitions"]) == 5
+        refused = client.create_partitions({name: 4}, raise_errors=False)
+        assert refused.results[0].error_code == 37
+
+    python_admin(world.endpoint, work)
+
+
+@grow.cell("aiokafka")
+def grow_aiokafka(world: World) -> None:
+    name = world.topic(2)
+
+    async def work(client: Any) -> None:
+        await client.create_partitions({name: AioNewPartitions(5)})
+        assert len((await client.describe_topics([name]))[0]["partitions"]) == 5
+        with pytest.raises(Exception, match="(?i)InvalidPartitions|Could not create"):
+            await client.create_partitions({name: AioNewPartitions(4)})
+
+    world.client.admin(world.endpoint, work)
+
+
+describe = feature(SECTION, "list and describe topics")
+
+
+@describe.cell("kcat")
+def describe_kcat(world: World) -> None:
+    name = world.topic(3)
+    found = json.loads(world.client.run(world.endpoint, "-L", "-J", "-t", name))["topics"]
+    assert [(topic["topic"], len(topic["partitions"])) for topic in found] == [(name, 3)]
+    assert name in [topic["topic"] for topic in json.loads(world.client.run(world.endpoint, "-L", "-J"))["topics"]]
+
+
+@describe.cell("confluent-kafka")
+def describe_confluent(world: World) -> None:
+    name = world.topic(3)
+    found = only(admin(world).describe_topics(TopicCollection([name]), include_authorized_operations=True))
+    assert (found.name, len(found.partitions), found.is_internal) == (name, 3, False)
+    assert str(found.topic_id) and found.authorized_operations
+    assert all(partition.leader.id == partition.isr[0].id for partition in found.partitions)
+    with pytest.raises(KafkaException) as absent:
+        only(admin(world).describe_topics(TopicCollection([world.name("absent")])))
+    assert absent.value.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+    assert name in admin(world).list_topics(timeout=20).topics
+
+
+@describe.cell("kafka-python")
+def describe_python(world: World) -> None:
+    name = world.topic(3)
+
+    def work(client: Any) -> None:
+        (found,) = client.describe_topics([name])
+        assert sorted(partition["partition_index"] for partition in found["partitions"]) == [0, 1, 2]
+        assert name in client.list_topics()
+
+    python_admin(world.endpoint, work)
+
+
+@describe.cell("aiokafka")
+def describe_aiokafka(world: World) -> None:
+    name = world.topic(3)
+
+    async def work(client: Any) -> None:
+        assert len((await client.describe_topics([name]))[0]["partitions"]) == 3
+        assert name in await client.list_topics()
+
+    world.client.admin(world.endpoint, work)
+
+
+records = feature(SECTION, "delete records before an offset", NO_ADMIN)
+
+
+def kept(world: World, topic: str) -> list[int]:
+    return [record.offset for record in world.client.read(world.endpoint, topic, start="earliest")]
+
+
+@records.cell("confluent-kafka")
+def records_confluent(world: World) -> None:
+    topic = world.topic()
+    world.records(topic)
+    assert only(admin(world).delete_records([TopicPartition(topic, 0, 6)])).low_watermark == 6
+    assert kept(world, topic) == [6, 7, 8, 9]
+
+
+@records.cell("kafka-python")
+def records_python(world: World) -> None:
+    topic = world.topic()
+    world.records(topic)
+    place = PythonPartition(topic, 0)
+    answer = python_admin(world.endpoint, lambda client: client.delete_records({place: 6}))
+    assert answer[place]["low_watermark"] == 6
+    assert kept(world, topic) == [6, 7, 8, 9]
+
+
+@records.cell("aiokafka")
+def records_aiokafka(world: World) -> None:
+    topic = world.topic()
+    world.records(topic)
+    place = AioPartition(topic, 0)
+
+    async def work(client: Any) -> None:
+        assert await client.delete_records({place: RecordsToDelete(6)}) == {place: 6}
+
+    world.client.admin(world.endpoint, work)
+    assert kept(world, topic) == [6, 7, 8, 9]
+
+
+listed = feature(SECTION, "list offsets: earliest, latest, largest timestamp", {**NO_ADMIN, **AIO_LACKS})
+
+
+@listed.cell("confluent-kafka")
+def listed_confluent(world: World) -> None:
+    topic = world.topic()
+    world.records(topic)
+    place = TopicPartition(topic, 0)
+
+    def offset(spec: OffsetSpec) -> int:
+        return only(admin(world).list_offsets({place: spec}, isolation_level=IsolationLevel.READ_COMMITTED)).offset
+
+    assert (offset(OffsetSpec.earliest()), offset(OffsetSpec.latest())) == (0, 10)
+    assert 0 <= offset(OffsetSpec.max_timestamp()) <= 9
+
+
+@listed.cell("kafka-python")
+def listed_python(world: World) -> None:
+    topic = world.topic()
+    world.records(topic)
+    place = PythonPartition(topic, 0)
+
+    def work(client: Any) -> None:
+        for spec, offset in ((PythonOffsetSpec.EARLIEST, 0), (PythonOffsetSpec.LATEST, 10)):
+            assert client.list_partition_offsets({place: spec})[place].offset == offset
+        assert 0 <= client.list_partition_offsets({place: PythonOffsetSpec.MAX_TIMESTAMP})[place].offset <= 9
+
+    python_admin(world.endpoint, work)
+
+
+groups = feature(SECTION, "list groups (by state and type where it can) and describe a group", NO_ADMIN)
+
+
+@groups.cell("confluent-kafka")
+def groups_confluent(world: World) -> None:
+    topic = world.topic(2)
+    with Group(world, topic) as group:
+        group.join()
+        group.settle(places(topic, 2))
+        stable = admin(world).list_consumer_groups(
+            states={ConsumerGroupState.STABLE}, types={ConsumerGroupType.CLASSIC}).result(20).valid
+        assert group.group in [entry.group_id for entry in stable]
+        empty = admin(world).list_consumer_groups(states={ConsumerGroupState.EMPTY}).result(20).valid
+        assert group.group not in [entry.group_id for entry in empty]
+        found = only(admin(world).describe_consumer_groups([group.group], include_authorized_operations=True))
+        assert (found.state, found.partition_assignor, found.type) == (
+            ConsumerGroupState.STABLE, "range", ConsumerGroupType.CLASSIC)
+        assert {(place.topic, place.partition) for place in found.members[0].assignment.topic_partitions} == places(
+            topic, 2)
+        assert found.members[0].host.strip("/") == "127.0.0.1" and found.authorized_operations
+
+
+@groups.cell("kafka-python")
+def groups_python(world: World) -> None:
+    topic = world.topic(2)
+
+    def work(client: Any) -> None:
+        found = client.describe_groups([group.group])[group.group]
+        assert (found["group_state"], found["protocol_data"], found["error"]) == ("Stable", "range", None)
+        assert len(found["members"]) == 1
+        names = [entry["group_id"] for entry in client.list_groups(states_filter=["Stable"], types_filter=["classic"])]
+        assert group.group in names
+        assert group.group not in [entry["group_id"] for entry in client.list_groups(states_filter=["Empty"])]
+
+    with Group(world, topic) as group:
+        group.join()
+        group.settle(places(topic, 2))
+        python_admin(world.endpoint, work)
+
+
+@groups.cell("aiokafka")
+def groups_aiokafka(world: World) -> None:
+    topic = world.topic(2)
+
+    async def work(client: Any) -> None:
+        assert group.group in [entry[0] for entry in await client.list_consumer_groups()]
+        (answer,) = await client.describe_consumer_groups([group.group])
+        (found,) = answer.groups
+        assert found[:3] == (0, group.group, "Stable") and len(found[5]) == 1
+
+    with Group(world, topic) as group:
+        group.join()
+        group.settle(places(topic, 2))
+        world.client.admin(world.endpoint, work)
+
+
+offsets = feature(SECTION, "list the offsets of a group", NO_ADMIN)
+
+
+def with_offset(world: World, topic: str, offset: int = 7) -> str:
+    """A group without members that has committed."""
+    group = world.name("group")
+    consumer_group = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0, offset)])
+    only(admin(world).alter_consumer_group_offsets([consumer_group]))
+    return group
+
+
+def confluent_offsets(world: World, group: str) -> dict[tuple[str, int], int]:
+    found = only(admin(world).list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)]))
+    return {(place.topic, place.partition): place.offset for place in found.topic_partitions}
+
+
+@offsets.cell("confluent-kafka")
+def offsets_confluent(world: World) -> None:
+    topic = world.topic()
+    assert confluent_offsets(world, with_offset(world, topic)) == {(topic, 0): 7}
+
+
+@offsets.cell("kafka-python")
+def offsets_python(world: World) -> None:
+    topic = world.topic()
+    group = with_offset(world, topic)
+    found = python_admin(world.endpoint, lambda client: client.list_group_offsets(group))
+    assert {place: entry.offset for place, entry in found[group].items()} == {PythonPartition(topic, 0): 7}
+
+
+@offsets.cell("aiokafka")
+def offsets_aiokafka(world: World) -> None:
+    topic = world.topic()
+    group = with_offset(world, topic)
+
+    async def work(client: Any) -> None:
+        found = await client.list_consumer_group_offsets(group)
+        assert {place: entry.offset for place, entry in found.items()} == {AioPartition(topic, 0): 7}
+
+    world.client.admin(world.endpoint, work)
+
+
+alter = feature(SECTION, "alter the offsets of a group", {**NO_ADMIN, **AIO_LACKS})
+
+
+@alter.cell("confluent-kafka")
+def alter_confluent(world: World) -> None:
+    topic = world.topic()
+    group = with_offset(world, topic)
+    only(admin(world).alter_consumer_group_offsets(
+        [ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0, 3)])]))
+    assert confluent_offsets(world, group) == {(topic, 0): 3}
+
+
+@alter.cell("kafka-python")
+def alter_python(world: World) -> None:
+    topic = world.topic()
+    place, group = PythonPartition(topic, 0), with_offset(world, topic)
+
+    def work(client: Any) -> None:
+        assert client.alter_group_offsets(group, {place: OffsetAndMetadata(3, "", -1)}) == {place: NoError}
+        assert client.list_group_offsets(group)[group][place].offset == 3
+        world.records(topic)
+        assert client.reset_group_offsets(group, {place: PythonOffsetSpec.LATEST})[place]["offset"] == 10
+
+    python_admin(world.endpoint, work)
+
+
+forget = feature(
+    SECTION, "delete the offsets of a group; GROUP_SUBSCRIBED_TO_TOPIC",
+    {**NO_ADMIN, **AIO_LACKS, "confluent-kafka": "no call for deleting offsets of a group"})
+
+
+@forget.cell("kafka-python")
+def forget_python(world: World) -> None:
+    topic = world.topic()
+    place, group = PythonPartition(topic, 0), with_offset(world, topic)
+
+    def work(client: Any) -> None:
+        assert client.delete_group_offsets(group, [place]) == {place: NoError}
+        assert client.list_group_offsets(group)[group] == {}
+        with Group(world, topic) as members:
+            members.join()
+            members.settle(places(topic, 1))
+            (refused,) = client.delete_group_offsets(members.group, [place]).values()
+            assert refused.errno == 86
+
+    python_admin(world.endpoint, work)
+
+
+remove = feature(SECTION, "delete a group; NON_EMPTY_GROUP while it has members", {**NO_ADMIN, **AIO_LACKS})
+
+
+@remove.cell("confluent-kafka")
+def remove_confluent(world: World) -> None:
+    topic = world.topic()
+    with Group(world, topic) as group:
+        group.join()
+        group.settle(places(topic, 1))
+        with pytest.raises(KafkaException) as refused:
+            only(admin(world).delete_consumer_groups([group.group]))
+        assert refused.value.args[0].code() == KafkaError.NON_EMPTY_GROUP
+    assert only(admin(world).delete_consumer_groups([group.group])) is None
+    with pytest.raises(KafkaException) as gone:
+        only(admin(world).delete_consumer_groups([group.group]))
+    assert gone.value.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND
+
+
+@remove.cell("kafka-python")
+def remove_python(world: World) -> None:
+    topic = world.topic()
+
+    def codes(client: Any) -> str:
+        return str(client.delete_groups([group.group]))
+
+    def work(client: Any) -> None:
+        with group:
+            group.join()
+            group.settle(places(topic, 1))
+            assert "NonEmptyGroup" in codes(client)
+        assert "OK" in codes(client)
+        assert "GroupIdNotFound" in codes(client)
+
+    group = Group(world, topic)
+    python_admin(world.endpoint, work)
+
+
+expel = feature(
+    SECTION, "remove a static member from a group",
+    {**NO_ADMIN, **AIO_LACKS, "confluent-kafka": "no call for removing members"})
+
+
+@expel.cell("kafka-python")
+def expel_python(world: World) -> None:
+    topic = world.topic()
+
+    def work(client: Any) -> None:
+        with Group(world, topic) as group:
+            # A static member that ends stays in the group for its session.
+            group.leave(group.join(instance="stays"))
+            wait_until(lambda: client.describe_groups([group.group])[group.group]["members"], "the static member")
+            gone = client.remove_group_members(group.group, [MemberToRemove(group_instance_id="stays")])
+            assert list(gone.values()) == [NoError]
+            assert client.describe_groups([group.group])[group.group]["members"] == []
+
+    python_admin(world.endpoint, work)
