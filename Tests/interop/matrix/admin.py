@@ -23,8 +23,6 @@ from kafka.errors import NoError, TopicAlreadyExistsError, UnknownTopicOrPartiti
 from kafka.admin import OffsetSpec as PythonOffsetSpec
 from kafka.structs import OffsetAndMetadata
 
-from broker import wait_until
-
 from .clients import python_admin
 from .groups import places
 from .members import Group
@@ -36,7 +34,10 @@ AIO_LACKS = {"aiokafka": "its admin client has no such call"}
 
 
 def admin(world: World) -> AdminClient:
-    return AdminClient(world.endpoint.librdkafka())
+    """The world's one admin client: a client that is let go of takes its futures with it."""
+    if world.admin is None:
+        world.admin = AdminClient(world.endpoint.librdkafka())
+    return world.admin
 
 
 def only(futures: dict[Any, Any]) -> Any:
@@ -501,8 +502,10 @@ def expel_python(world: World) -> None:
     def work(client: Any) -> None:
         with Group(world, topic) as group:
             # A static member that ends stays in the group for its session.
-            group.leave(group.join(instance="stays"))
-            wait_until(lambda: client.describe_groups([group.group])[group.group]["members"], "the static member")
+            member = group.join(instance="stays")
+            group.settle(places(topic, 1))
+            group.leave(member)
+            assert len(client.describe_groups([group.group])[group.group]["members"]) == 1
             gone = client.remove_group_members(group.group, [MemberToRemove(group_instance_id="stays")])
             assert list(gone.values()) == [NoError]
             assert client.describe_groups([group.group])[group.group]["members"] == []

@@ -93,7 +93,7 @@ class Kcat:
         offset = f"s@{start[1]}" if isinstance(start, tuple) else {"earliest": "beginning"}.get(start, str(start))
         isolation = "read_committed" if committed else "read_uncommitted"
         out = self.run(endpoint, "-C", "-t", topic, "-p", str(partition), "-o", offset, "-e", "-q", "-J",
-                       *self.settings(isolation_level=isolation))
+                       *self.settings(isolation_level=isolation, fetch_wait_max_ms=50))
         return [self._record(json.loads(line)) for line in out.splitlines()]
 
     @staticmethod

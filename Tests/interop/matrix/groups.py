@@ -155,8 +155,8 @@ later = feature(SECTION, "asynchronous commit", {**NO_CONSUMER_CALLS, "aiokafka"
 @later.cell("confluent-kafka")
 def later_confluent(world: World) -> None:
     topic, told = world.topic(), []
-    consumer = world.client.consumer(
-        world.endpoint, group_id=world.name("group"), on_commit=lambda error, offsets: told.append((error, offsets)))
+    consumer = Consumer(world.endpoint.librdkafka(group_id=world.name("group"), enable_auto_commit=False) | {
+        "on_commit": lambda error, offsets: told.append((error, offsets))})
     consumer.assign([TopicPartition(topic, 0, 0)])
     # The client says nothing of a commit before it knows the coordinator.
     consumer.committed([TopicPartition(topic, 0)], 20)

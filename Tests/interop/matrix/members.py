@@ -145,7 +145,7 @@ class KcatMember(LibrdkafkaMember):
             if " rebalanced " not in text:
                 continue
             named = {(topic, int(number)) for topic, number in re.findall(r"([\w.-]+) \[(\d+)\]", text)}
-            if "revoked" in text:
+            if "revoke" in text:
                 self.holds(self.held - named)
             else:
                 self.holds(self.held | named if incremental else named)
@@ -236,7 +236,11 @@ class Group:
             self.check()
             return bool(condition())
 
-        wait_until(holds, f"{what}; held: {[sorted(member.held) for member in self.members]}", seconds, pause=0.01)
+        try:
+            wait_until(holds, what, seconds, pause=0.01)
+        except AssertionError as error:
+            held = [sorted(member.held) for member in self.members]
+            raise AssertionError(f"{error}; held: {held}; {len(self.values())} values") from error
 
     def settle(self, partitions: set[tuple[str, int]]) -> None:
         """Waits until exactly these partitions are split evenly over the members."""

@@ -15,7 +15,8 @@ from confluent_kafka.admin import (
 )  # fmt: skip
 from kafka import TopicPartition as PythonPartition
 from kafka.admin import (
-    ACL, ACLFilter, ACLOperation, ACLPermissionType, ResourcePattern, ResourcePatternFilter,
+    ACL, AbortTransactionSpec, ACLFilter, ACLOperation, ACLPermissionType, ACLResourcePatternType, ResourcePattern,
+    ResourcePatternFilter,
 )  # fmt: skip
 from kafka.admin import ResourceType as PythonResourceType
 from kafka.admin import UserScramCredentialDeletion as PythonScramDeletion
@@ -106,10 +107,7 @@ def acls_python(world: World) -> None:
     one = ACL("User:a", "*", ACLOperation.READ, ACLPermissionType.ALLOW,
               ResourcePattern(PythonResourceType.TOPIC, "t"))  # fmt: skip
     everything = ACLFilter(None, None, ACLOperation.ANY, ACLPermissionType.ANY,
-                           ResourcePatternFilter(PythonResourceType.ANY, None, 1))  # fmt: skip
-    from kafka.admin import ACLResourcePatternType
-
-    everything.resource_pattern.pattern_type = ACLResourcePatternType.ANY
+                           ResourcePatternFilter(PythonResourceType.ANY, None, ACLResourcePatternType.ANY))  # fmt: skip
 
     def work(client: Any) -> None:
         with pytest.raises(PythonError, match="SecurityDisabled"):
@@ -271,8 +269,6 @@ aborted = feature(SECTION, "abort a transaction from outside", PYTHON_ONLY)
 
 @aborted.cell("kafka-python")
 def aborted_python(world: World) -> None:
-    from kafka.admin import AbortTransactionSpec
-
     topic, name = world.topic(), world.name("tx")
     producer = Producer(world.endpoint.librdkafka(transactional_id=name))
     producer.init_transactions(30)

@@ -37,6 +37,7 @@ class World:
     endpoint: Endpoint
     client: Any
     start_broker: Callable[..., Broker]
+    admin: Any = None
 
     def name(self, word: str) -> str:
         return f"{word}-{uuid.uuid4().hex[:10]}"

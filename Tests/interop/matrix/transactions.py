@@ -107,17 +107,16 @@ def abort_kcat(world: World) -> None:
     """A signal while lines are still awaited ends kcat's transaction with an abort."""
     topic = world.topic()
     process = subprocess.Popen(
-        ["kcat", *world.endpoint.kcat(), "-P", "-t", topic, "-c", "1000",
+        ["kcat", *world.endpoint.kcat(), "-P", "-t", topic,
          *world.client.settings(transactional_id=world.name("tx"), linger_ms=0)],
+        # It reads a kibibyte at a time.
         stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdin and process.stderr
     try:
-        process.stdin.write(b"never\n" * 10)
+        process.stdin.write(b"never\n" * 500)
         process.stdin.flush()
         wait_until(lambda: seen(world, topic, committed=False), "the open records")
         process.terminate()
-        # The reading of lines is not interrupted, only its next turn.
-        process.stdin.write(b"last\n")
         process.stdin.close()
         process.wait(20)
     finally:
