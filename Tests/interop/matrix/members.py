@@ -142,7 +142,7 @@ class KcatMember(LibrdkafkaMember):
         incremental = self.strategy == "cooperative-sticky"
         for line in process.stderr:  # type: ignore[union-attr]
             text = line.decode()
-            if " rebalanced " not in text:
+            if " rebalanced" not in text:
                 continue
             named = {(topic, int(number)) for topic, number in re.findall(r"([\w.-]+) \[(\d+)\]", text)}
             if "revoke" in text:

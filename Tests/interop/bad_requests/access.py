@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+# Martlet, interop: bad requests about access, quotas, credentials and telemetry.
+from __future__ import annotations
+
+from .table import ABSENT_ID, NO_ID, row
+
+# Without an authorizer Kafka answers these with SECURITY_DISABLED, whatever they ask for.
+row(29, lambda scene, version: {
+    "ResourceTypeFilter": 1, "PatternTypeFilter": 1, "Operation": 1, "PermissionType": 1}, {54})
+row(30, lambda scene, version: {"Creations": [{
+    "ResourceType": 2, "ResourceName": "t", "ResourcePatternType": 3, "Principal": "User:a", "Host": "*",
+    "Operation": 3, "PermissionType": 3}]}, {54})
+row(31, lambda scene, version: {"Filters": [{
+    "ResourceTypeFilter": 1, "PatternTypeFilter": 1, "Operation": 1, "PermissionType": 1}]}, {54})
+
+(
+    row(48, lambda scene, version: {"Components": [{"EntityType": "user", "MatchType": 0, "Match": "a"}]})
+    .fault("unknown kind of match", {"Components.0.MatchType": 9}, 42)
+    .fault("a kind twice", {"Components": [{"EntityType": "user", "MatchType": 0, "Match": "a"}] * 2}, 42)
+    .fault("an entity of another kind", {"Components.0.EntityType": "planet"}, 35)
+    .fault("an empty kind", {"Components.0.EntityType": ""}, 42)
+)
+
+(
+    row(49, lambda scene, version: {"ValidateOnly": True, "Entries": [{
+        "Entity": [{"EntityType": "user", "EntityName": "a"}],
+        "Ops": [{"Key": "consumer_byte_rate", "Value": 1000.0}]}]})
+    .fault("no entity", {"Entries.0.Entity": []}, 42)
+    .fault("an unknown key", {"Entries.0.Ops.0.Key": "no_such_key"}, 42)
+    .fault("an empty kind", {"Entries.0.Entity.0.EntityType": ""}, 42)
+)
+
+(
+    row(50, lambda scene, version: {"Users": None})
+    .fault("unknown user", {"Users": [{"Name": "nobody"}]}, 91)
+    .fault("a user twice", {"Users": [{"Name": "nobody"}, {"Name": "nobody"}]}, 92)
+)
+
+(
+    row(51, lambda scene, version: {"Deletions": [{"Name": "nobody", "Mechanism": 1}]}, {91})
+    .fault("unknown mechanism", {"Deletions.0.Mechanism": 9}, 33)
+    .fault("an empty name", {"Deletions.0.Name": ""}, 58)
+)
+
+row(71, lambda scene, version: {"ClientInstanceId": NO_ID})
+
+(
+    row(72, lambda scene, version: {"ClientInstanceId": ABSENT_ID, "SubscriptionId": 7, "Metrics": b""}, {117})
+    .fault("no client", {"ClientInstanceId": NO_ID}, 42)
+)
