@@ -75,12 +75,13 @@ class Field:
 
 @dataclass
 class Mark:
-    """Where a field lies in an encoded body."""
+    """Where a field lies in an encoded body: of a list, a string or bytes the length, and `after` ends the content."""
 
     kind: str
     path: str
     start: int
     end: int
+    after: int = 0
 
 
 @dataclass
@@ -176,8 +177,10 @@ class Encoder:
     def _value(self, one: Field, value: Any, path: str) -> None:
         if one.is_array:
             self._length("array", path, None if value is None else len(value), ">i")
+            mark = self.marks[-1]
             for number, item in enumerate(value or []):
                 self._scalar(one, one.element, item, f"{path}.{number}")
+            mark.after = len(self.out)
         else:
             self._scalar(one, one.type, value, path)
 

@@ -290,5 +290,15 @@ def test_a_list_of_a_hundred_thousand_is_answered_or_refused(scene: Scene, range
             for step in mark.path.split("."):
                 node = node[int(step)] if step.isdigit() else node.get(step)
             if node:
-                frames.append(schemas.encode(key, version, edit(values, {mark.path: node[:1] * MANY}))[0])
+                frames.append(filled(key, version, edit(values, {mark.path: node[:1]}), mark.path))
     exchange(scene.address, frames)
+
+
+def filled(key: int, version: int, values: dict[str, Any], path: str) -> bytes:
+    """A request whose list at `path` has its one entry a hundred thousand times."""
+    frame, body, marks = schemas.encode(key, version, values)
+    (mark,) = [mark for mark in marks if (mark.kind, mark.path) == ("array", path)]
+    flexible = version in schemas.messages()[key, "request"].flexible
+    length = wire.unsigned_varint(MANY + 1) if flexible else wire.i32(MANY)
+    entry = frame[body + mark.end : body + mark.after]
+    return frame[: body + mark.start] + length + entry * MANY + frame[body + mark.after :]

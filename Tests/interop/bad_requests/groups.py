@@ -28,7 +28,8 @@ def of_a_member(scene: Scene, version: int) -> Values:
     .fault("unknown topic id", {"Topics.0.TopicId": ABSENT_ID}, 100, "10+")
     .fault("unknown partition", {"Topics.0.Partitions.0.PartitionIndex": 9}, 3)
     .fault("negative partition", {"Topics.0.Partitions.0.PartitionIndex": -1}, 3)
-    .fault("a generation of an unknown group", {"GenerationIdOrMemberEpoch": 5, "MemberId": "m"}, 22)
+    .fault("a generation of an unknown group", {"GenerationIdOrMemberEpoch": 5, "MemberId": "m"}, 22, "0-8")
+    .fault("a generation of an unknown group ", {"GenerationIdOrMemberEpoch": 5, "MemberId": "m"}, 69, "9+")
     .fault("the wrong generation", lambda scene, version: {
         **of_a_member(scene, version), "GenerationIdOrMemberEpoch": 99}, 22)
     .fault("unknown member", lambda scene, version: {**of_a_member(scene, version), "MemberId": "nobody"}, 25)
