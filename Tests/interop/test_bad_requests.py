@@ -30,7 +30,7 @@ AT_ONCE = 64
 CUTS = 40
 MANY = 100_000
 # What each entry of these costs a broker that was built without optimisation is too much for so many.
-COSTLY, FEWER = {0, 8, 9, 24, 27, 28}, 20_000
+COSTLY, FEWER = {0, 1, 8, 9, 14, 21, 24, 27, 28, 61}, 10_001
 MEMORY_ROOM_KIB = 256 * 1024
 NAMES = {key: message.name.removesuffix("Request") for (key, kind), message in schemas.messages().items()
          if kind == "request"}  # fmt: skip

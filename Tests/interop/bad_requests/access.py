@@ -2,7 +2,9 @@
 # Martlet, interop: bad requests about access, quotas, credentials and telemetry.
 from __future__ import annotations
 
-from .table import ABSENT_ID, NO_ID, row
+import uuid
+
+from .table import NO_ID, row
 
 # Without an authorizer Kafka answers these with SECURITY_DISABLED, whatever they ask for.
 row(29, lambda scene, version: {
@@ -24,7 +26,7 @@ row(31, lambda scene, version: {"Filters": [{
 (
     row(49, lambda scene, version: {"ValidateOnly": True, "Entries": [{
         "Entity": [{"EntityType": "user", "EntityName": "a"}],
-        "Ops": [{"Key": "consumer_byte_rate", "Value": 1000.0}]}]})
+        "Ops": [{"Key": "consumer_byte_rate", "Value": 1000.0}]}]}, {42})  # no quota is enforced, and so none is stored
     .fault("no entity", {"Entries.0.Entity": []}, 42)
     .fault("an unknown key", {"Entries.0.Ops.0.Key": "no_such_key"}, 42)
     .fault("an empty kind", {"Entries.0.Entity.0.EntityType": ""}, 42)
@@ -39,12 +41,16 @@ row(31, lambda scene, version: {"Filters": [{
 (
     row(51, lambda scene, version: {"Deletions": [{"Name": "nobody", "Mechanism": 1}]}, {91})
     .fault("unknown mechanism", {"Deletions.0.Mechanism": 9}, 33)
-    .fault("an empty name", {"Deletions.0.Name": ""}, 58)
+    .fault("an empty name", {"Deletions.0.Name": ""}, 93)
 )
+
+# A listener without SASL has nothing to shake hands about.
+row(17, lambda scene, version: {"Mechanism": "PLAIN"}, {34})
+row(36, lambda scene, version: {"AuthBytes": b"\0a\0b"}, {34})
 
 row(71, lambda scene, version: {"ClientInstanceId": NO_ID})
 
 (
-    row(72, lambda scene, version: {"ClientInstanceId": ABSENT_ID, "SubscriptionId": 7, "Metrics": b""}, {117})
+    row(72, lambda scene, version: {"ClientInstanceId": uuid.uuid4(), "SubscriptionId": 7, "Metrics": b""}, {117})
     .fault("no client", {"ClientInstanceId": NO_ID}, 42)
 )

@@ -217,18 +217,18 @@ dynamic = feature(SECTION, "alter the broker's configuration", {**NO_ADMIN, **AI
 @dynamic.cell("confluent-kafka")
 def dynamic_confluent(world: World) -> None:
     name = node(world)
-    key = "log.cleaner.delete.retention.ms"
+    key = "log.retention.ms"
     before = confluent_configs(world, ResourceType.BROKER, name)[key]
-    incremental(world, ResourceType.BROKER, name, (key, AlterConfigOpType.SET, "86300000"))
+    incremental(world, ResourceType.BROKER, name, (key, AlterConfigOpType.SET, "604799000"))
     after = confluent_configs(world, ResourceType.BROKER, name)[key]
-    assert (after.value, after.source) == ("86300000", ConfigSource.DYNAMIC_BROKER_CONFIG.value)
+    assert (after.value, after.source) == ("604799000", ConfigSource.DYNAMIC_BROKER_CONFIG.value)
     incremental(world, ResourceType.BROKER, name, (key, AlterConfigOpType.DELETE, None))
     assert confluent_configs(world, ResourceType.BROKER, name)[key].value == before.value
 
 
 @dynamic.cell("kafka-python")
 def dynamic_python(world: World) -> None:
-    name, key = node(world), "log.cleaner.min.compaction.lag.ms"
+    name, key = node(world), "log.segment.bytes"
 
     def work(client: Any) -> None:
         def change(operation: AlterConfigOp, to: Optional[str]) -> Any:
@@ -236,9 +236,9 @@ def dynamic_python(world: World) -> None:
             return client.alter_configs([resource], incremental=True)["broker"][name]
 
         before = python_configs(client, ConfigResourceType.BROKER, name)[key]["value"]
-        assert change(AlterConfigOp.SET, "77") == "OK"
+        assert change(AlterConfigOp.SET, "1000000000") == "OK"
         after = python_configs(client, ConfigResourceType.BROKER, name)[key]
-        assert (after["value"], after["config_source"]) == ("77", "DYNAMIC_BROKER_CONFIG")
+        assert (after["value"], after["config_source"]) == ("1000000000", "DYNAMIC_BROKER_CONFIG")
         assert change(AlterConfigOp.DELETE, None) == "OK"
         assert python_configs(client, ConfigResourceType.BROKER, name)[key]["value"] == before
 

@@ -103,7 +103,7 @@ class ConfluentMember(LibrdkafkaMember):
         def revoked(_: Consumer, partitions: list[TopicPartition]) -> None:
             self.holds(self.held - {(place.topic, place.partition) for place in partitions})
 
-        name = f"^{self.topic}" if self.pattern else self.topic
+        name = f"^{self.topic}.*" if self.pattern else self.topic
         consumer.subscribe([name], on_assign=assigned, on_revoke=revoked, on_lost=revoked)
         while not self.ending.is_set():
             for message in consumer.consume(100, 0.05):
@@ -115,7 +115,7 @@ class ConfluentMember(LibrdkafkaMember):
 class KcatMember(LibrdkafkaMember):
     def run(self) -> None:
         settings = [word for name, value in self.settings().items() for word in ("-X", f"{name}={value}")]
-        name = f"^{self.topic}" if self.pattern else self.topic
+        name = f"^{self.topic}.*" if self.pattern else self.topic
         process = subprocess.Popen(
             ["kcat", *self.endpoint.kcat(), *settings, "-u", "-G", self.group, name],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -157,7 +157,7 @@ class KafkaPythonMember(Member):
             group_id=self.group, auto_offset_reset="earliest", heartbeat_interval_ms=200, session_timeout_ms=10_000,
             group_instance_id=self.instance, partition_assignment_strategy=[PYTHON_STRATEGIES[self.strategy]],
             metadata_max_age_ms=500 if self.pattern else 300_000, fetch_max_wait_ms=100))
-        consumer.subscribe(**({"pattern": f"^{self.topic}"} if self.pattern else {"topics": [self.topic]}))
+        consumer.subscribe(**({"pattern": f"^{self.topic}.*"} if self.pattern else {"topics": [self.topic]}))
         while not self.ending.is_set():
             # Short polls make this client (3.0) forget an assignment that arrives just as one ends.
             batches = consumer.poll(500)
@@ -177,7 +177,7 @@ class AiokafkaMember(Member):
             group_instance_id=self.instance, partition_assignment_strategy=(AIO_STRATEGIES[self.strategy],),
             metadata_max_age_ms=500 if self.pattern else 300_000, fetch_max_wait_ms=100)
         consumer = AIOKafkaConsumer(**settings)
-        consumer.subscribe(**({"pattern": f"^{self.topic}"} if self.pattern else {"topics": [self.topic]}))
+        consumer.subscribe(**({"pattern": f"^{self.topic}.*"} if self.pattern else {"topics": [self.topic]}))
         await consumer.start()
         try:
             while not self.ending.is_set():
