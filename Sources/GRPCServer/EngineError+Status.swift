@@ -10,7 +10,7 @@ extension GRPCStatus {
             switch error.code {
             case .unknownTopic, .unknownTopicId, .unknownPartition: .notFound
             case .topicExists: .alreadyExists
-            case .invalidTopicName, .invalidPartitionCount, .invalidReplicationFactor, .invalidConfiguration,
+            case .invalidTopicName, .invalidPartitionCount, .invalidReplicationFactor, .invalidConfiguration, .invalidRequest,
                 .corruptMessage, .invalidRecord, .invalidTimestamp, .unsupportedCompression, .unsupportedMessageFormat:
                 .invalidArgument
             case .offsetOutOfRange: .outOfRange

@@ -2,6 +2,7 @@
 // Martlet, Martlet: what the user's words mean to the engine.
 
 import Engine
+import NIOCore
 
 extension Configuration {
     var engine: EngineConfiguration {
@@ -24,6 +25,16 @@ extension Configuration {
         engine.producerIdExpirationMs = transactions.producerIdExpirationMs
         engine.housekeeping.producerIdExpirationCheckMs = transactions.producerIdExpirationCheckMs
         engine.housekeeping.retentionCheckMs = retentionCheckIntervalMs
+        engine.access.superUsers = Set(superUsers)
+        engine.access.allowsEveryoneWithoutRule = allowsEveryoneWithoutRule
+        engine.logDirectory = isEphemeral ? "" : absolute(dataDirectory)
+        engine.otherSettings = [
+            "listeners": listeners.map { "PLAINTEXT://\($0)" }.joined(separator: ","),
+            "max.connections": "\(maxConnections)",
+            "num.network.threads": "\(threads == 0 ? System.coreCount : threads)",
+            "queued.max.request.bytes": "\(queuedRequestBytesMax)",
+            "ssl.client.auth": clientAuthentication.rawValue,
+        ]
         return engine
     }
 }

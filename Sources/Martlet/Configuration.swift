@@ -36,6 +36,13 @@ public struct Configuration: Equatable, Sendable {
         case never, loopback, anywhere
     }
 
+    /// How a Kafka client may prove who it is, other than by a certificate.
+    public enum SASLMechanism: String, Sendable, CaseIterable {
+        case plain = "PLAIN"
+        case scramSHA256 = "SCRAM-SHA-256"
+        case scramSHA512 = "SCRAM-SHA-512"
+    }
+
     /// Certificate files of the broker, instead of those in the certificate directory.
     public struct TLSFiles: Equatable, Sendable {
         /// The broker's certificate and the chain up to its authority, PEM.
@@ -93,6 +100,14 @@ public struct Configuration: Equatable, Sendable {
     public var tlsVersion = TLSVersion.tls13
     public var clientAuthentication = ClientAuthentication.required
     public var plaintext = Plaintext.loopback
+    /// SASL mechanisms that Kafka clients may log in with; those with a client certificate need not.
+    public var saslMechanisms: [SASLMechanism] = []
+    /// After how long a client that logged in has to do so again; 0: never.
+    public var maxReauthenticationMs: Int64 = 0
+    /// Principals that may do everything, such as `User:CN=admin`.
+    public var superUsers: [String] = []
+    /// Whether resources that no access rule speaks of are free to all, once there are rules.
+    public var allowsEveryoneWithoutRule = false
     public var durability = Durability.disk
     /// Keep everything in memory; nothing is left behind. Durability is `memory` then.
     public var isEphemeral = false
@@ -129,6 +144,7 @@ public struct Configuration: Equatable, Sendable {
     public static var development: Configuration {
         var configuration = Configuration()
         configuration.createsTopics = true
+        configuration.allowsEveryoneWithoutRule = true
         configuration.groupInitialRebalanceDelayMs = 0
         configuration.groupMinSessionTimeoutMs = 100
         return configuration

@@ -4,6 +4,7 @@
 //
 // Each time it initialises itself it decides for version 1 (KIP-98) or 2 (KIP-890). One request is under way at a time.
 
+import Engine
 import KafkaWire
 import NIOCore
 import Records
@@ -97,7 +98,9 @@ final class TransactionActor {
         request.topics = [topic]
         try send(request, 5, link) { [unowned self] response in
             let code = response?.topics.first?.errorCode
-            if code == KafkaErrorCode.none || code == .topicAlreadyExists { life.ledger.isThere = true }
+            // A name is taken already while its topic is being made.
+            let isKnown = life.broker?.engine.topics.topic(named: Ledger.topic) != nil
+            if code == KafkaErrorCode.none || code == .topicAlreadyExists && isKnown { life.ledger.isThere = true }
         }
     }
 
@@ -213,6 +216,7 @@ final class TransactionActor {
         request.topics = [topic]
         try send(request, version, link) { [unowned self] response in
             let code = response?.topics.first?.partitions.first?.errorCode
+            life.trace.note("\(id) commits offset \(offset) with its transaction: \(code.map { "\($0)" } ?? "no answer")")
             if code != KafkaErrorCode.none { state = .outside }
         }
     }

@@ -125,7 +125,9 @@ package struct Transaction: Equatable, Sendable {
 
     /// Whether a client of version 2 asks again for the end of a transaction that was already decided.
     func isRetryOfEnd(_ claimed: TransactionalProducer) -> Bool {
-        if state.isComplete, claimed.id == previousProducerId, claimed.epoch == Self.epochMax, producer.epoch == 0 {
+        if state.isComplete, previousProducerId >= 0, claimed.id == previousProducerId,
+            claimed.epoch == Self.epochMax, producer.epoch == 0
+        {
             return true
         }
         return clientVersion == .two && (state.isPrepared || state.isComplete) && claimed.id == producer.id

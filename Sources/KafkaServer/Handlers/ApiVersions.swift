@@ -21,7 +21,10 @@ enum ApiVersionsHandler: KafkaHandler {
             return exchange.reply(response)
         }
         var response = ApiVersionsResponse.served
-        if exchange.version >= 3 { describe(exchange.engine.features.current, in: &response, exchange.version) }
+        if exchange.version >= 3 {
+            exchange.connection.software = (request.clientSoftwareName, request.clientSoftwareVersion)
+            describe(exchange.engine.features.current, in: &response, exchange.version)
+        }
         exchange.reply(response)
     }
 
