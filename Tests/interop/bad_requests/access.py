@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import uuid
 
-from .table import NO_ID, row
+from .table import NO_ID, Scene, Values, row
 
-# Without an authorizer Kafka answers these with SECURITY_DISABLED, whatever they ask for.
-row(29, lambda scene, version: {
-    "ResourceTypeFilter": 1, "PatternTypeFilter": 1, "Operation": 1, "PermissionType": 1}, {54})
-row(30, lambda scene, version: {"Creations": [{
-    "ResourceType": 2, "ResourceName": "t", "ResourcePatternType": 3, "Principal": "User:a", "Host": "*",
-    "Operation": 3, "PermissionType": 3}]}, {54})
-row(31, lambda scene, version: {"Filters": [{
-    "ResourceTypeFilter": 1, "PatternTypeFilter": 1, "Operation": 1, "PermissionType": 1}]}, {54})
+TOPIC, CLUSTER, ANY, LITERAL = 2, 4, 1, 3
+
+
+def filters(scene: Scene, version: int) -> Values:
+    return {
+        "ResourceTypeFilter": TOPIC, "ResourceNameFilter": scene.name(), "PatternTypeFilter": LITERAL, "Operation": ANY,
+        "PermissionType": ANY}
+
+
+def creations(scene: Scene, version: int) -> Values:
+    return {"Creations": [{
+        "ResourceType": TOPIC, "ResourceName": scene.name(), "ResourcePatternType": LITERAL, "Principal": "User:a",
+        "Host": "*", "Operation": 3, "PermissionType": 3}]}
+
+
+row(29, filters)
+(
+    row(30, creations)
+    .fault("no name", {"Creations.0.ResourceName": ""}, 42)
+    .fault("another cluster", {"Creations.0.ResourceType": CLUSTER, "Creations.0.ResourceName": "other"}, 42)
+    .fault("every kind of pattern", {"Creations.0.ResourcePatternType": ANY}, 42)
+    .fault("every kind of resource", {"Creations.0.ResourceType": ANY}, 42)
+    .fault("every operation", {"Creations.0.Operation": ANY}, 42)
+    .fault("every permission", {"Creations.0.PermissionType": ANY}, 42)
+)
+row(31, lambda scene, version: {"Filters": [filters(scene, version)]})
 
 (
     row(48, lambda scene, version: {"Components": [{"EntityType": "user", "MatchType": 0, "Match": "a"}]})

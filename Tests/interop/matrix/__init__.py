@@ -13,9 +13,11 @@ from . import consumer_groups
 from . import transactions
 from . import restarts
 from . import admin
+from . import admin_groups
 from . import configs
 from . import observing
 
 __all__ = [
-    "admin", "configs", "consuming", "consumer_groups", "groups", "observing", "producing", "restarts", "transactions",
+    "admin", "admin_groups", "configs", "consuming", "consumer_groups", "groups", "observing", "producing", "restarts",
+    "transactions",
 ]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from confluent_kafka import ElectionType, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (
-    AclBinding, AclBindingFilter, AclOperation, AclPermissionType, ResourcePatternType, ResourceType, ScramMechanism,
-    UserScramCredentialDeletion,
+    AclBinding, AclBindingFilter, AclOperation, AclPermissionType, ResourcePatternType, ResourceType,
+    ScramCredentialInfo, ScramMechanism, UserScramCredentialDeletion, UserScramCredentialUpsertion,
 )  # fmt: skip
 from kafka import TopicPartition as PythonPartition
 from kafka.admin import (
@@ -20,7 +20,9 @@ from kafka.admin import (
 )  # fmt: skip
 from kafka.admin import ResourceType as PythonResourceType
 from kafka.admin import UserScramCredentialDeletion as PythonScramDeletion
+from kafka.admin import UserScramCredentialUpsertion as PythonScramUpsertion
 from kafka.errors import KafkaError as PythonError
+from kafka.errors import NoError
 
 from .admin import AIO_LACKS, NO_ADMIN, admin, only
 from .clients import python_admin
@@ -83,60 +85,69 @@ def elect_python(world: World) -> None:
     assert [(entry.partition_id, entry.error_code) for entry in found.partition_result] == [(0, 84), (1, 84)]
 
 
-acls = feature(SECTION, "ACLs: describe, create, delete (SECURITY_DISABLED)", {**NO_ADMIN, **AIO_LACKS})
+acls = feature(SECTION, "ACLs: create, describe, delete", {**NO_ADMIN, **AIO_LACKS})
 
 
 @acls.cell("confluent-kafka")
 def acls_confluent(world: World) -> None:
-    everything = AclBindingFilter(
-        ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY)
-    one = AclBinding(ResourceType.TOPIC, "t", ResourcePatternType.LITERAL, "User:a", "*", AclOperation.READ,
+    name = world.name("acl")
+    one = AclBinding(ResourceType.TOPIC, name, ResourcePatternType.LITERAL, "User:a", "*", AclOperation.READ,
                      AclPermissionType.ALLOW)  # fmt: skip
-    # librdkafka drops the code of this answer.
-    assert admin(world).describe_acls(everything).result(20) == []
-    for call in (
-        lambda: only(admin(world).create_acls([one])),
-        lambda: only(admin(world).delete_acls([everything])),
-    ):
-        with pytest.raises(KafkaException) as refused:
-            call()
-        assert refused.value.args[0].code() == KafkaError.SECURITY_DISABLED
+    of_it = AclBindingFilter(ResourceType.TOPIC, name, ResourcePatternType.ANY, None, None, AclOperation.ANY,
+                             AclPermissionType.ANY)  # fmt: skip
+    assert only(admin(world).create_acls([one])) is None
+    assert admin(world).describe_acls(of_it).result(20) == [one]
+    assert only(admin(world).delete_acls([of_it])) == [one]
+    assert admin(world).describe_acls(of_it).result(20) == []
 
 
 @acls.cell("kafka-python")
 def acls_python(world: World) -> None:
+    name = world.name("acl")
     one = ACL("User:a", "*", ACLOperation.READ, ACLPermissionType.ALLOW,
-              ResourcePattern(PythonResourceType.TOPIC, "t"))  # fmt: skip
-    everything = ACLFilter(None, None, ACLOperation.ANY, ACLPermissionType.ANY,
-                           ResourcePatternFilter(PythonResourceType.ANY, None, ACLResourcePatternType.ANY))  # fmt: skip
+              ResourcePattern(PythonResourceType.TOPIC, name))  # fmt: skip
+    of_it = ACLFilter(None, None, ACLOperation.ANY, ACLPermissionType.ANY,
+                      ResourcePatternFilter(PythonResourceType.TOPIC, name, ACLResourcePatternType.ANY))  # fmt: skip
 
     def work(client: Any) -> None:
-        with pytest.raises(PythonError, match="SecurityDisabled"):
-            client.describe_acls(everything)
-        assert [error.errno for error in client.create_acls([one])["failed"]] == [54]
-        assert [entry[2].errno for entry in client.delete_acls([everything])] == [54]
+        assert client.create_acls([one]) == {"succeeded": [one], "failed": []}
+        assert client.describe_acls(of_it)[0] == [one]
+        ((_, deleted, error),) = client.delete_acls([of_it])
+        assert deleted == [one] and error is NoError
+        assert client.describe_acls(of_it)[0] == []
 
     python_admin(world.endpoint, work)
 
 
-scram = feature(SECTION, "SCRAM credentials: describe none, delete an unknown one", {**NO_ADMIN, **AIO_LACKS})
+scram = feature(SECTION, "SCRAM credentials: set, describe, delete; RESOURCE_NOT_FOUND", {**NO_ADMIN, **AIO_LACKS})
 
 
 @scram.cell("confluent-kafka")
 def scram_confluent(world: World) -> None:
-    assert admin(world).describe_user_scram_credentials().result(20) == {}
+    name, client = world.name("user"), admin(world)
+    credential = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096)
+    only(client.alter_user_scram_credentials([UserScramCredentialUpsertion(name, credential, b"password")]))
+    (found,) = only(client.describe_user_scram_credentials([name])).scram_credential_infos
+    assert (found.mechanism, found.iterations) == (ScramMechanism.SCRAM_SHA_256, 4096)
+    gone = [UserScramCredentialDeletion(name, ScramMechanism.SCRAM_SHA_256)]
+    only(client.alter_user_scram_credentials(gone))
     with pytest.raises(KafkaException) as refused:
-        only(admin(world).alter_user_scram_credentials(
-            [UserScramCredentialDeletion("nobody", ScramMechanism.SCRAM_SHA_256)]))
+        only(client.alter_user_scram_credentials(gone))
     assert refused.value.args[0].code() == KafkaError.RESOURCE_NOT_FOUND
 
 
 @scram.cell("kafka-python")
 def scram_python(world: World) -> None:
+    name = world.name("user")
+
     def work(client: Any) -> None:
-        assert client.describe_user_scram_credentials() == {}
-        assert client.describe_user_scram_credentials(["nobody"])["nobody"]["credential_infos"] == []
-        assert client.alter_user_scram_credentials([PythonScramDeletion("nobody", 1)])["nobody"]
+        set_it = PythonScramUpsertion(name, "SCRAM-SHA-256", "password")
+        assert client.alter_user_scram_credentials([set_it]) == {name: None}
+        (found,) = client.describe_user_scram_credentials([name])[name]["credential_infos"]
+        assert found["iterations"] == 4096
+        gone = [PythonScramDeletion(name, "SCRAM-SHA-256")]
+        assert client.alter_user_scram_credentials(gone) == {name: None}
+        assert client.alter_user_scram_credentials(gone)[name], "deleted twice"
 
     python_admin(world.endpoint, work)
 
