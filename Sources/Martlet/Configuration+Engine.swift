@@ -19,6 +19,7 @@ extension Configuration {
         engine.groups.minSessionTimeoutMs = groupMinSessionTimeoutMs
         engine.groups.maxSessionTimeoutMs = groupMaxSessionTimeoutMs
         engine.housekeeping.retentionCheckMs = retentionCheckIntervalMs
+        engine.housekeeping.compactionBackoffMs = cleanerBackoffMs
         return engine
     }
 }

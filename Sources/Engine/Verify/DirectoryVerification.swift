@@ -30,7 +30,7 @@ package struct DirectoryVerification {
     private mutating func readMetadata() throws(StorageError) {
         var found: [String: MetadataRecord.TopicRecord] = [:]
         let verifier = verifier
-        _ = try verifier.verifyLog(Self.metadataLog, isDense: true) { record in
+        _ = try verifier.verifyLog(Self.metadataLog) { record in
             switch record.key.flatMap({ MetadataRecord(key: $0, value: record.value) }) {
             case .topic(let topic): found[topic.name] = topic
             case .topicDeleted(let name): found[name] = nil
@@ -50,10 +50,9 @@ package struct DirectoryVerification {
     private func verify(_ name: String) throws(StorageError) {
         let split = DataDirectoryVerifier.split(name)
         let topic = split.flatMap { topics[$0.topic] }
-        let isCompacted = topic?.overrides["cleanup.policy"]?.contains("compact") ?? false
         var readsOffsets: ((Record) -> Void)?
         if split?.topic == Engine.offsetsTopic { readsOffsets = { self.checkOffset($0, in: name) } }
-        let found = try verifier.verifyLog(name, isDense: !isCompacted, onRecord: readsOffsets)
+        let found = try verifier.verifyLog(name, onRecord: readsOffsets)
         guard let split, let topic, split.partition < topic.partitions else {
             return try reportWithoutTopic(name, topic)
         }
