@@ -16,6 +16,7 @@ package final class Engine: Sendable {
     package let clusterId: String
     package let topics: TopicCatalog
     package let producerIds: ProducerIds
+    package let features: Features
     package let groups: GroupCoordinator
     package let transactions: TransactionCoordinator
     package let turns: Turns
@@ -43,6 +44,11 @@ package final class Engine: Sendable {
     package static let offsetsTopic = "__consumer_offsets"
     package static let transactionsTopic = "__transaction_state"
 
+    /// Whether a name is kept for the broker's own topics, also while there is none.
+    package static func isInternal(_ name: String) -> Bool {
+        name == offsetsTopic || name == transactionsTopic || name == metadataTopic
+    }
+
     /// Opens the data directory's topics and reads the internal logs. `loop` is where the groups' timers run and must
     /// never wait for a disk; `background` is where directories are removed (nil: on the loop of whoever asks).
     /// `random` makes the ids of topics and members.
@@ -69,6 +75,7 @@ package final class Engine: Sendable {
             record, index: 0, configuration: TopicConfiguration(overrides: Self.internalOverrides))
         metadata = InternalLog(partition: metadataPartition, turns: turns, clock: clock)
         producerIds = ProducerIds(metadata: metadata)
+        features = Features(metadata: metadata)
         // The catalog tells the groups of deletions; the groups' log is a topic of the catalog.
         let forget = groupsOfCatalog
         topics = TopicCatalog(
@@ -87,7 +94,7 @@ package final class Engine: Sendable {
         transactionLog = InternalTopic(name: Self.transactionsTopic, topics: topics, turns: turns, clock: clock)
         transactions = TransactionCoordinator(
             configuration: configuration.transactions, clock: clock, loop: loop, log: transactionLog,
-            topics: topics, groups: groups, producerIds: producerIds, turns: turns, logger: logger)
+            topics: topics, groups: groups, producerIds: producerIds, features: features, turns: turns, logger: logger)
         try load()
         try settle(metadataPartition)
         do throws(GroupError) {
@@ -162,6 +169,7 @@ package final class Engine: Sendable {
             case .topic(let topic): found[topic.name] = topic
             case .topicDeleted(let name): found[name] = nil
             case .producerIds(let next): nextProducerId = max(nextProducerId, next)
+            case .features(let record): features.load(record)
             case nil: unreadable += 1
             }
         }

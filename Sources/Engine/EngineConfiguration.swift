@@ -22,6 +22,8 @@ package struct EngineConfiguration: Sendable {
     package var nodeId: Int32 = 1
     package var groups = GroupConfiguration()
     package var transactions = TransactionConfiguration()
+    /// How long an idle producer is remembered for duplicate detection (producer.id.expiration.ms).
+    package var producerIdExpirationMs: Int64 = 86_400_000
     package var housekeeping = HousekeepingConfiguration()
 
     package init() {}
@@ -32,6 +34,8 @@ package struct HousekeepingConfiguration: Sendable {
     package var retentionCheckMs: Int64 = 300_000
     /// How long compaction waits when it has found nothing to do (log.cleaner.backoff.ms).
     package var compactionBackoffMs: Int64 = 15_000
+    /// Between looks for idle producers (producer.id.expiration.check.interval.ms).
+    package var producerIdExpirationCheckMs: Int64 = 600_000
     /// Between recovery checkpoints: bounds what a start after a crash has to scan.
     package var checkpointMs: Int64 = 5_000
     /// Bytes that became durable after which another checkpoint is due.

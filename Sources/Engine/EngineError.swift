@@ -33,8 +33,14 @@ package struct EngineError: Error, Equatable, Sendable, CustomStringConvertible 
         case invalidProducerEpoch
         /// The producer id is not the transactional id's.
         case invalidProducerIdMapping
-        /// The transaction is not open, or does not name the partition.
+        /// A plain batch in the middle of the producer's transaction.
         case invalidTransactionState
+        /// The transaction is not open, or does not name the partition.
+        case partitionNotInTransaction
+        /// The transaction is being ended; the same can be sent again.
+        case concurrentTransactions
+        /// A transactional batch without a transactional id.
+        case noTransactionalId
         /// A marker of an older coordinator.
         case transactionCoordinatorFenced
         /// No space is left; it works again when there is.

@@ -23,7 +23,11 @@ extension Engine {
         let checkpoint = loop.scheduleRepeatedTask(
             initialDelay: .milliseconds(intervals.checkpointMs), delay: .milliseconds(intervals.checkpointMs)
         ) { _ in self.checkpoint() }
-        jobs.withLockedValue { $0 = [retention, checkpoint] }
+        let expiration = loop.scheduleRepeatedTask(
+            initialDelay: .milliseconds(intervals.producerIdExpirationCheckMs),
+            delay: .milliseconds(intervals.producerIdExpirationCheckMs)
+        ) { _ in self.forgetIdleProducers() }
+        jobs.withLockedValue { $0 = [retention, checkpoint, expiration] }
         scheduleCompaction(after: intervals.compactionBackoffMs, on: loop)
         let early = EarlyCheckpoints(engine: self, loop: loop)
         groupCommit.whenSynced(every: intervals.checkpointBytes) { early.request() }
@@ -31,6 +35,34 @@ extension Engine {
 
     /// Drops the segments that retention no longer keeps, in every partition.
     package func applyRetention() {
+        let now = believedNowMs()
+        for partition in allPartitions {
+            do {
+                let dropped = try partition.applyRetention(nowMs: now)
+                if dropped > 0 {
+                    logger.info("retention removed segments", metadata: ["partition": "\(partition.name)", "segments": "\(dropped)"])
+                }
+            } catch {
+                logger.error("retention failed", metadata: ["partition": "\(partition.name)", "cause": "\(error)"])
+            }
+        }
+    }
+
+    /// Forgets, in every partition, the producers that wrote nothing for `producer.id.expiration.ms`.
+    package func forgetIdleProducers() {
+        let now = believedNowMs()
+        for partition in allPartitions {
+            let forgotten = partition.forgetIdleProducers(nowMs: now, afterMs: configuration.producerIdExpirationMs)
+            if forgotten > 0 {
+                logger.debug(
+                    "idle producers are forgotten",
+                    metadata: ["partition": "\(partition.name)", "producers": "\(forgotten)"])
+            }
+        }
+    }
+
+    /// The time, unless the system's clock has just jumped.
+    private func believedNowMs() -> Int64 {
         let (now, jumpMs) = retentionClock.withLockedValue {
             $0.now(wallMs: clock.nowMs(), monotonicNs: clock.monotonicNs())
         }
@@ -42,16 +74,7 @@ extension Engine {
                 """,
                 metadata: ["seconds": "\(jumpMs / 1000)"])
         }
-        for partition in allPartitions {
-            do {
-                let dropped = try partition.applyRetention(nowMs: now)
-                if dropped > 0 {
-                    logger.info("retention removed segments", metadata: ["partition": "\(partition.name)", "segments": "\(dropped)"])
-                }
-            } catch {
-                logger.error("retention failed", metadata: ["partition": "\(partition.name)", "cause": "\(error)"])
-            }
-        }
+        return now
     }
 
     /// Compacts logs, a bounded piece at a time, so that the other jobs have their turn; then waits for work.
@@ -66,9 +89,8 @@ extension Engine {
     /// One turn of compaction. Returns whether there may be more to do at once.
     package func compact(bytes: Int = .max) -> Bool {
         guard !hasLostDirectory.withLockedValue({ $0 }) else { return false }
-        let (now, _) = retentionClock.withLockedValue { $0.now(wallMs: clock.nowMs(), monotonicNs: clock.monotonicNs()) }
         let logs = { [topics] in topics.all.filter { !$0.isInternal && $0.configuration.log.compacts }.flatMap(\.partitions) }
-        return compactor.turn(logs, nowMs: now, bytes: bytes)
+        return compactor.turn(logs, nowMs: believedNowMs(), bytes: bytes)
     }
 
     /// Writes down where recovery may start, and the producers' snapshots, so that a start after a crash has little to
@@ -121,7 +143,7 @@ extension Engine {
         largerThan threshold: Int64 = Limits.internalLogBytes, on loop: any EventLoop
     ) {
         metadata.rewriteIfLarge(than: threshold, on: loop) {
-            topics.durableState() + [producerIds.durableState()]
+            topics.durableState() + [producerIds.durableState()] + [features.durableState()].compactMap(\.self)
         } completion: { [logger] in Self.report($0, "topic metadata", logger) }
         offsets.rewriteIfLarge(than: threshold, on: loop) {
             groups.durableState()

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Engine: the records of the internal metadata log (`__martlet_metadata-0`).
 //
-// Keyed records, the last one of a key wins, an absent value deletes: topics by name, and the next block of
-// producer ids. Keys start with a kind byte, values with a version byte; all integers are big endian, strings
+// Keyed records, the last one of a key wins, an absent value deletes: topics by name, the next block of producer ids,
+// and the levels of features. Keys start with a kind byte, values with a version byte; all integers are big endian, strings
 // have a 16-bit length. docs/storage-format.md describes the same.
 
 import Bytes
@@ -13,6 +13,13 @@ enum MetadataRecord: Equatable {
     case topicDeleted(name: String)
     /// Producer ids below this number may have been given out.
     case producerIds(next: Int64)
+    case features(FeatureRecord)
+
+    struct FeatureRecord: Equatable {
+        var epoch: Int64
+        /// By Kafka's name.
+        var levels: [String: Int16]
+    }
 
     struct TopicRecord: Equatable {
         var name: String
@@ -25,6 +32,7 @@ enum MetadataRecord: Equatable {
     private enum Kind: UInt8 {
         case topic = 1
         case producerIds = 2
+        case features = 6
     }
 
     private static let valueVersion: UInt8 = 1
@@ -52,6 +60,16 @@ enum MetadataRecord: Equatable {
             value.writeInteger(Self.valueVersion)
             value.writeInteger(next)
             return ([Kind.producerIds.rawValue], Array(buffer: value))
+        case .features(let record):
+            var value = ByteBuffer()
+            value.writeInteger(Self.valueVersion)
+            value.writeInteger(record.epoch)
+            value.writeInteger(UInt16(record.levels.count))
+            for (name, level) in record.levels.sorted(by: { $0.key < $1.key }) {
+                value.writeText(name)
+                value.writeInteger(level)
+            }
+            return ([Kind.features.rawValue], Array(buffer: value))
         }
     }
 
@@ -74,7 +92,23 @@ enum MetadataRecord: Equatable {
                 let next = value.readInteger(as: Int64.self), (0...Int64.max >> 1).contains(next)
             else { return nil }
             self = .producerIds(next: next)
+        case .features:
+            guard var value, let record = Self.readFeatures(&value) else { return nil }
+            self = .features(record)
         }
+    }
+
+    private static func readFeatures(_ value: inout ByteBuffer) -> FeatureRecord? {
+        guard value.readInteger(as: UInt8.self) == valueVersion,
+            let epoch = value.readInteger(as: Int64.self), (0...Int64.max >> 1).contains(epoch),
+            let count = value.readInteger(as: UInt16.self)
+        else { return nil }
+        var record = FeatureRecord(epoch: epoch, levels: [:])
+        for _ in 0..<count {
+            guard let name = value.readText(), let level = value.readInteger(as: Int16.self) else { return nil }
+            record.levels[name] = level
+        }
+        return record
     }
 
     private static func topicKey(_ name: String) -> [UInt8] { [Kind.topic.rawValue] + Array(name.utf8) }

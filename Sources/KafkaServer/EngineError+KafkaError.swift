@@ -27,7 +27,10 @@ extension KafkaErrorCode {
             case .duplicateSequence: .duplicateSequenceNumber
             case .invalidProducerEpoch: .invalidProducerEpoch
             case .invalidProducerIdMapping: .invalidProducerIdMapping
-            case .invalidTransactionState: .invalidTxnState
+            case .invalidTransactionState, .partitionNotInTransaction: .invalidTxnState
+            // Old producers do not try again after CONCURRENT_TRANSACTIONS; after this they do.
+            case .concurrentTransactions: .notEnoughReplicas
+            case .noTransactionalId: .transactionalIdAuthorizationFailed
             case .transactionCoordinatorFenced: .transactionCoordinatorFenced
             case .storageFull, .logReadOnly, .storageFailure, .tooManyOpenFiles: .kafkaStorageError
             case .limitReached: .policyViolation

@@ -51,6 +51,7 @@ struct Router: Sendable {
         DescribeProducersHandler.self,
         DescribeTransactionsHandler.self,
         ListTransactionsHandler.self,
+        UpdateFeaturesHandler.self,
     ]
 
     private let routes: [Route?]

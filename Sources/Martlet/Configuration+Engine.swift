@@ -18,6 +18,11 @@ extension Configuration {
         engine.groups.initialRebalanceDelayMs = groupInitialRebalanceDelayMs
         engine.groups.minSessionTimeoutMs = groupMinSessionTimeoutMs
         engine.groups.maxSessionTimeoutMs = groupMaxSessionTimeoutMs
+        engine.transactions.maxTimeoutMs = transactions.maxTimeoutMs
+        engine.transactions.cleanUpIntervalMs = transactions.cleanUpIntervalMs
+        engine.transactions.idExpirationMs = transactions.idExpirationMs
+        engine.producerIdExpirationMs = transactions.producerIdExpirationMs
+        engine.housekeeping.producerIdExpirationCheckMs = transactions.producerIdExpirationCheckMs
         engine.housekeeping.retentionCheckMs = retentionCheckIntervalMs
         engine.housekeeping.compactionBackoffMs = cleanerBackoffMs
         return engine

@@ -67,6 +67,19 @@ public struct Configuration: Equatable, Sendable {
         public init() {}
     }
 
+    /// Transactions, and what is remembered of producers.
+    public struct Transactions: Equatable, Sendable {
+        /// The longest transaction timeout that a producer may ask for.
+        public var maxTimeoutMs: Int32 = 900_000
+        public var cleanUpIntervalMs: Int64 = 10_000
+        /// How long a transactional id without a transaction is remembered.
+        public var idExpirationMs: Int64 = 7 * 24 * 3600 * 1000
+        public var producerIdExpirationMs: Int64 = 24 * 3600 * 1000
+        public var producerIdExpirationCheckMs: Int64 = 600_000
+
+        public init() {}
+    }
+
     /// Where to listen; the first address is the one that is reported.
     public var listen = [Address(host: "127.0.0.1")]
     /// Port of the first listener instead of the one in `listen`; 0 lets the system choose.
@@ -90,6 +103,7 @@ public struct Configuration: Equatable, Sendable {
     public var groupInitialRebalanceDelayMs: Int64 = 3000
     public var groupMinSessionTimeoutMs: Int32 = 6000
     public var groupMaxSessionTimeoutMs: Int32 = 1_800_000
+    public var transactions = Transactions()
     /// Event loops; 0 is one for each processor.
     public var threads = 0
     public var maxConnections = 10_000

@@ -107,6 +107,11 @@ package struct BatchHeader: Equatable, Sendable {
     /// base timestamp: records are relative to it all the same.
     package var deleteHorizonMs: Int64? { attributes & 0x40 != 0 ? baseTimestamp : nil }
 
+    /// Whether the batch at the buffer's reader index says that it belongs to a transaction.
+    package static func isTransactional(_ batch: ByteBuffer) -> Bool {
+        batch.getInteger(at: batch.readerIndex + 22, as: UInt8.self).map { $0 & 0x10 != 0 } ?? false
+    }
+
     /// Whether the batch at the buffer's reader index says that its records are compressed.
     package static func isCompressed(_ batch: ByteBuffer) -> Bool {
         batch.getInteger(at: batch.readerIndex + 22, as: UInt8.self).map { $0 & 7 != 0 } ?? false
