@@ -9,23 +9,9 @@
 
 import Bytes
 import Records
+import Storage
 
-/// A transaction that was aborted, as consumers and `.txnindex` files are told. Offsets are absolute.
-package struct AbortedTransaction: Equatable, Sendable {
-    package var producerId: Int64
-    /// Offset of its first record.
-    package var firstOffset: Int64
-    /// Offset of its marker.
-    package var lastOffset: Int64
-    /// The partition's last stable offset once it had ended.
-    package var lastStableOffset: Int64
-
-    /// Whether this batch belongs to it.
-    package func contains(_ header: BatchHeader) -> Bool {
-        header.isTransactional && header.producerId == producerId && header.baseOffset >= firstOffset
-            && header.baseOffset < lastOffset
-    }
-}
+package typealias AbortedTransaction = Storage.AbortedTransaction
 
 struct ProducerStates {
     struct Batch: Equatable {
@@ -242,6 +228,18 @@ struct ProducerStates {
     /// Restores what index files hold; they are in order.
     mutating func restore(_ aborted: [AbortedTransaction]) {
         self.aborted = aborted
+    }
+
+    /// Compaction has replaced the records at these offsets: of the aborted transactions that ended there, these are left.
+    mutating func replaceAborted(in offsets: Range<Int64>, with kept: [AbortedTransaction]) {
+        let first = aborted.firstIndex { $0.lastOffset >= offsets.lowerBound } ?? aborted.endIndex
+        let end = aborted[first...].firstIndex { $0.lastOffset >= offsets.upperBound } ?? aborted.endIndex
+        aborted.replaceSubrange(first..<end, with: kept)
+    }
+
+    /// What compaction has to leave in the log, so that a start finds every producer's last sequence and epoch.
+    var lastRecords: [Int64: LastProducerRecord] {
+        entries.mapValues { LastProducerRecord(offset: $0.batches.last?.lastOffset, epoch: $0.epoch) }
     }
 
     /// Forgets aborted transactions that lie wholly before the start of the log.
