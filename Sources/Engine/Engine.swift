@@ -38,7 +38,9 @@ package final class Engine: Sendable {
     /// The internal metadata log's topic; no client sees it.
     static let metadataTopic = "__martlet_metadata"
     /// Rewriting drops whole segments, so those of internal logs are small.
-    static let internalOverrides = ["retention.ms": "-1", "segment.bytes": "16777216"]
+    static let internalOverrides = [
+        "retention.ms": "-1", "segment.bytes": "16777216", "max.message.bytes": "16777216",
+    ]
     package static let offsetsTopic = "__consumer_offsets"
     package static let transactionsTopic = "__transaction_state"
 
@@ -72,6 +74,7 @@ package final class Engine: Sendable {
         topics = TopicCatalog(
             configuration: configuration, partitions: factory, metadata: metadata, background: background,
             logger: logger, random: random,
+            onChange: { change in forget.withLockedValue { $0.groups }?.topicChanged(change) },
             onDeleted: { topic, done in
                 guard let groups = forget.withLockedValue({ $0.groups }) else { return done(true) }
                 groups.topicDeleted(topic.name, on: loop) { result in
@@ -88,6 +91,7 @@ package final class Engine: Sendable {
             topics: topics, groups: groups, producerIds: producerIds, turns: turns, logger: logger)
         try load()
         try settle(metadataPartition)
+        for topic in topics.all { groups.topicChanged(.present(topic.groupTopic)) }
         do throws(GroupError) {
             _ = try groups.load(
                 topicExists: { [topics] in topics.topic(named: $0) != nil }, onOrphan: { [topics] in topics.hold($0) },

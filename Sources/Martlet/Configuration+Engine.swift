@@ -18,6 +18,14 @@ extension Configuration {
         engine.groups.initialRebalanceDelayMs = groupInitialRebalanceDelayMs
         engine.groups.minSessionTimeoutMs = groupMinSessionTimeoutMs
         engine.groups.maxSessionTimeoutMs = groupMaxSessionTimeoutMs
+        engine.groups.membersMax = groupMaxSize
+        engine.groups.consumerSessionTimeoutMs = groupConsumerSessionTimeoutMs
+        engine.groups.consumerHeartbeatIntervalMs = groupConsumerHeartbeatIntervalMs
+        engine.groups.consumerMembersMax = groupConsumerMaxSize
+        engine.groups.consumerSessionTimeouts =
+            groupConsumerMinSessionTimeoutMs...max(60_000, groupConsumerSessionTimeoutMs)
+        engine.groups.consumerHeartbeatIntervals =
+            groupConsumerMinHeartbeatIntervalMs...max(15_000, groupConsumerHeartbeatIntervalMs)
         engine.housekeeping.retentionCheckMs = retentionCheckIntervalMs
         return engine
     }

@@ -127,6 +127,7 @@ final class CoordinatorFixture {
         run()
         let id = box.value?.memberId ?? ""
         _ = sync(id, group: group, generation: box.value?.generationId ?? 0, assignments: [id: "a"])
+        run()
         return id
     }
 
@@ -163,6 +164,15 @@ final class CoordinatorFixture {
         } catch {
             return error
         }
+    }
+
+    /// Members leave, and what that changed becomes durable.
+    func leave(groupId: String, _ members: [GroupMemberIdentity]) throws(GroupError) -> [GroupError?] {
+        let box = Box<Result<[GroupError?], GroupError>>()
+        groups.leave(groupId: groupId, members, on: loop) { box.put($0) }
+        run()
+        guard let result = box.value else { return [] }
+        return try result.get()
     }
 
     func state(_ group: String = "g") -> GroupState? {
