@@ -26,7 +26,11 @@ final class MemoryOffsetStore: OffsetStore {
         var holds = false
     }
 
-    let state = Mutex(State())
+    let state: Mutex<State>
+
+    init(_ records: [KeyedRecord] = []) {
+        state = Mutex(State(records: records))
+    }
 
     func append(
         _ records: [KeyedRecord], on loop: any EventLoop,
@@ -110,13 +114,19 @@ final class CoordinatorFixture {
         return box
     }
 
-    func sync(_ memberId: String, group: String = "g", generation: Int32, assignments: [String: String] = [:])
+    func sync(_ memberId: String, group: String = "g", generation: Int32, assignments: [String: String])
+        -> Box<GroupSyncResponse>
+    {
+        sync(memberId, group: group, generation: generation, assignments: assignments.mapValues { ByteBuffer(string: $0) })
+    }
+
+    func sync(_ memberId: String, group: String = "g", generation: Int32, assignments: [String: ByteBuffer] = [:])
         -> Box<GroupSyncResponse>
     {
         let box = Box<GroupSyncResponse>()
         let request = GroupSyncRequest(
             groupId: group, memberId: memberId, generationId: generation,
-            assignments: assignments.map { .init(memberId: $0.key, assignment: ByteBuffer(string: $0.value)) })
+            assignments: assignments.map { .init(memberId: $0.key, assignment: $0.value) })
         groups.sync(request, on: loop) { box.put($0) }
         return box
     }
@@ -164,6 +174,48 @@ final class CoordinatorFixture {
         } catch {
             return error
         }
+    }
+
+    typealias Beat = Result<ConsumerHeartbeatAnswer, GroupRefusal>
+
+    /// A topic that consumer groups can subscribe to; its id follows from `number`.
+    func topic(_ name: String, _ partitions: Int32, number: UInt64 = 1) {
+        groups.topicChanged(
+            .present(GroupTopic(name: name, id: TopicId(high: 9, low: number), partitions: partitions)))
+    }
+
+    func beat(_ request: ConsumerHeartbeat) -> Box<Beat> {
+        let box = Box<Beat>()
+        groups.heartbeat(request, on: loop) { box.put($0) }
+        return box
+    }
+
+    /// A heartbeat and its answer.
+    func beaten(_ request: ConsumerHeartbeat) throws(GroupRefusal) -> ConsumerHeartbeatAnswer {
+        let box = beat(request)
+        run()
+        guard let value = box.value else { throw GroupRefusal(.unknownServerError, "no answer, or two") }
+        return try value.get()
+    }
+
+    /// What a member says that joins.
+    static func joining(
+        _ memberId: String, group: String = "g", topics: [String]? = ["t"], pattern: String? = nil,
+        instance: String? = nil
+    ) -> ConsumerHeartbeat {
+        ConsumerHeartbeat(
+            groupId: group, memberId: memberId, memberEpoch: 0, instanceId: instance, rebalanceTimeoutMs: 60_000,
+            clientId: "c", clientHost: "/127.0.0.1", subscribedTopics: topics, subscribedPattern: pattern, owned: [])
+    }
+
+    /// What a member says that is there, and owns `owned` of topic 1.
+    static func staying(
+        _ memberId: String, epoch: Int32, owned: [Int32]? = nil, group: String = "g", instance: String? = nil
+    ) -> ConsumerHeartbeat {
+        ConsumerHeartbeat(
+            groupId: group, memberId: memberId, memberEpoch: epoch, instanceId: instance, clientId: "c",
+            clientHost: "/127.0.0.1",
+            owned: owned.map { [TopicIdPartitions(topicId: TopicId(high: 9, low: 1), partitions: $0)] })
     }
 
     /// Members leave, and what that changed becomes durable.

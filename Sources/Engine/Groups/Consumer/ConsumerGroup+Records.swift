@@ -80,6 +80,8 @@ extension ConsumerGroup {
         bytes.writeCompactString(member.assignor)
         guard let classic = member.classic else { return bytes.writeNoTags() }
         var tag = ByteBuffer()
+        // It is there: the structure could be null.
+        tag.writeInteger(Int8(1))
         tag.writeInteger(classic.sessionTimeoutMs)
         tag.writeCompactArray(classic.protocols) { bytes, each in
             bytes.writeCompactString(each.name)
@@ -156,7 +158,7 @@ enum ConsumerGroupRecord {
 
     private static func classic(_ bytes: ByteBuffer) -> ConsumerGroupMember.Classic? {
         var bytes = bytes
-        guard let sessionMs = bytes.readInteger(as: Int32.self),
+        guard bytes.readInteger(as: Int8.self) == 1, let sessionMs = bytes.readInteger(as: Int32.self),
             let protocols = bytes.readCompactArray({ bytes -> GroupProtocol? in
                 guard let name = bytes.readPresentCompactString(), let metadata = bytes.readCompactBytes(),
                     bytes.readTags()
