@@ -67,12 +67,13 @@ final class CoordinatorFixture {
     let groups: GroupCoordinator
     private let counter = Mutex<UInt64>(0)
 
-    init(store: MemoryOffsetStore = MemoryOffsetStore(), _ change: (inout GroupConfiguration) -> Void = { _ in }) {
+    /// Member ids follow from `ids`; a restarted coordinator makes others.
+    init(store: MemoryOffsetStore = MemoryOffsetStore(), ids: UInt64 = 0, _ change: (inout GroupConfiguration) -> Void = { _ in }) {
         var configuration = GroupConfiguration()
         configuration.initialRebalanceDelayMs = 0
         change(&configuration)
         self.store = store
-        let generator = Mutex<UInt64>(0)
+        let generator = Mutex<UInt64>(ids)
         groups = GroupCoordinator(
             configuration: configuration, clock: clock, loop: loop, store: store,
             logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }),
