@@ -40,14 +40,14 @@ package final class Engine: Sendable {
     /// How the catalog reaches the groups, which hold it in turn: weakly, because an engine whose broker could not
     /// start is let go of and never shuts down. Emptied when the engine shuts down.
     private let groupsOfCatalog = NIOLockedValueBox(WeakGroups())
-    /// Who is told of groups' configurations.
-    let groupConfigured = NIOLockedValueBox<GroupConfigured?>(nil)
 
     /// The internal metadata log's topic; no client sees it.
     static let metadataTopic = "__martlet_metadata"
     /// Rewriting drops whole segments, so those of internal logs are small.
     package static let internalSegmentBytes = "16777216"
-    static let internalOverrides = ["retention.ms": "-1", "segment.bytes": internalSegmentBytes]
+    static let internalOverrides = [
+        "retention.ms": "-1", "segment.bytes": internalSegmentBytes, "max.message.bytes": "16777216",
+    ]
     package static let offsetsTopic = "__consumer_offsets"
     package static let transactionsTopic = "__transaction_state"
 
@@ -90,6 +90,7 @@ package final class Engine: Sendable {
         topics = TopicCatalog(
             configuration: configuration, partitions: factory, metadata: metadata, background: background,
             logger: logger, random: random,
+            onChange: { change in forget.withLockedValue { $0.groups }?.topicChanged(change) },
             onDeleted: { topic, done in
                 guard let groups = forget.withLockedValue({ $0.groups }) else { return done(true) }
                 groups.topicDeleted(topic.name, on: loop) { result in
@@ -103,13 +104,14 @@ package final class Engine: Sendable {
         configurations = ResourceConfigurations(
             metadata: metadata,
             rules: ConfigurationRules(groups: configuration.groups, topicDefaults: configuration.topicDefaults),
-            onChange: Self.configurationChanged(topics, configuration.nodeId, groupConfigured))
+            onChange: Self.configurationChanged(topics, configuration.nodeId, groups))
         transactionLog = InternalTopic(name: Self.transactionsTopic, topics: topics, turns: turns, clock: clock)
         transactions = TransactionCoordinator(
             configuration: configuration.transactions, clock: clock, loop: loop, log: transactionLog,
             topics: topics, groups: groups, producerIds: producerIds, features: features, turns: turns, logger: logger)
         try load()
         try settle(metadataPartition)
+        for topic in topics.all { groups.topicChanged(.present(topic.groupTopic)) }
         do throws(GroupError) {
             _ = try groups.load(
                 topicExists: { [topics] in topics.topic(named: $0) != nil }, onOrphan: { [topics] in topics.hold($0) },

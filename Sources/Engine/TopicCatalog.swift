@@ -27,6 +27,8 @@ package final class TopicCatalog: @unchecked Sendable {
     private let background: (any EventLoop)?
     private let logger: Logger
     private let random: @Sendable () -> UInt64
+    /// Is told of every change of a topic while its name is reserved, so in order, and under no lock.
+    private let onChange: @Sendable (TopicChange) -> Void
     /// Forgets what others keep by the topic's name, and says whether it is durably forgotten.
     private let onDeleted: @Sendable (Topic, _ done: @escaping @Sendable (Bool) -> Void) -> Void
 
@@ -65,6 +67,7 @@ package final class TopicCatalog: @unchecked Sendable {
     init(
         configuration: EngineConfiguration, partitions: PartitionFactory, metadata: InternalLog,
         background: (any EventLoop)? = nil, logger: Logger, random: @escaping @Sendable () -> UInt64,
+        onChange: @escaping @Sendable (TopicChange) -> Void = { _ in },
         onDeleted: @escaping @Sendable (Topic, _ done: @escaping @Sendable (Bool) -> Void) -> Void
     ) {
         state = State(defaults: TopicDefaults(atStart: configuration.topicDefaults))
@@ -74,6 +77,7 @@ package final class TopicCatalog: @unchecked Sendable {
         self.background = background
         self.logger = logger
         self.random = random
+        self.onChange = onChange
         self.onDeleted = onDeleted
     }
 
@@ -246,6 +250,8 @@ extension TopicCatalog {
         metadata.append([MetadataRecord.topic(record).encoded()], on: loop) { result in
             switch result {
             case .success:
+                // Before it can be seen, and so be changed by others.
+                self.onChange(.present(topic.groupTopic))
                 self.insert(topic)
                 // The defaults may have changed since it was built.
                 self.configure(topic)
@@ -280,6 +286,7 @@ extension TopicCatalog {
                 self.state.forget(name)
                 self.state.partitionCount -= topic.partitionCount
             }
+            self.onChange(.deleted(name: name, id: topic.id))
             for partition in topic.partitions {
                 partition.close(EngineError(.unknownTopic, "topic \(name) was deleted"))
             }
@@ -371,6 +378,7 @@ extension TopicCatalog {
                 for partition in added { partition.apply(topic.configuration) }
                 topic.grow(by: added)
             }
+            self.onChange(.present(topic.groupTopic))
             self.lock.withLock { self.state.partitionCount += added.count }
         } discard: {
             for partition in added.withLockedValue({ $0 }) { self.partitions.remove(partition) }

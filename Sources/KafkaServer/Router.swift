@@ -41,6 +41,8 @@ struct Router: Sendable {
         OffsetCommitHandler.self,
         OffsetFetchHandler.self,
         DescribeGroupsHandler.self,
+        ConsumerGroupHeartbeatHandler.self,
+        ConsumerGroupDescribeHandler.self,
         ListGroupsHandler.self,
         DeleteGroupsHandler.self,
         OffsetDeleteHandler.self,

@@ -119,6 +119,12 @@ public struct Configuration: Equatable, Sendable {
     public var groupMinSessionTimeoutMs: Int32 = 6000
     public var groupMaxSessionTimeoutMs: Int32 = 1_800_000
     public var transactions = Transactions()
+    public var groupMaxSize = 1000
+    public var groupConsumerSessionTimeoutMs: Int32 = 45_000
+    public var groupConsumerMinSessionTimeoutMs: Int32 = 45_000
+    public var groupConsumerHeartbeatIntervalMs: Int32 = 5000
+    public var groupConsumerMinHeartbeatIntervalMs: Int32 = 5000
+    public var groupConsumerMaxSize = 1000
     /// Event loops; 0 is one for each processor.
     public var threads = 0
     public var maxConnections = 10_000
@@ -148,6 +154,8 @@ public struct Configuration: Equatable, Sendable {
         configuration.allowsEveryoneWithoutRule = true
         configuration.groupInitialRebalanceDelayMs = 0
         configuration.groupMinSessionTimeoutMs = 100
+        configuration.groupConsumerMinSessionTimeoutMs = 100
+        configuration.groupConsumerMinHeartbeatIntervalMs = 10
         return configuration
     }
 
