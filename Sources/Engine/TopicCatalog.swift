@@ -25,6 +25,8 @@ package final class TopicCatalog: @unchecked Sendable {
     private let background: (any EventLoop)?
     private let logger: Logger
     private let random: @Sendable () -> UInt64
+    /// Told whenever the table, or the number of a topic's partitions, has changed.
+    package let changes = TopicChanges()
     /// Forgets what others keep by the topic's name, and says whether it is durably forgotten.
     private let onDeleted: @Sendable (Topic, _ done: @escaping @Sendable (Bool) -> Void) -> Void
 
@@ -234,6 +236,7 @@ extension TopicCatalog {
             for partition in topic.partitions {
                 partition.close(EngineError(.unknownTopic, "topic \(name) was deleted"))
             }
+            self.changes.happened()
         } afterwards: { topic, done in
             // Directories take their time to go; the name is free when they and what others kept by it are gone.
             self.inBackground {
@@ -289,6 +292,7 @@ extension TopicCatalog {
             let added = added.withLockedValue { $0 }
             topic.grow(by: added)
             self.lock.withLock { self.state.partitionCount += added.count }
+            self.changes.happened()
         } discard: {
             for partition in added.withLockedValue({ $0 }) { self.partitions.remove(partition) }
         }
@@ -360,6 +364,7 @@ extension TopicCatalog {
             state.byId[topic.id] = topic
             state.partitionCount += topic.partitionCount
         }
+        changes.happened()
     }
 
     private func build(_ record: MetadataRecord.TopicRecord) throws(EngineError) -> Topic {

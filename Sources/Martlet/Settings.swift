@@ -45,6 +45,8 @@ package enum Settings {
             \.groupMinSessionTimeoutMs, in: 1...Int32.max),
         .number("group.max.session.timeout.ms", "ms", "Longest session timeout a group member may ask for.",
             \.groupMaxSessionTimeoutMs, in: 1...Int32.max),
+        .origins("cors.allowed.origins", "Web pages that may use the broker, as scheme://host:port; * is all of them.",
+            \.corsAllowedOrigins),
         .number("threads", "0-256", "Event loop threads; 0 is one for each processor.", \.threads, in: 0...256),
         .number("max.connections", "count", "Connections open at once; more are refused.",
             \.maxConnections, in: 1...1_000_000),
