@@ -29,6 +29,8 @@ package final class TopicCatalog: @unchecked Sendable {
     private let random: @Sendable () -> UInt64
     /// Is told of every change of a topic while its name is reserved, so in order, and under no lock.
     private let onChange: @Sendable (TopicChange) -> Void
+    /// Told whenever the table, or the number of a topic's partitions, has changed.
+    package let changes = TopicChanges()
     /// Forgets what others keep by the topic's name, and says whether it is durably forgotten.
     private let onDeleted: @Sendable (Topic, _ done: @escaping @Sendable (Bool) -> Void) -> Void
 
@@ -290,6 +292,7 @@ extension TopicCatalog {
             for partition in topic.partitions {
                 partition.close(EngineError(.unknownTopic, "topic \(name) was deleted"))
             }
+            self.changes.happened()
         } afterwards: { topic, done in
             // Directories take their time to go; the name is free when they and what others kept by it are gone.
             self.inBackground {
@@ -380,6 +383,7 @@ extension TopicCatalog {
             }
             self.onChange(.present(topic.groupTopic))
             self.lock.withLock { self.state.partitionCount += added.count }
+            self.changes.happened()
         } discard: {
             for partition in added.withLockedValue({ $0 }) { self.partitions.remove(partition) }
         }
@@ -481,6 +485,7 @@ extension TopicCatalog {
             if let key = State.key(topic.name) { state.alike[key, default: []].insert(topic.name) }
             state.partitionCount += topic.partitionCount
         }
+        changes.happened()
     }
 
     private func build(_ record: MetadataRecord.TopicRecord) throws(EngineError) -> Topic {

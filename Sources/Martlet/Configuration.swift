@@ -118,6 +118,8 @@ public struct Configuration: Equatable, Sendable {
     public var groupInitialRebalanceDelayMs: Int64 = 3000
     public var groupMinSessionTimeoutMs: Int32 = 6000
     public var groupMaxSessionTimeoutMs: Int32 = 1_800_000
+    /// Origins of web pages that may use the broker (CORS), lower case; `*` is all. None: only the broker's own.
+    public var corsAllowedOrigins: [String] = []
     public var transactions = Transactions()
     public var groupMaxSize = 1000
     public var groupConsumerSessionTimeoutMs: Int32 = 45_000

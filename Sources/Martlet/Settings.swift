@@ -55,6 +55,8 @@ package enum Settings {
             \.groupMinSessionTimeoutMs, in: 1...Int32.max),
         .number("group.max.session.timeout.ms", "ms", "Longest session timeout a group member may ask for.",
             \.groupMaxSessionTimeoutMs, in: 1...Int32.max),
+        .origins("cors.allowed.origins", "Web pages that may use the broker, as scheme://host:port; * is all of them.",
+            \.corsAllowedOrigins),
         .number("transaction.max.timeout.ms", "ms", "Longest transaction timeout a producer may ask for.",
             \.transactions.maxTimeoutMs, in: 1...Int32.max),
         .number("transaction.abort.timed.out.transaction.cleanup.interval.ms", "ms",
