@@ -18,6 +18,7 @@ package final class Engine: Sendable {
     package let producerIds: ProducerIds
     package let groups: GroupCoordinator
     package let transactions: TransactionCoordinator
+    package let shares: ShareCoordinator
     package let turns: Turns
     package let clock: any Clock
     let directory: DataDirectory
@@ -26,6 +27,7 @@ package final class Engine: Sendable {
     let metadata: InternalLog
     let offsets: InternalTopic
     let transactionLog: InternalTopic
+    let shareLog: InternalTopic
     let logger: Logger
     let jobs = NIOLockedValueBox<[RepeatedTask]>([])
     let retentionClock: NIOLockedValueBox<RetentionClock>
@@ -41,6 +43,7 @@ package final class Engine: Sendable {
     static let internalOverrides = ["retention.ms": "-1", "segment.bytes": "16777216"]
     package static let offsetsTopic = "__consumer_offsets"
     package static let transactionsTopic = "__transaction_state"
+    package static let shareStateTopic = "__share_group_state"
 
     /// Opens the data directory's topics and reads the internal logs. `loop` is where the groups' timers run and must
     /// never wait for a disk; `background` is where directories are removed (nil: on the loop of whoever asks).
@@ -73,6 +76,7 @@ package final class Engine: Sendable {
             configuration: configuration, partitions: factory, metadata: metadata, background: background,
             logger: logger, random: random,
             onDeleted: { topic, done in
+                forget.withLockedValue({ $0.shares })?.topicDeleted(topic, on: loop)
                 guard let groups = forget.withLockedValue({ $0.groups }) else { return done(true) }
                 groups.topicDeleted(topic.name, on: loop) { result in
                     if case .success = result { done(true) } else { done(false) }
@@ -86,6 +90,11 @@ package final class Engine: Sendable {
         transactions = TransactionCoordinator(
             configuration: configuration.transactions, clock: clock, loop: loop, log: transactionLog,
             topics: topics, groups: groups, producerIds: producerIds, turns: turns, logger: logger)
+        shareLog = InternalTopic(name: Self.shareStateTopic, topics: topics, turns: turns, clock: clock)
+        shares = ShareCoordinator(
+            configuration: configuration.shares, clock: clock, loop: loop, log: shareLog, topics: topics, turns: turns,
+            logger: logger, isOtherGroup: { [groups] in groups.hasGroup($0) })
+        groups.isShareGroup.withLockedValue { $0 = { forget.withLockedValue({ $0.shares })?.contains($0) ?? false } }
         try load()
         try settle(metadataPartition)
         do throws(GroupError) {
@@ -100,14 +109,18 @@ package final class Engine: Sendable {
         try transactions.load()
         if let partition = topics.topic(named: Self.transactionsTopic)?.partition(0) { try settle(partition) }
         transactions.start()
-        let groups = groups
-        forget.withLockedValue { $0.groups = groups }
+        try shares.load()
+        if let partition = topics.topic(named: Self.shareStateTopic)?.partition(0) { try settle(partition) }
+        shares.start()
+        let (groups, shares) = (groups, shares)
+        forget.withLockedValue { $0 = WeakGroups(groups: groups, shares: shares) }
         register(metrics)
     }
 
     /// The broker is about to stop: answers the members who wait for each other, so that connections can end.
     package func prepareToShutDown() {
         transactions.close()
+        shares.close()
         groups.close()
     }
 
@@ -120,7 +133,7 @@ package final class Engine: Sendable {
         }
         for job in jobs { job.cancel() }
         prepareToShutDown()
-        groupsOfCatalog.withLockedValue { $0.groups = nil }
+        groupsOfCatalog.withLockedValue { $0 = WeakGroups() }
         let partitions = allPartitions
         guard configuration.durability != .memory else {
             for partition in partitions { _ = partition.shutDown() }
@@ -176,4 +189,5 @@ package final class Engine: Sendable {
 
 private struct WeakGroups {
     weak var groups: GroupCoordinator?
+    weak var shares: ShareCoordinator?
 }

@@ -22,6 +22,7 @@ package struct EngineConfiguration: Sendable {
     package var nodeId: Int32 = 1
     package var groups = GroupConfiguration()
     package var transactions = TransactionConfiguration()
+    package var shares = ShareConfiguration()
     package var housekeeping = HousekeepingConfiguration()
 
     package init() {}
