@@ -51,6 +51,13 @@ struct Router: Sendable {
         DescribeProducersHandler.self,
         DescribeTransactionsHandler.self,
         ListTransactionsHandler.self,
+        ShareGroupHeartbeatHandler.self,
+        ShareGroupDescribeHandler.self,
+        ShareFetchHandler.self,
+        ShareAcknowledgeHandler.self,
+        DescribeShareGroupOffsetsHandler.self,
+        AlterShareGroupOffsetsHandler.self,
+        DeleteShareGroupOffsetsHandler.self,
     ]
 
     private let routes: [Route?]

@@ -194,7 +194,7 @@ package struct SharePartition: Sendable {
             guard left > 0, run.isDeliverable(wallMs) else { return [run] }
             guard run.deliveryCount < rules.deliveryCountLimit else { return [run] }
             var mine = run
-            mine.last = min(run.last, run.first + left - 1)
+            mine.last = left >= run.count ? run.last : run.first + left - 1
             mine.state = .acquired
             mine.deliveryCount += 1
             mine.member = member
