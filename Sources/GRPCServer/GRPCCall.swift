@@ -22,6 +22,14 @@ protocol GRPCStreamSource: AnyObject {
     func ended()
 }
 
+/// What a bidirectional call keeps between its requests.
+protocol GRPCSession: AnyObject {
+    /// What waited to be sent has been.
+    func roomChanged()
+    /// The caller has no more requests. Says whether the call ends now; if not, the session ends it.
+    func requestsEnded() -> Bool
+}
+
 enum GRPCProduction {
     /// There is something in the buffer.
     case produced
@@ -56,6 +64,9 @@ final class GRPCCall: @unchecked Sendable {
     private var hasEndOfRequest = false
     private var source: (any GRPCStreamSource)?
     private var onEnd: (() -> Void)?
+    var session: (any GRPCSession)?
+    /// Bytes that wait for the peer.
+    var queuedBytes: Int { stream.outbound.readableBytes }
 
     init(
         connection: GRPCConnection, stream: HTTP2Stream, route: GRPCRoute, encoding: MessageEncoding,
@@ -167,6 +178,7 @@ final class GRPCCall: @unchecked Sendable {
             self.source = nil
             source.ended()
         }
+        session = nil
         if let onEnd {
             self.onEnd = nil
             onEnd()
@@ -270,6 +282,7 @@ extension GRPCCall: HTTP2StreamHandler {
         guard !deframer.isIncomplete else {
             return fail(GRPCStatus(.internal, "the requests end in the middle of a message"))
         }
+        if let session, !session.requestsEnded() { return }
         finish()
     }
 
@@ -306,6 +319,7 @@ extension GRPCCall: HTTP2StreamHandler {
     func produce(room: Int, on stream: HTTP2Stream) {
         if route.method.kind == .bidirectional {
             readMessages()
+            session?.roomChanged()
             return finishRequests()
         }
         guard phase != .ended, let source else { return }

@@ -70,6 +70,15 @@ package struct ShareGroupSettings: Equatable, Sendable {
         rules.hasDeadLetters = !deadLetterTopicName.isEmpty
     }
 
+    /// Reads dead letters from their beginning, and leaves those that it does not want as often as it likes.
+    static let redrive: ShareGroupSettings = {
+        var settings = ShareGroupSettings(ShareConfiguration())
+        settings.reset = .earliest
+        settings.rules.deliveryCountLimit = .max
+        settings.rules.maxRecordLocks = 100_000
+        return settings
+    }()
+
     private mutating func set(_ name: String, _ value: String, _ broker: ShareConfiguration) throws(EngineError) {
         func number(_ range: ClosedRange<Int64>) throws(EngineError) -> Int64 {
             guard let number = Int64(value), range.contains(number) else {

@@ -40,8 +40,12 @@ extension ShareCoordinator {
 
     // MARK: Settings
 
+    /// The group that puts dead letters back: it remembers which were.
+    package static let redriveGroup = "martlet.redrive"
+
     package func settings(of groupId: String) -> ShareGroupSettings {
-        table.withLock { $0.entries[groupId]?.settings } ?? ShareGroupSettings(configuration)
+        if groupId == Self.redriveGroup { return .redrive }
+        return table.withLock { $0.entries[groupId]?.settings } ?? ShareGroupSettings(configuration)
     }
 
     /// What the group has set itself.

@@ -35,11 +35,14 @@ package struct ShareFetchLimits: Sendable {
     package var maxBytes: Int
     /// Not one record more than `maxRecords`, even if that cuts a batch.
     package var isStrict: Bool
+    /// How long the records are locked; nil: as the group says.
+    package var lockDurationMs: Int64?
 
-    package init(maxRecords: Int, maxBytes: Int, isStrict: Bool) {
+    package init(maxRecords: Int, maxBytes: Int, isStrict: Bool, lockDurationMs: Int64? = nil) {
         self.maxRecords = maxRecords
         self.maxBytes = maxBytes
         self.isStrict = isStrict
+        self.lockDurationMs = lockDurationMs
     }
 }
 
@@ -126,7 +129,8 @@ extension ShareQueue {
     package func fetch(
         _ member: ShareMemberId, _ limits: ShareFetchLimits, on loop: any EventLoop
     ) throws(EngineError) -> ShareFetchOutcome {
-        let settings = settings()
+        var settings = settings()
+        if let lockDurationMs = limits.lockDurationMs { settings.rules.lockDurationMs = lockDurationMs }
         var seenEnd: Int64 = 0
         var wake: UInt64 = 0
         for _ in 0..<Self.attempts {

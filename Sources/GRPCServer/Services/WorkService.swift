@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, GRPCServer: martlet.v1.Work: its methods, and how a worker begins.
+//
+// Behaviour: `open` makes the caller a member of the share group, with every partition of its topics, and is answered when the group's
+//   start in each of them is durable. The items and what is said of them are the business of `Worker`.
+
+import Bytes
+import Contract
+import Engine
+import GRPCWire
+import NIOCore
+
+struct WorkService: Sendable {
+    static let name = "martlet.v1.Work"
+
+    let engine: Engine
+
+    var methods: [GRPCMethod] {
+        [
+            GRPCMethod(Self.name, "Receive", .bidirectional) {
+                (request: Martlet_V1_ReceiveRequest, call) throws(GRPCStatus) in
+                try receive(request, call)
+            },
+            GRPCMethod(Self.name, "Redrive") { (request: Martlet_V1_RedriveRequest, call) throws(GRPCStatus) in
+                try redrive(request, call)
+            },
+        ]
+    }
+
+    private func receive(_ request: Martlet_V1_ReceiveRequest, _ call: GRPCCall) throws(GRPCStatus) {
+        guard let kind = request.kind else {
+            throw GRPCStatus(.invalidArgument, "the request has none of open, ack, nack, reject and extend")
+        }
+        if case .open(let open) = kind {
+            guard call.session == nil else { throw GRPCStatus(.failedPrecondition, "open came twice") }
+            return try begin(open, call)
+        }
+        guard let worker = call.session as? Worker else {
+            throw GRPCStatus(.failedPrecondition, "the first request must be open")
+        }
+        try worker.settle(kind)
+    }
+
+    // MARK: Opening
+
+    private func begin(_ open: Martlet_V1_WorkOpen, _ call: GRPCCall) throws(GRPCStatus) {
+        let topics = try check(open)
+        let id = ShareMemberId("worker-\(TopicId(random: { .random(in: .min ... .max) }))")
+        do throws(ShareError) {
+            try engine.shares.join(
+                worker: id, of: open.group, topics: open.topics, clientHost: "/\(call.peer.remoteAddress)")
+        } catch {
+            throw GRPCStatus(error)
+        }
+        let worker = Worker(open, id: id, topics: topics, call: call)
+        call.session = worker
+        call.whenEnded { worker.end() }
+        let changes = settings(open)
+        let (group, shares) = (open.group, engine.shares)
+        guard !changes.isEmpty else { return worker.open() }
+        shares.alter(group, changes, on: call.loop) { error in
+            if let error { call.fail(GRPCStatus(error)) } else { worker.open() }
+        }
+    }
+
+    private func check(_ open: Martlet_V1_WorkOpen) throws(GRPCStatus) -> [Topic] {
+        guard !open.group.isEmpty else { throw GRPCStatus(.invalidArgument, "group is empty") }
+        guard (1...Limits.topicsPerWorker).contains(open.topics.count), Set(open.topics).count == open.topics.count else {
+            throw GRPCStatus(
+                .invalidArgument, "topics has to name 1 to \(Limits.topicsPerWorker) topics, none of them twice")
+        }
+        guard open.maxInFlight <= UInt32(Limits.workItemsMax) else {
+            throw GRPCStatus(.invalidArgument, "max_in_flight is above the \(Limits.workItemsMax) allowed")
+        }
+        try checkLease(open.leaseMs)
+        if case .UNRECOGNIZED(let value) = open.origin {
+            throw GRPCStatus(.invalidArgument, "origin \(value) is unknown")
+        }
+        var topics: [Topic] = []
+        for name in open.topics {
+            guard let topic = engine.topics.topic(named: name) else {
+                throw GRPCStatus(.notFound, "topic \(name) does not exist")
+            }
+            guard !topic.isInternal else { throw GRPCStatus(.invalidArgument, "topic \(name) belongs to the broker") }
+            topics.append(topic)
+        }
+        let count = topics.reduce(0) { $0 + $1.partitionCount }
+        guard count <= Limits.partitionsPerRequest else {
+            throw GRPCStatus(.invalidArgument, "topics has more than \(Limits.partitionsPerRequest) partitions together")
+        }
+        return topics
+    }
+
+    func checkLease(_ leaseMs: UInt32) throws(GRPCStatus) {
+        let allowed = Limits.leaseMsMin...Int(engine.shares.configuration.maxRecordLockDurationMs)
+        guard leaseMs == 0 || allowed.contains(Int(leaseMs)) else {
+            throw GRPCStatus(
+                .invalidArgument, "lease_ms must lie between \(allowed.lowerBound) and \(allowed.upperBound); extend an item that takes longer")
+        }
+    }
+
+    /// What of the group's settings the worker changes.
+    private func settings(_ open: Martlet_V1_WorkOpen) -> [String: String?] {
+        let current = engine.shares.overrides(of: open.group)
+        var changes: [String: String?] = [:]
+        switch open.origin {
+        case .earliest: changes[ShareGroupSettings.offsetReset] = "earliest"
+        case .latest: changes[ShareGroupSettings.offsetReset] = "latest"
+        case .unspecified, .UNRECOGNIZED: break
+        }
+        if open.hasDeadLetterTopic {
+            changes[ShareGroupSettings.deadLetterTopic] = open.deadLetterTopic
+        } else if current[ShareGroupSettings.deadLetterTopic] == nil {
+            changes[ShareGroupSettings.deadLetterTopic] = deadLetterTopic(of: open.group)
+        }
+        return changes.filter { current[$0.key] != $0.value }
+    }
+
+    private func deadLetterTopic(of group: String) -> String {
+        let isLegal = { (character: Character) in
+            character.isASCII && (character.isLetter || character.isNumber || "._-".contains(character))
+        }
+        let name = engine.shares.configuration.deadLetterTopicPrefix + group.map { isLegal($0) ? $0 : "-" }
+        return String(name.prefix(249))
+    }
+}
