@@ -421,9 +421,10 @@ package struct SharePartition: Sendable {
 
     /// The start moves past what is done with.
     private mutating func advanceStart() {
-        guard let first = runs.first, first.state.isTerminal else { return }
-        startOffset = first.last + 1
-        runs.removeFirst()
+        let done = runs.prefix { $0.state.isTerminal }
+        guard let last = done.last else { return }
+        startOffset = last.last + 1
+        runs.removeFirst(done.count)
         isStartDirty = true
         dirty.removeBelow(startOffset)
     }
