@@ -22,6 +22,15 @@ package struct GroupConfiguration: Equatable, Sendable {
     /// `offsets.retention.check.interval.ms`.
     package var offsetsRetentionCheckIntervalMs: Int64 = 600_000
 
+    /// `group.consumer.session.timeout.ms`: how long a member of a consumer group may be silent.
+    package var consumerSessionTimeoutMs: Int32 = 45_000
+    /// `group.consumer.min.session.timeout.ms` and `max`: what a group's own timeout may be.
+    package var consumerSessionTimeouts: ClosedRange<Int32> = 45_000...60_000
+    /// `group.consumer.heartbeat.interval.ms`: how often a member of a consumer group is to say that it is there.
+    package var consumerHeartbeatIntervalMs: Int32 = 5_000
+    /// `group.consumer.min.heartbeat.interval.ms` and `max`: what a group's own interval may be.
+    package var consumerHeartbeatIntervals: ClosedRange<Int32> = 5_000...15_000
+
     /// Bytes of a group id, and of a group instance id; INVALID_GROUP_ID.
     package var groupIdBytesMax = 1_024
     /// Groups that exist at a time; GROUP_MAX_SIZE_REACHED to a join, INVALID_COMMIT_OFFSET_SIZE to a commit.
@@ -51,6 +60,8 @@ package struct GroupConfiguration: Equatable, Sendable {
         var configuration = GroupConfiguration()
         configuration.initialRebalanceDelayMs = 0
         configuration.minSessionTimeoutMs = 100
+        configuration.consumerSessionTimeouts = 100...1_800_000
+        configuration.consumerHeartbeatIntervals = 10...60_000
         return configuration
     }
 }

@@ -51,8 +51,39 @@ package struct ShareGroupSettings: Equatable, Sendable {
     package static let maxRecordLocks = "share.partition.max.record.locks"
     package static let deadLetterTopic = "errors.deadletterqueue.topic.name"
     package static let copiesRecord = "errors.deadletterqueue.copy.record.enable"
-    package static let names = [
-        lockDuration, offsetReset, isolationLevel, deliveryCountLimit, maxRecordLocks, deadLetterTopic, copiesRecord,
+    package static let names = keys.map(\.name)
+
+    static let keys: [ConfigurationKey] = [
+        ConfigurationKey(
+            name: copiesRecord, kind: .boolean,
+            documentation: "Whether a dead letter of this share group has the key, value and headers of its record.",
+            brokerName: nil, defaultValue: { _ in "true" }),
+        ConfigurationKey(
+            name: deadLetterTopic, kind: .string,
+            documentation: "Where this share group's records go that are rejected or delivered too often; empty: nowhere.",
+            brokerName: nil, defaultValue: { _ in "" }),
+        ConfigurationKey(
+            name: offsetReset, kind: .string,
+            documentation: "Where this share group begins: latest, earliest or by_duration:<ISO 8601 duration>.",
+            brokerName: nil, defaultValue: { _ in "latest" }),
+        ConfigurationKey(
+            name: deliveryCountLimit, kind: .int,
+            documentation: "How often this share group delivers a record before it gives it up.",
+            brokerName: "group.share.delivery.count.limit", defaultValue: { _ in "\(ShareConfiguration().deliveryCountLimit)" }),
+        ConfigurationKey(
+            name: isolationLevel, kind: .string,
+            documentation: "Which records this share group reads: read_committed or read_uncommitted.",
+            brokerName: nil, defaultValue: { _ in "read_uncommitted" }),
+        ConfigurationKey(
+            name: maxRecordLocks, kind: .int,
+            documentation: "How many records of a partition this share group has in flight at most.",
+            brokerName: "group.share.partition.max.record.locks",
+            defaultValue: { _ in "\(ShareConfiguration().partitionMaxRecordLocks)" }),
+        ConfigurationKey(
+            name: lockDuration, kind: .int,
+            documentation: "How long a record is locked for the consumer that acquired it, in milliseconds.",
+            brokerName: "group.share.record.lock.duration.ms",
+            defaultValue: { _ in "\(ShareConfiguration().recordLockDurationMs)" }),
     ]
 
     package var rules = SharePartition.Rules()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, Engine: share groups as administrators see and change them: lists, offsets, settings, deletion.
+// Martlet, Engine: share groups as administrators see and change them: lists, settings, offsets, deletion.
 
 import Bytes
 import NIOCore
@@ -45,40 +45,10 @@ extension ShareCoordinator {
 
     package func settings(of groupId: String) -> ShareGroupSettings {
         if groupId == Self.redriveGroup { return .redrive }
-        return table.withLock { $0.entries[groupId]?.settings } ?? ShareGroupSettings(configuration)
-    }
-
-    /// What the group has set itself.
-    package func overrides(of groupId: String) -> [String: String] {
-        table.withLock { $0.entries[groupId]?.overrides ?? [:] }
-    }
-
-    /// Sets or (nil) resets settings of a group; in force, and answered on `loop`, when durable. On `loop`.
-    package func alter(
-        _ groupId: String, _ changes: [String: String?], on loop: any EventLoop,
-        completion: @escaping @Sendable (EngineError?) -> Void
-    ) {
-        var values = overrides(of: groupId)
-        for (name, value) in changes { values[name] = value }
-        let settings: ShareGroupSettings
-        do throws(EngineError) {
-            settings = try ShareGroupSettings(values, configuration)
-        } catch {
-            return completion(error)
-        }
-        let altered = values
-        context.log.append([ShareStateRecord.configuration(groupId, altered.isEmpty ? nil : altered)], on: loop) { result in
-            if case .failure(let error) = result { return completion(error) }
-            do throws(ShareError) {
-                try self.change(groupId, creating: true) { entry in
-                    entry.overrides = altered
-                    entry.settings = settings
-                }
-                completion(nil)
-            } catch {
-                completion(EngineError(.limitReached, error.description))
-            }
-        }
+        let overrides = overrides(groupId).filter { ShareGroupSettings.names.contains($0.key) }
+        guard !overrides.isEmpty else { return ShareGroupSettings(configuration) }
+        // They were checked when they were set; those of an older version that are refused now are not in force.
+        return (try? ShareGroupSettings(overrides, configuration)) ?? ShareGroupSettings(configuration)
     }
 
     // MARK: Offsets
@@ -138,16 +108,13 @@ extension ShareCoordinator {
         } catch {
             return completion(error)
         }
-        let (queues, hasSettings) = table.withLock { table -> ([ShareQueue], Bool) in
-            let entry = table.entries[groupId]
-            let queues = entry?.queues.filter { topicId == nil || $0.key.topicId == topicId }.map(\.value) ?? []
-            return (queues, topicId == nil && entry?.overrides.isEmpty == false)
+        let queues = table.withLock { table -> [ShareQueue] in
+            table.entries[groupId]?.queues.filter { topicId == nil || $0.key.topicId == topicId }.map(\.value) ?? []
         }
         let context = context
         let left = NIOLoopBoundBox(queues.count, eventLoop: loop)
         let finish: @Sendable () -> Void = {
-            var records: [KeyedRecord] = queues.map { (ShareStateRecord.key($0.key, isUpdate: false), nil) }
-            if hasSettings { records.append(ShareStateRecord.configuration(groupId, nil)) }
+            let records: [KeyedRecord] = queues.map { (ShareStateRecord.key($0.key, isUpdate: false), nil) }
             context.log.append(records, on: loop) { result in
                 self.table.withLock { table in
                     for queue in queues {

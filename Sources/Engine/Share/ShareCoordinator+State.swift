@@ -8,7 +8,6 @@ extension ShareCoordinator {
     /// that a loss of power has taken from a log are forgotten, because their offsets will be given again.
     func load() throws(EngineError) {
         var states: [ShareKey: SharePartition] = [:]
-        var settings: [String: [String: String]] = [:]
         var malformed = 0
         try context.log.replay { key, value in
             switch ShareStateRecord(key: key, value: value) {
@@ -21,27 +20,13 @@ extension ShareCoordinator {
                 state.restore(startOffset: start, runs)
                 states[key] = state
             case .forgotten(let key): states[key] = nil
-            case .configuration(let groupId, let values): settings[groupId] = values
             case .malformed: malformed += 1
             }
         }
         if malformed > 0 {
             context.logger.warning("share groups: \(malformed) records could not be read and are ignored")
         }
-        for (groupId, values) in settings { restore(groupId, values) }
         for (key, state) in states { restore(key, state) }
-    }
-
-    private func restore(_ groupId: String, _ values: [String: String]) {
-        do throws(EngineError) {
-            let settings = try ShareGroupSettings(values, configuration)
-            withEntry(groupId) { entry in
-                entry.overrides = values
-                entry.settings = settings
-            }
-        } catch {
-            context.logger.warning("group \(groupId): its settings are ignored: \(error)")
-        }
     }
 
     private func restore(_ key: ShareKey, _ state: SharePartition) {
@@ -52,15 +37,9 @@ extension ShareCoordinator {
         let end = partition.offsets.highWatermark
         let isCut = state.logEnds(at: end)
         let queue = makeQueue(key, partition, state, isReady: !isCut)
-        withEntry(key.groupId) { $0.queues[SharePlace(topicId: key.topicId, partition: key.partition)] = queue }
-    }
-
-    private func withEntry(_ groupId: String, _ body: (inout ShareTable.Entry) -> Void) {
         table.withLock { table in
-            var entry = table.entries[groupId]
-                ?? ShareTable.Entry(group: ShareGroup(id: groupId), settings: ShareGroupSettings(configuration))
-            body(&entry)
-            table.entries[groupId] = entry
+            let place = SharePlace(topicId: key.topicId, partition: key.partition)
+            table.entries[key.groupId, default: ShareTable.Entry(group: ShareGroup(id: key.groupId))].queues[place] = queue
         }
     }
 
@@ -91,15 +70,9 @@ extension ShareCoordinator {
 
     /// Everything that is durable, as the records that would restore it.
     func durableState() -> [KeyedRecord] {
-        let (settings, queues) = table.withLock { table in
-            (
-                table.entries.filter { !$0.value.overrides.isEmpty }.map { ($0.key, $0.value.overrides) },
-                table.entries.values.flatMap(\.queues.values)
-            )
-        }
+        let queues = table.withLock { table in table.entries.values.flatMap(\.queues.values) }
         let nowMs = context.clock.nowMs()
-        return settings.sorted { $0.0 < $1.0 }.map { ShareStateRecord.configuration($0.0, $0.1) }
-            + queues.sorted { $0.key < $1.key }.map { $0.durableRecord(nowMs: nowMs) }
+        return queues.sorted { $0.key < $1.key }.map { $0.durableRecord(nowMs: nowMs) }
     }
 
     /// A topic is gone: its queues with it. Its id never comes again, so nobody waits for this.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Engine: share groups (KIP-932) and their queues, for Kafka's share consumers and for gRPC workers alike.
 //
-// Safe to call from any thread. The groups' members, settings and sessions are in one `ShareTable` under one lock, held for one look or
+// Safe to call from any thread. The groups' members and sessions are in one `ShareTable` under one lock, held for one look or
 // one change, never across a callback or a write, and never while a queue's lock is taken. What is known of records is in the queues,
 // each under its own lock. Completions run on the event loop that the caller names.
 // docs/decisions/0020-share-groups.md says what is durable and in which order. Beside this file: +State, +Sessions, +Administration.
@@ -18,11 +18,15 @@ package final class ShareCoordinator: Sendable {
     let table = Mutex(ShareTable())
     /// Whether a group id belongs to a group of another type: they share one namespace.
     private let isOtherGroup: @Sendable (String) -> Bool
+    /// What a group has set itself, by key.
+    let overrides: @Sendable (String) -> [String: String]
 
     init(
         configuration: ShareConfiguration, clock: any Clock, loop: any EventLoop, log: InternalTopic, topics: TopicCatalog,
-        turns: Turns, logger: Logger, isOtherGroup: @escaping @Sendable (String) -> Bool
+        turns: Turns, logger: Logger, isOtherGroup: @escaping @Sendable (String) -> Bool,
+        overrides: @escaping @Sendable (String) -> [String: String]
     ) {
+        self.overrides = overrides
         self.configuration = configuration
         self.topics = topics
         self.isOtherGroup = isOtherGroup
@@ -93,8 +97,7 @@ package final class ShareCoordinator: Sendable {
             if table.entries[groupId] == nil {
                 guard creating else { return .failure(.groupIdNotFound) }
                 guard table.entries.count < configuration.groupsMax else { return .failure(.groupMaxSizeReached) }
-                table.entries[groupId] = ShareTable.Entry(
-                    group: ShareGroup(id: groupId), settings: ShareGroupSettings(configuration))
+                table.entries[groupId] = ShareTable.Entry(group: ShareGroup(id: groupId))
             }
             guard var entry = table.entries[groupId] else { return .failure(.groupIdNotFound) }
             do throws(ShareError) {
@@ -154,12 +157,9 @@ package final class ShareCoordinator: Sendable {
 struct ShareTable: Sendable {
     struct Entry: Sendable {
         var group: ShareGroup
-        var settings: ShareGroupSettings
-        /// What the group has set itself.
-        var overrides: [String: String] = [:]
         var queues: [SharePlace: ShareQueue] = [:]
 
-        var isVacant: Bool { group.members.isEmpty && queues.isEmpty && overrides.isEmpty }
+        var isVacant: Bool { group.members.isEmpty && queues.isEmpty }
     }
 
     var entries: [String: Entry] = [:]

@@ -9,12 +9,7 @@
 //   states    0 available, 2 acknowledged, 3 archiving, 4 archived; what is acquired is written as available
 //
 // A snapshot replaces what came before it, an update is laid over it, an absent value forgets the partition. Tag 0 of a value is the
-// int32 count of records done with from the start on; tag 10000 of a batch is this broker's own, int64 "not before", ms. A third kind
-// is this broker's own: the configuration of a group.
-//
-//   key       int16 version = 0x4d54, string group
-//   value     int16 version = 0, int32 count of (string name, string value)
-//
+// int32 count of records done with from the start on; tag 10000 of a batch is this broker's own, int64 "not before", ms.
 // A log can be damaged or come from elsewhere, so reading trusts nothing.
 
 import Bytes
@@ -36,11 +31,8 @@ enum ShareStateRecord: Equatable {
     case snapshot(ShareKey, startOffset: Int64, [SharePartition.Run])
     case update(ShareKey, startOffset: Int64, [SharePartition.Run])
     case forgotten(ShareKey)
-    /// Absent once the group is forgotten.
-    case configuration(groupId: String, [String: String]?)
     case malformed
 
-    private static let configurationVersion: Int16 = 0x4d54
     private static let notBeforeTag: UInt32 = 10_000
 
     // MARK: Writing
@@ -78,23 +70,6 @@ enum ShareStateRecord: Equatable {
         return (Self.key(key, isUpdate: true), Array(bytes.readableBytesView))
     }
 
-    static func configuration(_ groupId: String, _ settings: [String: String]?) -> KeyedRecord {
-        var key = ByteBuffer()
-        key.writeInteger(configurationVersion)
-        key.writeKafkaString(groupId)
-        let value = settings.map { settings in
-            var bytes = ByteBuffer()
-            bytes.writeInteger(Int16(0))
-            bytes.writeInteger(Int32(settings.count))
-            for (name, setting) in settings.sorted(by: { $0.key < $1.key }) {
-                bytes.writeKafkaString(name)
-                bytes.writeKafkaString(setting)
-            }
-            return Array(bytes.readableBytesView)
-        }
-        return (Array(key.readableBytesView), value)
-    }
-
     private static func write(_ runs: [SharePartition.Run], doneCount: Int64, into bytes: inout ByteBuffer) {
         bytes.writeUnsignedVarint(UInt32(runs.count) + 1)
         for run in runs {
@@ -125,10 +100,6 @@ enum ShareStateRecord: Equatable {
             self = .malformed
             return
         }
-        if version == Self.configurationVersion {
-            self = Self.readConfiguration(groupId, value)
-            return
-        }
         guard version == 0 || version == 1, let high = bytes.readInteger(as: UInt64.self),
             let low = bytes.readInteger(as: UInt64.self), let partition = bytes.readInteger(as: Int32.self),
             partition >= 0
@@ -150,19 +121,6 @@ enum ShareStateRecord: Equatable {
             return
         }
         self = isUpdate ? .update(key, startOffset: start, runs) : .snapshot(key, startOffset: start, runs)
-    }
-
-    private static func readConfiguration(_ groupId: String, _ value: ByteBuffer?) -> ShareStateRecord {
-        guard var value else { return .configuration(groupId: groupId, nil) }
-        guard value.readInteger(as: Int16.self) == 0, let count = value.readInteger(as: Int32.self), count >= 0 else {
-            return .malformed
-        }
-        var settings: [String: String] = [:]
-        for _ in 0..<count {
-            guard let name = value.readKafkaString(), let setting = value.readKafkaString() else { return .malformed }
-            settings[name] = setting
-        }
-        return .configuration(groupId: groupId, settings)
     }
 
     private static func readRuns(_ bytes: inout ByteBuffer) -> [SharePartition.Run]? {

@@ -56,10 +56,14 @@ struct WorkService: Sendable {
         call.session = worker
         call.whenEnded { worker.end() }
         let changes = settings(open)
-        let (group, shares) = (open.group, engine.shares)
         guard !changes.isEmpty else { return worker.open() }
-        shares.alter(group, changes, on: call.loop) { error in
-            if let error { call.fail(GRPCStatus(error)) } else { worker.open() }
+        engine.configurations.alter(ConfigurationResource(.group, open.group), on: call.loop) { current in
+            current.merging(changes) { $1 }
+        }.whenComplete { result in
+            switch result {
+            case .success: worker.open()
+            case .failure(let error): call.fail(GRPCStatus(error))
+            }
         }
     }
 
@@ -100,9 +104,9 @@ struct WorkService: Sendable {
     }
 
     /// What of the group's settings the worker changes.
-    private func settings(_ open: Martlet_V1_WorkOpen) -> [String: String?] {
-        let current = engine.shares.overrides(of: open.group)
-        var changes: [String: String?] = [:]
+    private func settings(_ open: Martlet_V1_WorkOpen) -> [String: String] {
+        let current = engine.configurations.overrides(of: ConfigurationResource(.group, open.group))
+        var changes: [String: String] = [:]
         switch open.origin {
         case .earliest: changes[ShareGroupSettings.offsetReset] = "earliest"
         case .latest: changes[ShareGroupSettings.offsetReset] = "latest"

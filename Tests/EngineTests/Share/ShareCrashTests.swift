@@ -92,15 +92,16 @@ private struct ShareLife {
             guard !files.hasCrashed else { return }
             _ = try made.wait()
         }
-        if test.engine.shares.overrides(of: group).isEmpty {
-            test.engine.shares.alter(
-                group,
+        let resource = ConfigurationResource(.group, group)
+        if test.engine.configurations.overrides(of: resource).isEmpty {
+            _ = test.engine.configurations.alter(resource, on: test.loop) { _ in
                 [
                     "share.auto.offset.reset": "earliest", "errors.deadletterqueue.topic.name": "dlq.g",
                     "share.delivery.count.limit": "3",
-                ], on: test.loop) { _ in }
+                ]
+            }
             settle()
-            guard !files.hasCrashed, !test.engine.shares.overrides(of: group).isEmpty else { return }
+            guard !files.hasCrashed, !test.engine.configurations.overrides(of: resource).isEmpty else { return }
         }
         try openQueues()
     }

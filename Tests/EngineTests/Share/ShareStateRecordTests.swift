@@ -56,9 +56,6 @@ struct ShareStateRecordTests {
             read(ShareStateRecord.snapshot(key, state, nowMs: 1)) == .snapshot(key, startOffset: 5, state.runs))
         #expect(read(ShareStateRecord.update(key, state, changes: [run])) == .update(key, startOffset: 5, [run]))
         #expect(read((ShareStateRecord.key(key, isUpdate: false), nil)) == .forgotten(key))
-        let settings = ["share.auto.offset.reset": "earliest", "a": ""]
-        #expect(read(ShareStateRecord.configuration("g", settings)) == .configuration(groupId: "g", settings))
-        #expect(read(ShareStateRecord.configuration("g", nil)) == .configuration(groupId: "g", nil))
     }
 
     @Test func damagedRecordsAreMalformedAndNeverMore() {
