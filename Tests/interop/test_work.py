@@ -4,15 +4,20 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import grpc
 import pytest
 from confluent_kafka import AcknowledgeType, ShareConsumer
 
-from broker import Broker, Endpoint
+from broker import Broker, Endpoint, wait_until
 from grpc_client import Client
+from rdkafka import produce_all
 from workers import Worker, now_ms, status_of
 
 
@@ -187,8 +192,6 @@ def test_a_share_consumer_and_a_worker_take_turns_on_one_queue(
 
 @pytest.mark.parametrize("compression", ["gzip", "lz4", "snappy", "zstd"])
 def test_compressed_batches_are_delivered(endpoint: Endpoint, client: Client, api: Any, topic: str, compression: str) -> None:
-    from rdkafka import produce_all
-
     client.create(topic)
     produce_all(endpoint, topic, [b"%d" % number for number in range(50)], compression_type=compression, linger_ms=20)
     with open_worker(endpoint, api, f"{topic}-g", topic, max_in_flight=20) as worker:
@@ -274,3 +277,32 @@ def test_kill_9_loses_no_acknowledgement_and_redelivers_what_was_not(
         assert not seen.keys() & set(acked), "an acknowledged item came back"
         assert seen.keys() - must <= set(values(maybe))
         assert all(seen[item.value] >= 2 for item in nacked), "the count of a delivery that was spoken of is lost"
+
+
+def test_the_documentations_worker_works(start_broker: Callable[..., Broker], api: Any, tmp_path: Path) -> None:
+    own = start_broker()
+    client = Client(Endpoint(own, False), api)
+    client.create("mails")
+    page = (Path(__file__).resolve().parents[2] / "docs" / "work-queues.md").read_text()
+    [snippet] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    script = tmp_path / "worker.py"
+    script.write_text(snippet.replace("127.0.0.1:9092", own.address))
+    stubs = next(path for path in sys.path if (Path(path) / "martlet" / "v1" / "work_pb2.py").exists())
+    with open(tmp_path / "said", "w") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-u", str(script)], stdout=said, stderr=subprocess.STDOUT, env={"PYTHONPATH": stubs}
+        )
+
+    def is_durable() -> bool:
+        # The group begins with what comes after its first worker.
+        client.publish("mails", b"hello")
+        assert process.poll() is None, (tmp_path / "said").read_text()
+        return "durable: [" in (tmp_path / "said").read_text()
+
+    try:
+        wait_until(is_durable, "the worker to finish a job", pause=0.1)
+        assert (tmp_path / "said").read_text().startswith("sending hello delivery 1\n")
+    finally:
+        process.kill()
+        process.wait()
+        client.channel.close()
