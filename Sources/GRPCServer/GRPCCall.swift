@@ -22,14 +22,6 @@ protocol GRPCStreamSource: AnyObject {
     func ended()
 }
 
-/// What a bidirectional call keeps between its requests.
-protocol GRPCSession: AnyObject {
-    /// What waited to be sent has been.
-    func roomChanged()
-    /// The caller has no more requests. Says whether the call ends now; if not, the session ends it.
-    func requestsEnded() -> Bool
-}
-
 enum GRPCProduction {
     /// There is something in the buffer.
     case produced
@@ -63,10 +55,9 @@ final class GRPCCall: @unchecked Sendable {
     private var hasSentHeaders = false
     private var hasEndOfRequest = false
     private var source: (any GRPCStreamSource)?
+    private var session: (any GRPCSession)?
+    private var hasToldEnd = false
     private var onEnd: (() -> Void)?
-    var session: (any GRPCSession)?
-    /// Bytes that wait for the peer.
-    var queuedBytes: Int { stream.outbound.readableBytes }
 
     init(
         connection: GRPCConnection, stream: HTTP2Stream, route: GRPCRoute, encoding: MessageEncoding,
@@ -99,6 +90,14 @@ final class GRPCCall: @unchecked Sendable {
     func respond(_ message: some SwiftProtobuf.Message, fields: HTTP2FieldList = GRPCFields.headers) {
         guard let bytes = serialized(message) else { return }
         respond(fields: fields) { $0.writeBytes(bytes) }
+    }
+
+    /// The call's headers have been taken.
+    func begin() {
+        guard let makeSession = route.method.makeSession else { return }
+        let session = makeSession(self)
+        self.session = session
+        start(session)
     }
 
     /// Begins a stream that is pulled from `source`.
@@ -174,11 +173,11 @@ final class GRPCCall: @unchecked Sendable {
         deframer.removeAll()
         accountBuffered()
         stream.isInboundHeld = false
+        session = nil
         if let source {
             self.source = nil
             source.ended()
         }
-        session = nil
         if let onEnd {
             self.onEnd = nil
             onEnd()
@@ -205,6 +204,7 @@ extension GRPCCall {
 
     /// The broker stops: streams end now, unary calls are left to finish.
     func drain() {
+        if let session { return session.drain() }
         guard phase != .ended, source != nil || route.method.kind != .unary else { return }
         fail(GRPCStatus(.unavailable, "the broker is shutting down; connect again"))
     }
@@ -230,7 +230,7 @@ extension GRPCCall: HTTP2StreamHandler {
     func receivedEnd(on stream: HTTP2Stream) {
         guard phase != .ended else { return }
         hasEndOfRequest = true
-        if route.method.kind == .bidirectional { return finishRequests() }
+        if takesManyRequests { return finishRequests() }
         if deframer.isIncomplete { return fail(GRPCStatus(.internal, "the request ends in the middle of a message")) }
         guard let request else {
             return fail(GRPCStatus(.unimplemented, "\(route.method.path) takes one request message, none came"))
@@ -253,10 +253,12 @@ extension GRPCCall: HTTP2StreamHandler {
 
     private func readMessages() {
         do throws(GRPCStatus) {
-            while phase != .ended, !isAnswerQueueFull, let message = try deframer.next() {
+            while phase != .ended, !isHeld, let message = try deframer.next() {
                 let bytes = try message.decoded(
                     encoding, connection.decompressor, bytesMax: Limits.messageBytes)
-                if route.method.kind == .bidirectional {
+                if let session {
+                    session.received(bytes)
+                } else if route.method.kind == .bidirectional {
                     route.method.handle(self, bytes)
                 } else if request == nil {
                     request = bytes
@@ -269,21 +271,39 @@ extension GRPCCall: HTTP2StreamHandler {
         }
     }
 
-    /// Bidirectional calls: the answers to come after those that wait for the peer.
-    private var isAnswerQueueFull: Bool {
-        guard route.method.kind == .bidirectional else { return false }
-        let isFull = stream.outbound.readableBytes > Limits.queuedAnswerBytes
-        stream.isInboundHeld = isFull
-        return isFull
+    private var takesManyRequests: Bool { session != nil || route.method.kind == .bidirectional }
+
+    /// Calls with many requests: no more of them now. The session says so, or answers wait for the peer.
+    private var isHeld: Bool {
+        let isHeld: Bool
+        if let session {
+            isHeld = !session.takesRequests
+        } else if route.method.kind == .bidirectional {
+            isHeld = stream.outbound.readableBytes > Limits.queuedAnswerBytes
+        } else {
+            return false
+        }
+        stream.isInboundHeld = isHeld
+        return isHeld
+    }
+
+    /// The session takes requests again.
+    func readMore() {
+        guard phase != .ended else { return }
+        readMessages()
+        guard phase != .ended else { return }
+        accountBuffered()
+        finishRequests()
+        connection.scheduleFlush()
     }
 
     private func finishRequests() {
-        guard phase != .ended, hasEndOfRequest, !isAnswerQueueFull else { return }
+        guard phase != .ended, hasEndOfRequest, !isHeld, !hasToldEnd else { return }
         guard !deframer.isIncomplete else {
             return fail(GRPCStatus(.internal, "the requests end in the middle of a message"))
         }
-        if let session, !session.requestsEnded() { return }
-        finish()
+        hasToldEnd = true
+        if let session { session.requestsEnded() } else { finish() }
     }
 
     private func accountBuffered() {
@@ -319,7 +339,6 @@ extension GRPCCall: HTTP2StreamHandler {
     func produce(room: Int, on stream: HTTP2Stream) {
         if route.method.kind == .bidirectional {
             readMessages()
-            session?.roomChanged()
             return finishRequests()
         }
         guard phase != .ended, let source else { return }

@@ -30,6 +30,7 @@ final class GRPCConnection: ChannelDuplexHandler, @unchecked Sendable {
     /// Bytes of requests that are not complete, of all calls.
     var bufferedBytes = 0
     lazy var decompressor = Decompressor()
+    private(set) lazy var gatherer = server.publishing.gatherer(for: turn)
     private let session: HTTP2Session
     private var context: ChannelHandlerContext?
     private var outbound = ByteBuffer()
@@ -163,6 +164,7 @@ extension GRPCConnection: HTTP2SessionDelegate {
             let call = try makeCall(fields, stream)
             stream.handler = call
             if let deadline = call.deadline { watch(deadline) }
+            call.begin()
             if endOfStream { call.receivedEnd(on: stream) }
         } catch {
             stream.respond(GRPCFields.trailersOnly(error), endOfStream: true)

@@ -17,6 +17,7 @@ package final class GRPCServer: Sendable {
     let http2: HTTP2Configuration
     /// What unfinished requests of all connections, of both protocols, hold.
     let memory: RequestMemory
+    let publishing: PublishGatherers
 
     package convenience init(
         engine: Engine, memory: RequestMemory = RequestMemory(limit: .max), metrics: Metrics, logger: Logger,
@@ -32,6 +33,7 @@ package final class GRPCServer: Sendable {
     ) {
         self.memory = memory
         self.engine = engine
+        publishing = PublishGatherers(engine: engine)
         self.logger = logger
         self.http2 = http2
         self.metrics = GRPCMetrics(metrics)

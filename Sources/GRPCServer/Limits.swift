@@ -18,6 +18,14 @@ package enum Limits {
     static let keptWriteBytes = 16 << 10
     /// Answers of one bidirectional call that wait to be sent; beyond it no more of its requests are read.
     static let queuedAnswerBytes = 64 << 10
+    /// Requests of one PublishStream without a written result, each counted with what is kept about it; beyond it no more are
+    /// read until half of it is answered.
+    static let publishStreamBytes = 4 << 20
+    static let heldRequestBytes = 128
+    /// Results in one message of a PublishStream.
+    static let publishResultsBytes = 64 << 10
+    /// Records of several requests share a batch up to this size.
+    static let gatheredBatchBytes = 1 << 20
     /// Partitions of one subscription, and offsets of one commit; more: INVALID_ARGUMENT.
     static let partitionsPerRequest = 10_000
     /// Bytes of records in one message of a subscription unless asked otherwise, and the most that can be asked for.

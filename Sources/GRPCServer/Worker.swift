@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, GRPCServer: one worker: items out, settlements in.
 //
-//   opening --queues are ready--> working --the caller half-closes--> closing --everything is confirmed--> ended
+//   waiting for `open` --> opening --queues are ready--> working --the caller half-closes--> closing --everything is confirmed--> ended
 //
-// Confined to its connection's loop. It holds at most `max_in_flight` items, those included whose settlement is not durable yet,
+// Confined to its connection's loop. What it has to say is pulled: confirmations first, then items. It holds at most `max_in_flight` items, those included whose settlement is not durable yet,
 // and reads no more from the log than fits in that and in the connection's output. An item is known by a number of this
 // stream, so that an old one cannot settle the same record's next delivery. Ends of leases are seen here at the moment at which the queue
 // gives the record to others, by the same clock.
@@ -23,12 +23,14 @@ final class Worker: GRPCSession, @unchecked Sendable {
         var deadlineMs: Int64
     }
 
-    private let call: GRPCCall
-    private let group: String
-    private let id: ShareMemberId
-    private let topics: [Topic]
-    private let maxInFlight: Int
-    private let leaseMs: Int64
+    let call: GRPCCall
+    private let service: WorkService
+    private(set) var isOpened = false
+    private var group = ""
+    private var id = ShareMemberId("")
+    private var topics: [Topic] = []
+    private var maxInFlight = 0
+    private var leaseMs: Int64 = 0
     private var queues: [ShareQueue] = []
     /// The queue whose turn it is.
     private var turn = 0
@@ -36,31 +38,93 @@ final class Worker: GRPCSession, @unchecked Sendable {
     private var nextId: UInt64 = 1
     /// Settlements on their way to the disk.
     private var unconfirmed = 0
+    /// Answers other than items that wait to be sent.
+    private var answers = ByteBuffer()
     private var waiter: Waiter?
     private var leaseTimer: Scheduled<Void>?
-    private var isPumping = false
     private var isClosing = false
+    private var isReadingHeld = false
 
     private var shares: ShareCoordinator { call.engine.shares }
     private var nowMs: Int64 { Int64(call.loop.now.uptimeNanoseconds / 1_000_000) }
 
-    init(_ open: Martlet_V1_WorkOpen, id: ShareMemberId, topics: [Topic], call: GRPCCall) {
+    init(_ service: WorkService, _ call: GRPCCall) {
+        self.service = service
         self.call = call
-        self.id = id
-        self.topics = topics
-        group = open.group
-        maxInFlight = open.maxInFlight == 0 ? Limits.workItems : Int(open.maxInFlight)
-        leaseMs = open.leaseMs == 0
-            ? call.engine.shares.settings(of: open.group).rules.lockDurationMs : Int64(open.leaseMs)
+    }
+
+    // MARK: Requests
+
+    var takesRequests: Bool {
+        isReadingHeld = answers.readableBytes > Limits.queuedAnswerBytes
+        return !isReadingHeld
+    }
+
+    func received(_ message: ByteBuffer) {
+        do throws(GRPCStatus) {
+            let request: Martlet_V1_ReceiveRequest
+            do {
+                request = try Martlet_V1_ReceiveRequest(serializedBytes: Array(message.readableBytesView))
+            } catch {
+                throw GRPCStatus(.invalidArgument, "the request is not a martlet.v1.ReceiveRequest")
+            }
+            guard let kind = request.kind else {
+                throw GRPCStatus(.invalidArgument, "the request has none of open, ack, nack, reject and extend")
+            }
+            if case .open(let open) = kind {
+                guard !isOpened else { throw GRPCStatus(.failedPrecondition, "open came twice") }
+                try service.begin(open, self)
+            } else {
+                guard isOpened else { throw GRPCStatus(.failedPrecondition, "the first request must be open") }
+                try settle(kind)
+            }
+        } catch {
+            call.fail(error)
+        }
+    }
+
+    func requestsEnded() {
+        isClosing = true
+        waiter?.cancel()
+        waiter = nil
+        call.resume()
+    }
+
+    func drain() {
+        call.fail(GRPCStatus(.unavailable, "the broker is shutting down; connect again"))
+    }
+
+    private func say(_ answer: Martlet_V1_ReceiveResponse) {
+        guard !call.hasEnded else { return }
+        Self.write(answer, into: &answers)
+        call.resume()
+    }
+
+    private static func write(_ answer: Martlet_V1_ReceiveResponse, into buffer: inout ByteBuffer) {
+        // Only a missing required field could keep it from being encoded, and proto3 has none.
+        guard let bytes: [UInt8] = try? answer.serializedBytes() else { return }
+        buffer.writeMessage { $0.writeBytes(bytes) }
     }
 
     // MARK: Begin and end
 
+    /// A member of its group now.
+    func joined(_ open: Martlet_V1_WorkOpen, id: ShareMemberId, topics: [Topic]) {
+        isOpened = true
+        self.id = id
+        self.topics = topics
+        group = open.group
+        maxInFlight = open.maxInFlight == 0 ? Limits.workItems : Int(open.maxInFlight)
+        leaseMs = Int64(open.leaseMs)
+    }
+
     /// Gets the queues ready, answers `open`, and begins to deliver.
     func open() {
+        guard !call.hasEnded else { return }
+        let settings = shares.settings(of: group)
+        if leaseMs == 0 { leaseMs = settings.rules.lockDurationMs }
         openQueues { [self] in
-            let settings = shares.settings(of: group)
-            call.send(
+            say(
                 Martlet_V1_ReceiveResponse.with {
                     $0.opened.workerID = id.text
                     $0.opened.maxInFlight = UInt32(maxInFlight)
@@ -68,7 +132,6 @@ final class Worker: GRPCSession, @unchecked Sendable {
                     $0.opened.maxDeliveries = UInt32(settings.rules.deliveryCountLimit)
                     $0.opened.deadLetterTopic = settings.deadLetterTopicName
                 })
-            pump()
         }
     }
 
@@ -92,59 +155,59 @@ final class Worker: GRPCSession, @unchecked Sendable {
     }
 
     /// The stream is over: what it holds is for others.
-    func end() {
+    func ended() {
         waiter?.cancel()
         waiter = nil
         leaseTimer?.cancel()
         items = [:]
+        answers = ByteBuffer()
+        guard isOpened else { return }
         // It may have been forgotten already, by a broker that stops.
         try? shares.leave(group, id, on: call.loop)
     }
 
-    func requestsEnded() -> Bool {
-        if !isClosing {
-            isClosing = true
-            waiter?.cancel()
-            waiter = nil
-        }
-        return unconfirmed == 0
-    }
-
-    func roomChanged() { pump() }
-
     // MARK: Delivering
 
-    private var hasRoom: Bool {
-        !call.hasEnded && !isClosing && !queues.isEmpty && items.count + unconfirmed < maxInFlight
-            && call.queuedBytes < Limits.queuedAnswerBytes
+    func produce(room: Int, into buffer: inout ByteBuffer) -> GRPCProduction {
+        let start = buffer.writerIndex
+        if answers.readableBytes > 0 {
+            buffer.writeBuffer(&answers)
+            answers.clear()
+            if isReadingHeld { call.loop.execute { [self] in call.readMore() } }
+        }
+        do throws(EngineError) {
+            try deliver(until: start + max(room, 1), into: &buffer)
+        } catch {
+            return .finished(GRPCStatus(error))
+        }
+        if isClosing, unconfirmed == 0 { return .finished(.ok) }
+        return buffer.writerIndex > start ? .produced : .waiting
     }
 
-    /// Delivers what there is and may be delivered; waits if there is nothing.
-    private func pump() {
-        guard !isPumping, hasRoom else { return }
-        isPumping = true
-        defer { isPumping = false }
+    private var hasSlots: Bool {
+        !call.hasEnded && !isClosing && !queues.isEmpty && items.count + unconfirmed < maxInFlight
+    }
+
+    /// Delivers what there is and may be delivered, up to about this end of the buffer; waits if there is nothing.
+    private func deliver(until end: Int, into buffer: inout ByteBuffer) throws(EngineError) {
+        guard hasSlots, buffer.writerIndex < end else { return }
         waiter?.cancel()
         waiter = nil
-        do throws(EngineError) {
-            var idle: [(queue: ShareQueue, seenEnd: Int64, wake: UInt64)] = []
-            while hasRoom, idle.count < queues.count {
-                turn = (turn + 1) % queues.count
-                let queue = queues[turn]
-                let limits = ShareFetchLimits(
-                    maxRecords: min(maxInFlight - items.count - unconfirmed, Limits.itemsPerMessage),
-                    maxBytes: Limits.itemBytesPerMessage, isStrict: true, lockDurationMs: leaseMs)
-                switch try queue.fetch(id, limits, on: call.loop) {
-                case .nothing(let seenEnd, let wake): idle.append((queue, seenEnd, wake))
-                case .acquired(let bytes, let runs):
-                    idle = []
-                    deliver(bytes, runs, of: queue)
-                }
+        var idle: [(queue: ShareQueue, seenEnd: Int64, wake: UInt64)] = []
+        while hasSlots, buffer.writerIndex < end, idle.count < queues.count {
+            turn = (turn + 1) % queues.count
+            let queue = queues[turn]
+            let limits = ShareFetchLimits(
+                maxRecords: min(maxInFlight - items.count - unconfirmed, Limits.itemsPerMessage),
+                maxBytes: Limits.itemBytesPerMessage, isStrict: true, lockDurationMs: leaseMs)
+            switch try queue.fetch(id, limits, on: call.loop) {
+            case .nothing(let seenEnd, let wake): idle.append((queue, seenEnd, wake))
+            case .acquired(let bytes, let runs):
+                idle = []
+                try deliver(bytes, runs, of: queue, into: &buffer)
             }
-            if hasRoom { wait(idle) }
-        } catch {
-            call.fail(GRPCStatus(error))
         }
+        if hasSlots, idle.count == queues.count { wait(idle) }
     }
 
     /// How often topics are looked at for new partitions while nothing happens.
@@ -161,19 +224,21 @@ final class Worker: GRPCSession, @unchecked Sendable {
         waiter = nil
         guard !call.hasEnded else { return }
         let count = topics.reduce(0) { $0 + $1.partitionCount }
-        if count > queues.count { openQueues { [self] in pump() } } else { pump() }
+        if count > queues.count { openQueues { [self] in call.resume() } } else { call.resume() }
     }
 
-    private func deliver(_ bytes: ByteBuffer, _ runs: [SharePartition.Run], of queue: ShareQueue) {
+    private func deliver(
+        _ bytes: ByteBuffer, _ runs: [SharePartition.Run], of queue: ShareQueue, into buffer: inout ByteBuffer
+    ) throws(EngineError) {
         let wallMs = call.engine.clock.nowMs()
         let deadlineMs = runs[0].deadlineMs
         var found: Set<Int64> = []
         var message = Martlet_V1_WorkItems()
         var size = 0
-        func flush() {
+        func flush(into buffer: inout ByteBuffer) {
             guard !message.items.isEmpty else { return }
             let items = message
-            call.send(Martlet_V1_ReceiveResponse.with { $0.items = items })
+            Self.write(Martlet_V1_ReceiveResponse.with { $0.items = items }, into: &buffer)
             message = Martlet_V1_WorkItems()
             size = 0
         }
@@ -186,12 +251,12 @@ final class Worker: GRPCSession, @unchecked Sendable {
                 nextId += 1
                 size += (record.key?.readableBytes ?? 0) + (record.value?.readableBytes ?? 0) + 64
                 message.items.append(item)
-                if size >= Limits.itemBytesPerMessage { flush() }
+                if size >= Limits.itemBytesPerMessage { flush(into: &buffer) }
             }
         } catch {
-            return call.fail(GRPCStatus(.dataLoss, "a batch of \(queue.partition.name) cannot be read: \(error)"))
+            throw EngineError(.corruptData, "a batch of \(queue.partition.name) cannot be read: \(error)")
         }
-        flush()
+        flush(into: &buffer)
         queue.partition.delivered(records: found.count, bytes: bytes.readableBytes)
         settleGaps(runs, found, of: queue)
         armLeaseTimer(deadlineMs)
@@ -254,7 +319,7 @@ final class Worker: GRPCSession, @unchecked Sendable {
             leaseTimer = nil
             dropExpired()
             if let next = items.values.map(\.deadlineMs).min() { armLeaseTimer(next) }
-            pump()
+            call.resume()
         }
     }
 
@@ -282,7 +347,7 @@ extension Worker {
             }
             try settle(reject.deliveryIds, .reject(reason: reject.reason))
         case .extend(let extend):
-            try WorkService(engine: call.engine).checkLease(extend.leaseMs)
+            try service.checkLease(extend.leaseMs)
             try settle(
                 extend.deliveryIds, .renew(durationMs: extend.leaseMs == 0 ? leaseMs : Int64(extend.leaseMs)))
         }
@@ -348,12 +413,12 @@ extension Worker {
                 }
             case let error?: call.fail(GRPCStatus(error))
             }
-            if isClosing, unconfirmed == 0 { call.finish() } else { pump() }
+            call.resume()
         }
     }
 
     private func confirm(_ ids: [UInt64], _ result: Martlet_V1_WorkResult, deadlineMs: Int64 = 0) {
-        call.send(
+        say(
             Martlet_V1_ReceiveResponse.with {
                 $0.confirmed.deliveryIds = ids
                 $0.confirmed.result = result

@@ -17,33 +17,18 @@ struct WorkService: Sendable {
 
     var methods: [GRPCMethod] {
         [
-            GRPCMethod(Self.name, "Receive", .bidirectional) {
-                (request: Martlet_V1_ReceiveRequest, call) throws(GRPCStatus) in
-                try receive(request, call)
-            },
+            GRPCMethod(Self.name, "Receive", session: { call in Worker(self, call) }),
             GRPCMethod(Self.name, "Redrive") { (request: Martlet_V1_RedriveRequest, call) throws(GRPCStatus) in
                 try redrive(request, call)
             },
         ]
     }
 
-    private func receive(_ request: Martlet_V1_ReceiveRequest, _ call: GRPCCall) throws(GRPCStatus) {
-        guard let kind = request.kind else {
-            throw GRPCStatus(.invalidArgument, "the request has none of open, ack, nack, reject and extend")
-        }
-        if case .open(let open) = kind {
-            guard call.session == nil else { throw GRPCStatus(.failedPrecondition, "open came twice") }
-            return try begin(open, call)
-        }
-        guard let worker = call.session as? Worker else {
-            throw GRPCStatus(.failedPrecondition, "the first request must be open")
-        }
-        try worker.settle(kind)
-    }
-
     // MARK: Opening
 
-    private func begin(_ open: Martlet_V1_WorkOpen, _ call: GRPCCall) throws(GRPCStatus) {
+    /// Makes a member of the worker. Everything that is wrong with the request is thrown.
+    func begin(_ open: Martlet_V1_WorkOpen, _ worker: Worker) throws(GRPCStatus) {
+        let call = worker.call
         let topics = try check(open)
         let id = ShareMemberId("worker-\(TopicId(random: { .random(in: .min ... .max) }))")
         do throws(ShareError) {
@@ -52,9 +37,7 @@ struct WorkService: Sendable {
         } catch {
             throw GRPCStatus(error)
         }
-        let worker = Worker(open, id: id, topics: topics, call: call)
-        call.session = worker
-        call.whenEnded { worker.end() }
+        worker.joined(open, id: id, topics: topics)
         let changes = settings(open)
         guard !changes.isEmpty else { return worker.open() }
         engine.configurations.alter(ConfigurationResource(.group, open.group), on: call.loop) { current in
