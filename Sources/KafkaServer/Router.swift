@@ -74,6 +74,13 @@ struct Router: Sendable {
         PushTelemetryHandler.self,
         ListConfigResourcesHandler.self,
         DescribeTopicPartitionsHandler.self,
+        ShareGroupHeartbeatHandler.self,
+        ShareGroupDescribeHandler.self,
+        ShareFetchHandler.self,
+        ShareAcknowledgeHandler.self,
+        DescribeShareGroupOffsetsHandler.self,
+        AlterShareGroupOffsetsHandler.self,
+        DeleteShareGroupOffsetsHandler.self,
     ]
 
     private let routes: [Route?]

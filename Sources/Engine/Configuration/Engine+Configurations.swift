@@ -23,7 +23,7 @@ extension Engine {
 
     /// Names of topics that only the broker itself makes.
     package static func isOwnTopic(_ name: String) -> Bool {
-        [offsetsTopic, transactionsTopic, metadataTopic, "__cluster_metadata"].contains(name)
+        [offsetsTopic, transactionsTopic, shareStateTopic, metadataTopic, "__cluster_metadata"].contains(name)
     }
 
     /// The end of the broker's own log of metadata.

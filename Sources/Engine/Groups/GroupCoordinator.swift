@@ -20,6 +20,7 @@
 
 import Bytes
 import Logging
+import NIOConcurrencyHelpers
 import NIOCore
 import Synchronization
 
@@ -32,6 +33,8 @@ package final class GroupCoordinator: Sendable {
     private let random: @Sendable () -> UInt64
     var randomWord: () -> UInt64 { random }
     let table: Mutex<GroupTable>
+    /// Group ids are one namespace: whether a share group has this one.
+    let isShareGroup = NIOLockedValueBox<@Sendable (String) -> Bool>({ _ in false })
 
     package init(
         configuration: GroupConfiguration, clock: any Clock, loop: any EventLoop, store: any OffsetStore,
@@ -94,6 +97,7 @@ package final class GroupCoordinator: Sendable {
         if request.groupId.isEmpty || request.groupId.utf8.count > configuration.groupIdBytesMax {
             return .invalidGroupId
         }
+        if isShareGroup.withLockedValue({ $0 })(request.groupId) { return .inconsistentGroupProtocol }
         // Kafka has no code for it; this one is fatal to clients, as it should be.
         if let instance = request.groupInstanceId, instance.utf8.count > configuration.groupIdBytesMax {
             return .invalidGroupId

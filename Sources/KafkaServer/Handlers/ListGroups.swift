@@ -24,6 +24,8 @@ enum ListGroupsHandler: KafkaHandler {
                 answer.groupType = group.type.rawValue
                 return answer
             }
+            response.groups += ShareGroupListing.groups(
+                exchange.engine.shares, states: request.statesFilter, types: request.typesFilter)
         } catch {
             response.errorCode = KafkaErrorCode(error)
         }

@@ -98,13 +98,13 @@ package enum ApiTable {
         entry(.pushTelemetry, 0...0, flexible: 0),
         entry(.listConfigResources, 0...1, flexible: 0),
         entry(.describeTopicPartitions, 0...0, flexible: 0),
-        entry(.shareGroupHeartbeat, 1...1, flexible: 0, isServed: false),
-        entry(.shareGroupDescribe, 1...1, flexible: 0, isServed: false),
-        entry(.shareFetch, 1...2, flexible: 0, isServed: false),
-        entry(.shareAcknowledge, 1...2, flexible: 0, isServed: false),
-        entry(.describeShareGroupOffsets, 0...1, flexible: 0, isServed: false),
-        entry(.alterShareGroupOffsets, 0...0, flexible: 0, isServed: false),
-        entry(.deleteShareGroupOffsets, 0...0, flexible: 0, isServed: false),
+        entry(.shareGroupHeartbeat, 1...1, flexible: 0),
+        entry(.shareGroupDescribe, 1...1, flexible: 0),
+        entry(.shareFetch, 1...2, flexible: 0),
+        entry(.shareAcknowledge, 1...2, flexible: 0),
+        entry(.describeShareGroupOffsets, 0...1, flexible: 0),
+        entry(.alterShareGroupOffsets, 0...0, flexible: 0),
+        entry(.deleteShareGroupOffsets, 0...0, flexible: 0),
     ]
 
     /// The APIs that ApiVersions advertises and the router routes.
