@@ -26,6 +26,7 @@ package struct EngineConfiguration: Sendable {
     package var otherSettings: [String: String] = [:]
     package var groups = GroupConfiguration()
     package var transactions = TransactionConfiguration()
+    package var shares = ShareConfiguration()
     /// How long an idle producer is remembered for duplicate detection (producer.id.expiration.ms).
     package var producerIdExpirationMs: Int64 = 86_400_000
     package var access = AccessConfiguration()

@@ -152,6 +152,9 @@ extension Engine {
         transactionLog.rewriteIfLarge(than: threshold, on: loop) {
             transactions.durableState()
         } completion: { [logger] in Self.report($0, "transactions", logger) }
+        shareLog.rewriteIfLarge(than: threshold, on: loop) {
+            shares.durableState()
+        } completion: { [logger] in Self.report($0, "share groups", logger) }
     }
 
     private static func report(_ result: Result<Bool, EngineError>, _ name: String, _ logger: Logger) {

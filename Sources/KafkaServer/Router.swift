@@ -41,6 +41,8 @@ struct Router: Sendable {
         OffsetCommitHandler.self,
         OffsetFetchHandler.self,
         DescribeGroupsHandler.self,
+        ConsumerGroupHeartbeatHandler.self,
+        ConsumerGroupDescribeHandler.self,
         ListGroupsHandler.self,
         DeleteGroupsHandler.self,
         OffsetDeleteHandler.self,
@@ -72,6 +74,13 @@ struct Router: Sendable {
         PushTelemetryHandler.self,
         ListConfigResourcesHandler.self,
         DescribeTopicPartitionsHandler.self,
+        ShareGroupHeartbeatHandler.self,
+        ShareGroupDescribeHandler.self,
+        ShareFetchHandler.self,
+        ShareAcknowledgeHandler.self,
+        DescribeShareGroupOffsetsHandler.self,
+        AlterShareGroupOffsetsHandler.self,
+        DeleteShareGroupOffsetsHandler.self,
     ]
 
     private let routes: [Route?]

@@ -51,7 +51,7 @@ enum TransactionRecord: Equatable {
         switch OffsetRecord(key: key, value: value) {
         case .committed(let key, let offset): .offset(id: id, key, offset)
         case .deleted(let key): .offsetForgotten(id: id, key)
-        case .applied, .other, .malformed: .malformed
+        case .applied, .group, .other, .malformed: .malformed
         }
     }
 
