@@ -119,7 +119,8 @@ def messages() -> dict[tuple[int, str], Message]:
 
     from schema_definitions import MORE
 
-    names = [entry.name.removesuffix(".json") for entry in resources.files("kafka.protocol.schemas.resources").iterdir()]
+    files = resources.files("kafka.protocol.schemas.resources").iterdir()
+    names = [file.name.removesuffix(".json") for file in files]
     found = {}
     for raw in [load_json(name) for name in names if name.endswith(("Request", "Response"))] + MORE:
         if "apiKey" in raw:

@@ -278,7 +278,9 @@ def test_absurd_numbers_names_and_lists_are_answered(scene: Scene, ranges: dict[
 
 
 @pytest.mark.parametrize("key", KEYS, ids=NAMES.get)
-def test_a_list_of_a_hundred_thousand_entries_is_answered_or_refused(scene: Scene, ranges: dict[int, range], key: int) -> None:
+def test_a_list_of_a_hundred_thousand_entries_is_answered_or_refused(
+    scene: Scene, ranges: dict[int, range], key: int
+) -> None:
     """Each list of the newest version, filled with copies of its first entry."""
     row = ROWS[key]
     versions = served(row, ranges)

@@ -135,8 +135,8 @@ def half(name: str, value: Any) -> dict[str, Any]:
 
 
 def resource_twice(scene: Scene, version: int) -> dict[str, Any]:
-    return {"Resources": [
-        {"ResourceType": TOPIC, "ResourceName": scene.TOPIC, "Configs": [{"Name": "retention.ms", "Value": "5000"}]}] * 2}
+    change = {"Name": "retention.ms", "Value": "5000"}
+    return {"Resources": [{"ResourceType": TOPIC, "ResourceName": scene.TOPIC, "Configs": [change]}] * 2}
 
 
 for key in (33, 44):
@@ -176,8 +176,8 @@ for key in (33, 44):
 )
 
 (
-    row(34, lambda scene, version: {"Dirs": [{"Path": "/nowhere", "Topics": [{"Name": scene.TOPIC, "Partitions": [0]}]}]},
-        {57})
+    row(34, lambda scene, version: {
+        "Dirs": [{"Path": "/nowhere", "Topics": [{"Name": scene.TOPIC, "Partitions": [0]}]}]}, {57})
 )
 
 (

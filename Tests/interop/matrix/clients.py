@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Martlet, interop: four clients behind one interface, for the features that all of them have.
-"""`produce` and `read` with each client's own calls. What only some clients can do is written in the cells themselves."""
+"""`produce` and `read` with each client's own calls. What only some clients can do is written in the cells."""
 
 from __future__ import annotations
 
@@ -184,7 +184,8 @@ class KafkaPython:
             producer.close(10)
 
     def consumer(self, endpoint: Endpoint, **settings: Any) -> KafkaConsumer:
-        return KafkaConsumer(**endpoint.kafka_python(**{"enable_auto_commit": False, "fetch_max_wait_ms": 50} | settings))
+        defaults = {"enable_auto_commit": False, "fetch_max_wait_ms": 50}
+        return KafkaConsumer(**endpoint.kafka_python(**defaults | settings))
 
     def read(
         self, endpoint: Endpoint, topic: str, *, partition: int = 0, start: Any = 0, committed: bool = False

@@ -17,9 +17,8 @@ from kafka.structs import OffsetAndMetadata
 
 from broker import wait_until
 
-from .clients import values_of
 from .consuming import NO_CONSUMER_CALLS
-from .members import Group, MEMBERS
+from .members import Group
 from .table import World, feature
 
 SECTION = "Classic groups"
@@ -161,7 +160,7 @@ def later_confluent(world: World) -> None:
     # The client says nothing of a commit before it knows the coordinator.
     consumer.committed([TopicPartition(topic, 0)], 20)
     consumer.commit(offsets=[TopicPartition(topic, 0, 5)], asynchronous=True)
-    wait_until(lambda: consumer.poll(0.05) is not None and bool(told) or bool(told), "the answer to the commit", pause=0)
+    wait_until(lambda: (consumer.poll(0.05), told)[1], "the answer to the commit", pause=0)
     assert told[0][0] is None and told[0][1][0].offset == 5
     consumer.close()
 
@@ -172,7 +171,7 @@ def later_python(world: World) -> None:
     consumer = world.client.consumer(world.endpoint, group_id=world.name("group"))
     consumer.assign([place])
     consumer.commit_async({place: OffsetAndMetadata(5, "", -1)}, lambda offsets, answer: told.append(answer))
-    wait_until(lambda: consumer.poll(50) is not None and bool(told), "the answer to the commit", pause=0)
+    wait_until(lambda: (consumer.poll(50), told)[1], "the answer to the commit", pause=0)
     assert not isinstance(told[0], Exception) and consumer.committed(place) == 5
     consumer.close()
 
