@@ -11,7 +11,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.build/pycache
 BUILD_PACKAGES := git make pkg-config libnghttp2-dev libssl-dev liblz4-dev zlib1g-dev libzstd-dev \
 	libsnappy-dev libyaml-dev
 TEST_PACKAGES := kcat protobuf-compiler nghttp2-client curl gcc libc6-dev python3 python3-venv \
-	faketime util-linux
+	faketime util-linux chromium
 SWIFT_AT_LEAST := 6.3
 
 BINARY := .build/martlet
@@ -139,8 +139,9 @@ sanitize-thread: deps-build
 proto: deps ## generate Sources/Contract from proto/
 	proto/generate.sh
 
-docs: build ## print docs/configuration.md from the table of settings
+docs: build ## print docs/configuration.md and docs/kafka-support.md from the broker's tables
 	$(BINARY) help-configuration > docs/configuration.md
+	{ $(BINARY) help-kafka-support; [[ ! -f Tests/interop/matrix.md ]] || { echo; cat Tests/interop/matrix.md; }; } > docs/kafka-support.md
 
 bench: deps build $(VENV)/ready ## measure; results go to docs/benchmarks.md
 	MARTLET_BIN=$(CURDIR)/$(BINARY) $(PYTHON) Tests/bench/bench.py $(ARGS)

@@ -77,6 +77,51 @@ package nonisolated enum Martlet_V1_Origin: SwiftProtobuf.Enum, Swift.CaseIterab
 
 }
 
+/// Which records of open and aborted transactions are delivered.
+package nonisolated enum Martlet_V1_Isolation: SwiftProtobuf.Enum, Swift.CaseIterable {
+  package typealias RawValue = Int
+
+  /// ISOLATION_READ_COMMITTED.
+  case unspecified // = 0
+
+  /// None: records come when their transaction is committed, and so do those after them.
+  case readCommitted // = 1
+
+  /// All, at once.
+  case readUncommitted // = 2
+  case UNRECOGNIZED(Int)
+
+  package init() {
+    self = .unspecified
+  }
+
+  package init?(rawValue: Int) {
+    switch rawValue {
+    case 0: self = .unspecified
+    case 1: self = .readCommitted
+    case 2: self = .readUncommitted
+    default: self = .UNRECOGNIZED(rawValue)
+    }
+  }
+
+  package var rawValue: Int {
+    switch self {
+    case .unspecified: return 0
+    case .readCommitted: return 1
+    case .readUncommitted: return 2
+    case .UNRECOGNIZED(let i): return i
+    }
+  }
+
+  // The compiler won't synthesize support with the UNRECOGNIZED case.
+  package static let allCases: [Martlet_V1_Isolation] = [
+    .unspecified,
+    .readCommitted,
+    .readUncommitted,
+  ]
+
+}
+
 /// A name and bytes that travel with a record. Names may repeat; order is kept.
 package nonisolated struct Martlet_V1_Header: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
@@ -226,6 +271,97 @@ package nonisolated struct Martlet_V1_PublishedBatch: Sendable {
   fileprivate var _logAppendTimeMs: Int64? = nil
 }
 
+package nonisolated struct Martlet_V1_PublishStreamRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// May be left out after the first request of the stream: the topic of the one before.
+  package var topic: String = String()
+
+  /// As in PublishRequest. Records without partition and key go to one that the broker picks, another one from time to time.
+  package var partition: Int32 {
+    get {_partition ?? 0}
+    set {_partition = newValue}
+  }
+  /// Returns true if `partition` has been explicitly set.
+  package var hasPartition: Bool {self._partition != nil}
+  /// Clears the value of `partition`. Subsequent reads from it will return its default value.
+  package mutating func clearPartition() {self._partition = nil}
+
+  /// At least one, with the limits of PublishRequest.
+  package var records: [Martlet_V1_PublishRecord] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _partition: Int32? = nil
+}
+
+package nonisolated struct Martlet_V1_PublishStreamResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// In the order of the requests; none is left out.
+  package var results: [Martlet_V1_PublishResult] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// What became of one request of a stream.
+package nonisolated struct Martlet_V1_PublishResult: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Which request of the stream this is about, counted from 0.
+  package var request: UInt64 = 0
+
+  /// One entry for each partition that received records. Where all of a request's records went to one partition, in their
+  /// order, record_positions is empty.
+  package var batches: [Martlet_V1_PublishedBatch] = []
+
+  /// Set if the request was refused. With several partitions records may have been appended to others of them.
+  package var error: Martlet_V1_PublishError {
+    get {_error ?? Martlet_V1_PublishError()}
+    set {_error = newValue}
+  }
+  /// Returns true if `error` has been explicitly set.
+  package var hasError: Bool {self._error != nil}
+  /// Clears the value of `error`. Subsequent reads from it will return its default value.
+  package mutating func clearError() {self._error = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _error: Martlet_V1_PublishError? = nil
+}
+
+/// Why a request of a stream was refused.
+package nonisolated struct Martlet_V1_PublishError: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// A gRPC status code.
+  package var code: Int32 = 0
+
+  /// For a person: what, and what to do next.
+  package var message: String = String()
+
+  /// For a program: a constant such as MESSAGE_TOO_LARGE, as in the details of a call's status.
+  package var reason: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
 /// A partition and, if it differs from the request's start, where to begin in it.
 package nonisolated struct Martlet_V1_PartitionSelection: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
@@ -259,7 +395,7 @@ package nonisolated struct Martlet_V1_TopicSelection: Sendable {
   /// Required.
   package var topic: String = String()
 
-  /// Empty: all partitions that the topic has now.
+  /// Empty: all partitions that the topic has, and unless until_end is set those that it gets, from their beginning.
   package var partitions: [Martlet_V1_PartitionSelection] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -267,12 +403,85 @@ package nonisolated struct Martlet_V1_TopicSelection: Sendable {
   package init() {}
 }
 
+/// Conditions that a record has to meet together. At least one has to be set.
+package nonisolated struct Martlet_V1_RecordFilter: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The key is exactly this.
+  package var key: Data {
+    get {_key ?? Data()}
+    set {_key = newValue}
+  }
+  /// Returns true if `key` has been explicitly set.
+  package var hasKey: Bool {self._key != nil}
+  /// Clears the value of `key`. Subsequent reads from it will return its default value.
+  package mutating func clearKey() {self._key = nil}
+
+  /// The key begins with this.
+  package var keyPrefix: Data {
+    get {_keyPrefix ?? Data()}
+    set {_keyPrefix = newValue}
+  }
+  /// Returns true if `keyPrefix` has been explicitly set.
+  package var hasKeyPrefix: Bool {self._keyPrefix != nil}
+  /// Clears the value of `keyPrefix`. Subsequent reads from it will return its default value.
+  package mutating func clearKeyPrefix() {self._keyPrefix = nil}
+
+  /// The record has each of these headers.
+  package var headers: [Martlet_V1_HeaderFilter] = []
+
+  /// The value begins with this.
+  package var valuePrefix: Data {
+    get {_valuePrefix ?? Data()}
+    set {_valuePrefix = newValue}
+  }
+  /// Returns true if `valuePrefix` has been explicitly set.
+  package var hasValuePrefix: Bool {self._valuePrefix != nil}
+  /// Clears the value of `valuePrefix`. Subsequent reads from it will return its default value.
+  package mutating func clearValuePrefix() {self._valuePrefix = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _key: Data? = nil
+  fileprivate var _keyPrefix: Data? = nil
+  fileprivate var _valuePrefix: Data? = nil
+}
+
+package nonisolated struct Martlet_V1_HeaderFilter: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var key: String = String()
+
+  /// One of the headers of this key has this value. Absent: any value, and null too.
+  package var value: Data {
+    get {_value ?? Data()}
+    set {_value = newValue}
+  }
+  /// Returns true if `value` has been explicitly set.
+  package var hasValue: Bool {self._value != nil}
+  /// Clears the value of `value`. Subsequent reads from it will return its default value.
+  package mutating func clearValue() {self._value = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _value: Data? = nil
+}
+
 package nonisolated struct Martlet_V1_SubscribeRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  /// At least one; no partition twice. At most 10,000 partitions together.
+  /// At least one, unless there is a topic_pattern or a resume_token; no partition twice. At most 10,000 partitions
+  /// together.
   package var topics: [Martlet_V1_TopicSelection] = []
 
   /// Where to begin in each partition. Not set: at the origin.
@@ -321,6 +530,28 @@ package nonisolated struct Martlet_V1_SubscribeRequest: Sendable {
   /// About this many bytes in one message, at most 4 MiB; a single larger record is still delivered. 0: 256 KiB.
   package var maxBytesPerMessage: UInt32 = 0
 
+  /// Also all topics whose whole name matches: `*` stands for any characters, also none, and `?` for one. The broker's own
+  /// topics never match. Unless until_end is set, topics that are created later join, from their beginning, and topics
+  /// that are deleted leave.
+  package var topicPattern: String = String()
+
+  package var isolation: Martlet_V1_Isolation = .unspecified
+
+  /// Only records that meet one of these. Empty: all. Applied before a record is sent; what does not match is passed over, as
+  /// progress tells. At most 32 filters.
+  package var filters: [Martlet_V1_RecordFilter] = []
+
+  /// Sends a progress message after this time, again and again, and also whenever the stream has caught up. 0: never;
+  /// otherwise 100 to 3,600,000.
+  package var progressIntervalMs: UInt32 = 0
+
+  /// Goes on exactly where the progress message that had it was sent; a partition that was not there then, from its beginning.
+  /// Without topics and topic_pattern: the partitions that the token names.
+  ///
+  /// NOT_FOUND: a topic of the token does not exist any more. OUT_OF_RANGE: its offset is not there any more, and there is no
+  /// origin. INVALID_ARGUMENT: it is no token, or there is a start as well.
+  package var resumeToken: Data = Data()
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   /// Where to begin in each partition. Not set: at the origin.
@@ -344,6 +575,61 @@ package nonisolated struct Martlet_V1_SubscribeResponse: Sendable {
 
   /// Runs of records, each from one partition.
   package var batches: [Martlet_V1_RecordBatch] = []
+
+  /// Sent alone, after the records that it is about, if it was asked for.
+  package var progress: Martlet_V1_SubscribeProgress {
+    get {_progress ?? Martlet_V1_SubscribeProgress()}
+    set {_progress = newValue}
+  }
+  /// Returns true if `progress` has been explicitly set.
+  package var hasProgress: Bool {self._progress != nil}
+  /// Clears the value of `progress`. Subsequent reads from it will return its default value.
+  package mutating func clearProgress() {self._progress = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _progress: Martlet_V1_SubscribeProgress? = nil
+}
+
+/// How far a subscription is.
+package nonisolated struct Martlet_V1_SubscribeProgress: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// All partitions in the first of these messages, which comes before any record; later those for which something has changed.
+  package var partitions: [Martlet_V1_PartitionProgress] = []
+
+  /// Everything that is there has been delivered or passed over.
+  package var caughtUp: Bool = false
+
+  /// For another subscription to go on from here.
+  package var resumeToken: Data = Data()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Martlet_V1_PartitionProgress: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var topic: String = String()
+
+  package var partition: Int32 = 0
+
+  /// The next offset that will be looked at; everything before it was delivered or passed over.
+  package var position: Int64 = 0
+
+  /// The offset that the next record to be written will have.
+  package var highWatermark: Int64 = 0
+
+  /// What lies between.
+  package var lag: Int64 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -492,6 +778,10 @@ fileprivate nonisolated let _protobuf_package = "martlet.v1"
 
 nonisolated extension Martlet_V1_Origin: SwiftProtobuf._ProtoNameProviding {
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0ORIGIN_UNSPECIFIED\0\u{1}ORIGIN_EARLIEST\0\u{1}ORIGIN_LATEST\0")
+}
+
+nonisolated extension Martlet_V1_Isolation: SwiftProtobuf._ProtoNameProviding {
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0ISOLATION_UNSPECIFIED\0\u{1}ISOLATION_READ_COMMITTED\0\u{1}ISOLATION_READ_UNCOMMITTED\0")
 }
 
 nonisolated extension Martlet_V1_Header: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
@@ -705,6 +995,164 @@ nonisolated extension Martlet_V1_PublishedBatch: SwiftProtobuf.Message, SwiftPro
   }
 }
 
+nonisolated extension Martlet_V1_PublishStreamRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".PublishStreamRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}topic\0\u{1}partition\0\u{1}records\0\u{c}\u{4}\u{4}")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.topic) }()
+      case 2: try { try decoder.decodeSingularInt32Field(value: &self._partition) }()
+      case 3: try { try decoder.decodeRepeatedMessageField(value: &self.records) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.topic.isEmpty {
+      try visitor.visitSingularStringField(value: self.topic, fieldNumber: 1)
+    }
+    try { if let v = self._partition {
+      try visitor.visitSingularInt32Field(value: v, fieldNumber: 2)
+    } }()
+    if !self.records.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.records, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Martlet_V1_PublishStreamRequest, rhs: Martlet_V1_PublishStreamRequest) -> Bool {
+    if lhs.topic != rhs.topic {return false}
+    if lhs._partition != rhs._partition {return false}
+    if lhs.records != rhs.records {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Martlet_V1_PublishStreamResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".PublishStreamResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}results\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.results) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.results.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.results, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Martlet_V1_PublishStreamResponse, rhs: Martlet_V1_PublishStreamResponse) -> Bool {
+    if lhs.results != rhs.results {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Martlet_V1_PublishResult: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".PublishResult"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}request\0\u{1}batches\0\u{1}error\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.request) }()
+      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.batches) }()
+      case 3: try { try decoder.decodeSingularMessageField(value: &self._error) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if self.request != 0 {
+      try visitor.visitSingularUInt64Field(value: self.request, fieldNumber: 1)
+    }
+    if !self.batches.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.batches, fieldNumber: 2)
+    }
+    try { if let v = self._error {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Martlet_V1_PublishResult, rhs: Martlet_V1_PublishResult) -> Bool {
+    if lhs.request != rhs.request {return false}
+    if lhs.batches != rhs.batches {return false}
+    if lhs._error != rhs._error {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Martlet_V1_PublishError: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".PublishError"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}code\0\u{1}message\0\u{1}reason\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularInt32Field(value: &self.code) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.message) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.reason) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.code != 0 {
+      try visitor.visitSingularInt32Field(value: self.code, fieldNumber: 1)
+    }
+    if !self.message.isEmpty {
+      try visitor.visitSingularStringField(value: self.message, fieldNumber: 2)
+    }
+    if !self.reason.isEmpty {
+      try visitor.visitSingularStringField(value: self.reason, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Martlet_V1_PublishError, rhs: Martlet_V1_PublishError) -> Bool {
+    if lhs.code != rhs.code {return false}
+    if lhs.message != rhs.message {return false}
+    if lhs.reason != rhs.reason {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
 nonisolated extension Martlet_V1_PartitionSelection: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".PartitionSelection"
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0\u{1}offset\0")
@@ -779,9 +1227,97 @@ nonisolated extension Martlet_V1_TopicSelection: SwiftProtobuf.Message, SwiftPro
   }
 }
 
+nonisolated extension Martlet_V1_RecordFilter: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".RecordFilter"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{3}key_prefix\0\u{1}headers\0\u{3}value_prefix\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBytesField(value: &self._key) }()
+      case 2: try { try decoder.decodeSingularBytesField(value: &self._keyPrefix) }()
+      case 3: try { try decoder.decodeRepeatedMessageField(value: &self.headers) }()
+      case 4: try { try decoder.decodeSingularBytesField(value: &self._valuePrefix) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._key {
+      try visitor.visitSingularBytesField(value: v, fieldNumber: 1)
+    } }()
+    try { if let v = self._keyPrefix {
+      try visitor.visitSingularBytesField(value: v, fieldNumber: 2)
+    } }()
+    if !self.headers.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.headers, fieldNumber: 3)
+    }
+    try { if let v = self._valuePrefix {
+      try visitor.visitSingularBytesField(value: v, fieldNumber: 4)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Martlet_V1_RecordFilter, rhs: Martlet_V1_RecordFilter) -> Bool {
+    if lhs._key != rhs._key {return false}
+    if lhs._keyPrefix != rhs._keyPrefix {return false}
+    if lhs.headers != rhs.headers {return false}
+    if lhs._valuePrefix != rhs._valuePrefix {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Martlet_V1_HeaderFilter: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".HeaderFilter"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{1}value\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.key) }()
+      case 2: try { try decoder.decodeSingularBytesField(value: &self._value) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.key.isEmpty {
+      try visitor.visitSingularStringField(value: self.key, fieldNumber: 1)
+    }
+    try { if let v = self._value {
+      try visitor.visitSingularBytesField(value: v, fieldNumber: 2)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Martlet_V1_HeaderFilter, rhs: Martlet_V1_HeaderFilter) -> Bool {
+    if lhs.key != rhs.key {return false}
+    if lhs._value != rhs._value {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
 nonisolated extension Martlet_V1_SubscribeRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".SubscribeRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}topics\0\u{1}offset\0\u{3}timestamp_ms\0\u{1}group\0\u{1}origin\0\u{3}until_end\0\u{3}max_records\0\u{3}max_records_per_message\0\u{3}max_bytes_per_message\0\u{c}\u{a}\u{a}")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}topics\0\u{1}offset\0\u{3}timestamp_ms\0\u{1}group\0\u{1}origin\0\u{3}until_end\0\u{3}max_records\0\u{3}max_records_per_message\0\u{3}max_bytes_per_message\0\u{3}topic_pattern\0\u{1}isolation\0\u{1}filters\0\u{3}progress_interval_ms\0\u{3}resume_token\0\u{c}\u{f}\u{5}")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -819,6 +1355,11 @@ nonisolated extension Martlet_V1_SubscribeRequest: SwiftProtobuf.Message, SwiftP
       case 7: try { try decoder.decodeSingularUInt64Field(value: &self.maxRecords) }()
       case 8: try { try decoder.decodeSingularUInt32Field(value: &self.maxRecordsPerMessage) }()
       case 9: try { try decoder.decodeSingularUInt32Field(value: &self.maxBytesPerMessage) }()
+      case 10: try { try decoder.decodeSingularStringField(value: &self.topicPattern) }()
+      case 11: try { try decoder.decodeSingularEnumField(value: &self.isolation) }()
+      case 12: try { try decoder.decodeRepeatedMessageField(value: &self.filters) }()
+      case 13: try { try decoder.decodeSingularUInt32Field(value: &self.progressIntervalMs) }()
+      case 14: try { try decoder.decodeSingularBytesField(value: &self.resumeToken) }()
       default: break
       }
     }
@@ -862,6 +1403,21 @@ nonisolated extension Martlet_V1_SubscribeRequest: SwiftProtobuf.Message, SwiftP
     if self.maxBytesPerMessage != 0 {
       try visitor.visitSingularUInt32Field(value: self.maxBytesPerMessage, fieldNumber: 9)
     }
+    if !self.topicPattern.isEmpty {
+      try visitor.visitSingularStringField(value: self.topicPattern, fieldNumber: 10)
+    }
+    if self.isolation != .unspecified {
+      try visitor.visitSingularEnumField(value: self.isolation, fieldNumber: 11)
+    }
+    if !self.filters.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.filters, fieldNumber: 12)
+    }
+    if self.progressIntervalMs != 0 {
+      try visitor.visitSingularUInt32Field(value: self.progressIntervalMs, fieldNumber: 13)
+    }
+    if !self.resumeToken.isEmpty {
+      try visitor.visitSingularBytesField(value: self.resumeToken, fieldNumber: 14)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -873,6 +1429,11 @@ nonisolated extension Martlet_V1_SubscribeRequest: SwiftProtobuf.Message, SwiftP
     if lhs.maxRecords != rhs.maxRecords {return false}
     if lhs.maxRecordsPerMessage != rhs.maxRecordsPerMessage {return false}
     if lhs.maxBytesPerMessage != rhs.maxBytesPerMessage {return false}
+    if lhs.topicPattern != rhs.topicPattern {return false}
+    if lhs.isolation != rhs.isolation {return false}
+    if lhs.filters != rhs.filters {return false}
+    if lhs.progressIntervalMs != rhs.progressIntervalMs {return false}
+    if lhs.resumeToken != rhs.resumeToken {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -880,7 +1441,7 @@ nonisolated extension Martlet_V1_SubscribeRequest: SwiftProtobuf.Message, SwiftP
 
 nonisolated extension Martlet_V1_SubscribeResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".SubscribeResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}batches\0\u{c}\u{2}\u{1}")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}batches\0\u{1}progress\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -889,20 +1450,119 @@ nonisolated extension Martlet_V1_SubscribeResponse: SwiftProtobuf.Message, Swift
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeRepeatedMessageField(value: &self.batches) }()
+      case 2: try { try decoder.decodeSingularMessageField(value: &self._progress) }()
       default: break
       }
     }
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if !self.batches.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.batches, fieldNumber: 1)
     }
+    try { if let v = self._progress {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Martlet_V1_SubscribeResponse, rhs: Martlet_V1_SubscribeResponse) -> Bool {
     if lhs.batches != rhs.batches {return false}
+    if lhs._progress != rhs._progress {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Martlet_V1_SubscribeProgress: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".SubscribeProgress"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partitions\0\u{3}caught_up\0\u{3}resume_token\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.partitions) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.caughtUp) }()
+      case 3: try { try decoder.decodeSingularBytesField(value: &self.resumeToken) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.partitions.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.partitions, fieldNumber: 1)
+    }
+    if self.caughtUp != false {
+      try visitor.visitSingularBoolField(value: self.caughtUp, fieldNumber: 2)
+    }
+    if !self.resumeToken.isEmpty {
+      try visitor.visitSingularBytesField(value: self.resumeToken, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Martlet_V1_SubscribeProgress, rhs: Martlet_V1_SubscribeProgress) -> Bool {
+    if lhs.partitions != rhs.partitions {return false}
+    if lhs.caughtUp != rhs.caughtUp {return false}
+    if lhs.resumeToken != rhs.resumeToken {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Martlet_V1_PartitionProgress: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".PartitionProgress"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}topic\0\u{1}partition\0\u{1}position\0\u{3}high_watermark\0\u{1}lag\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.topic) }()
+      case 2: try { try decoder.decodeSingularInt32Field(value: &self.partition) }()
+      case 3: try { try decoder.decodeSingularInt64Field(value: &self.position) }()
+      case 4: try { try decoder.decodeSingularInt64Field(value: &self.highWatermark) }()
+      case 5: try { try decoder.decodeSingularInt64Field(value: &self.lag) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.topic.isEmpty {
+      try visitor.visitSingularStringField(value: self.topic, fieldNumber: 1)
+    }
+    if self.partition != 0 {
+      try visitor.visitSingularInt32Field(value: self.partition, fieldNumber: 2)
+    }
+    if self.position != 0 {
+      try visitor.visitSingularInt64Field(value: self.position, fieldNumber: 3)
+    }
+    if self.highWatermark != 0 {
+      try visitor.visitSingularInt64Field(value: self.highWatermark, fieldNumber: 4)
+    }
+    if self.lag != 0 {
+      try visitor.visitSingularInt64Field(value: self.lag, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Martlet_V1_PartitionProgress, rhs: Martlet_V1_PartitionProgress) -> Bool {
+    if lhs.topic != rhs.topic {return false}
+    if lhs.partition != rhs.partition {return false}
+    if lhs.position != rhs.position {return false}
+    if lhs.highWatermark != rhs.highWatermark {return false}
+    if lhs.lag != rhs.lag {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -17,8 +17,13 @@ package final class Engine: Sendable {
     package let topics: TopicCatalog
     package let producerIds: ProducerIds
     package let features: Features
+    package let access: AccessControl
+    package let passwords: PasswordChecks
     package let groups: GroupCoordinator
+    /// Of brokers, groups and client metrics, as set at run time.
+    package let configurations: ResourceConfigurations
     package let transactions: TransactionCoordinator
+    package let shares: ShareCoordinator
     package let turns: Turns
     package let clock: any Clock
     let directory: DataDirectory
@@ -27,6 +32,7 @@ package final class Engine: Sendable {
     let metadata: InternalLog
     let offsets: InternalTopic
     let transactionLog: InternalTopic
+    let shareLog: InternalTopic
     let logger: Logger
     let jobs = NIOLockedValueBox<[RepeatedTask]>([])
     let compactor: Compactor
@@ -40,13 +46,17 @@ package final class Engine: Sendable {
     /// The internal metadata log's topic; no client sees it.
     static let metadataTopic = "__martlet_metadata"
     /// Rewriting drops whole segments, so those of internal logs are small.
-    static let internalOverrides = ["retention.ms": "-1", "segment.bytes": "16777216"]
+    package static let internalSegmentBytes = "16777216"
+    static let internalOverrides = [
+        "retention.ms": "-1", "segment.bytes": internalSegmentBytes, "max.message.bytes": "16777216",
+    ]
     package static let offsetsTopic = "__consumer_offsets"
     package static let transactionsTopic = "__transaction_state"
+    package static let shareStateTopic = "__share_group_state"
 
     /// Whether a name is kept for the broker's own topics, also while there is none.
     package static func isInternal(_ name: String) -> Bool {
-        name == offsetsTopic || name == transactionsTopic || name == metadataTopic
+        name == offsetsTopic || name == transactionsTopic || name == shareStateTopic || name == metadataTopic
     }
 
     /// Opens the data directory's topics and reads the internal logs. `loop` is where the groups' timers run and must
@@ -76,12 +86,16 @@ package final class Engine: Sendable {
         metadata = InternalLog(partition: metadataPartition, turns: turns, clock: clock)
         producerIds = ProducerIds(metadata: metadata)
         features = Features(metadata: metadata)
+        access = AccessControl(configuration: configuration.access, metadata: metadata, loop: loop)
+        passwords = PasswordChecks(access: access, background: background ?? loop)
         // The catalog tells the groups of deletions; the groups' log is a topic of the catalog.
         let forget = groupsOfCatalog
         topics = TopicCatalog(
             configuration: configuration, partitions: factory, metadata: metadata, background: background,
             logger: logger, random: random,
+            onChange: { change in forget.withLockedValue { $0.groups }?.topicChanged(change) },
             onDeleted: { topic, done in
+                forget.withLockedValue({ $0.shares })?.topicDeleted(topic, on: loop)
                 guard let groups = forget.withLockedValue({ $0.groups }) else { return done(true) }
                 groups.topicDeleted(topic.name, on: loop) { result in
                     if case .success = result { done(true) } else { done(false) }
@@ -91,12 +105,23 @@ package final class Engine: Sendable {
         groups = GroupCoordinator(
             configuration: configuration.groups, clock: clock, loop: loop, store: OffsetLog(topic: offsets),
             logger: logger, random: random)
+        configurations = ResourceConfigurations(
+            metadata: metadata,
+            rules: ConfigurationRules(groups: configuration.groups, topicDefaults: configuration.topicDefaults),
+            onChange: Self.configurationChanged(topics, configuration.nodeId, groups))
         transactionLog = InternalTopic(name: Self.transactionsTopic, topics: topics, turns: turns, clock: clock)
         transactions = TransactionCoordinator(
             configuration: configuration.transactions, clock: clock, loop: loop, log: transactionLog,
             topics: topics, groups: groups, producerIds: producerIds, features: features, turns: turns, logger: logger)
+        shareLog = InternalTopic(name: Self.shareStateTopic, topics: topics, turns: turns, clock: clock)
+        shares = ShareCoordinator(
+            configuration: configuration.shares, clock: clock, loop: loop, log: shareLog, topics: topics, turns: turns,
+            logger: logger, isOtherGroup: { [groups] in groups.hasGroup($0) },
+            overrides: { [configurations] in configurations.overrides(of: ConfigurationResource(.group, $0)) })
+        groups.isShareGroup.withLockedValue { $0 = { forget.withLockedValue({ $0.shares })?.contains($0) ?? false } }
         try load()
         try settle(metadataPartition)
+        for topic in topics.all { groups.topicChanged(.present(topic.groupTopic)) }
         do throws(GroupError) {
             _ = try groups.load(
                 topicExists: { [topics] in topics.topic(named: $0) != nil }, onOrphan: { [topics] in topics.hold($0) },
@@ -109,14 +134,18 @@ package final class Engine: Sendable {
         try transactions.load()
         if let partition = topics.topic(named: Self.transactionsTopic)?.partition(0) { try settle(partition) }
         transactions.start()
-        let groups = groups
-        forget.withLockedValue { $0.groups = groups }
+        try shares.load()
+        if let partition = topics.topic(named: Self.shareStateTopic)?.partition(0) { try settle(partition) }
+        shares.start()
+        let (groups, shares) = (groups, shares)
+        forget.withLockedValue { $0 = WeakGroups(groups: groups, shares: shares) }
         register(metrics)
     }
 
     /// The broker is about to stop: answers the members who wait for each other, so that connections can end.
     package func prepareToShutDown() {
         transactions.close()
+        shares.close()
         groups.close()
     }
 
@@ -130,7 +159,7 @@ package final class Engine: Sendable {
         for job in jobs { job.cancel() }
         compactor.cancel()
         prepareToShutDown()
-        groupsOfCatalog.withLockedValue { $0.groups = nil }
+        groupsOfCatalog.withLockedValue { $0 = WeakGroups() }
         let partitions = allPartitions
         guard configuration.durability != .memory else {
             for partition in partitions { _ = partition.shutDown() }
@@ -163,6 +192,8 @@ package final class Engine: Sendable {
     private func load() throws(EngineError) {
         var found: [String: MetadataRecord.TopicRecord] = [:]
         var nextProducerId: Int64 = 0
+        var accessRecords: [AccessRecord] = []
+        var configured: [ConfigurationResource: [String: String]] = [:]
         var unreadable = 0
         let damaged = try metadata.replay { key, value in
             switch MetadataRecord(key: key, value: value) {
@@ -170,6 +201,9 @@ package final class Engine: Sendable {
             case .topicDeleted(let name): found[name] = nil
             case .producerIds(let next): nextProducerId = max(nextProducerId, next)
             case .features(let record): features.load(record)
+            case .access(let record): accessRecords.append(record)
+            case .configuration(let resource, let overrides):
+                configured[resource] = overrides.isEmpty ? nil : overrides
             case nil: unreadable += 1
             }
         }
@@ -181,10 +215,18 @@ package final class Engine: Sendable {
             logger.error("\(damaged) damaged stretches of the metadata log were left out; topics may be missing or as before a change")
         }
         producerIds.load(next: nextProducerId)
+        access.load(accessRecords)
+        // Before the topics, which start with what is set for all of them.
+        for resource in configurations.load(configured) {
+            logger.error(
+                "a configuration set at run time is not accepted any more and not in force",
+                metadata: ["resource": "\(resource.kind) \(resource.name)"])
+        }
         try topics.load(found.values.sorted { $0.name < $1.name })
     }
 }
 
 private struct WeakGroups {
     weak var groups: GroupCoordinator?
+    weak var shares: ShareCoordinator?
 }

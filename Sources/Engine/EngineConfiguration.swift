@@ -20,10 +20,16 @@ package struct EngineConfiguration: Sendable {
     /// Partitions of all topics together.
     package var partitionsMax = Limits.partitions
     package var nodeId: Int32 = 1
+    /// The path of the data directory, as clients are told; empty if everything is in memory.
+    package var logDirectory = ""
+    /// Settings that others have, by Kafka's names, as clients are told (DescribeConfigs).
+    package var otherSettings: [String: String] = [:]
     package var groups = GroupConfiguration()
     package var transactions = TransactionConfiguration()
+    package var shares = ShareConfiguration()
     /// How long an idle producer is remembered for duplicate detection (producer.id.expiration.ms).
     package var producerIdExpirationMs: Int64 = 86_400_000
+    package var access = AccessConfiguration()
     package var housekeeping = HousekeepingConfiguration()
 
     package init() {}

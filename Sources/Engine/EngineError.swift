@@ -18,6 +18,8 @@ package struct EngineError: Error, Equatable, Sendable, CustomStringConvertible 
         case invalidPartitionCount
         case invalidReplicationFactor
         case invalidConfiguration
+        /// Not about anything that is kept here, or contradicts itself.
+        case invalidRequest
         case offsetOutOfRange
         /// The stored bytes are damaged at this offset: quarantined, never served.
         case corruptData

@@ -144,6 +144,7 @@ extension Engine {
     ) {
         metadata.rewriteIfLarge(than: threshold, on: loop) {
             topics.durableState() + [producerIds.durableState()] + [features.durableState()].compactMap(\.self)
+                + access.durableState() + configurations.durableState()
         } completion: { [logger] in Self.report($0, "topic metadata", logger) }
         offsets.rewriteIfLarge(than: threshold, on: loop) {
             groups.durableState()
@@ -151,6 +152,9 @@ extension Engine {
         transactionLog.rewriteIfLarge(than: threshold, on: loop) {
             transactions.durableState()
         } completion: { [logger] in Self.report($0, "transactions", logger) }
+        shareLog.rewriteIfLarge(than: threshold, on: loop) {
+            shares.durableState()
+        } completion: { [logger] in Self.report($0, "share groups", logger) }
     }
 
     private static func report(_ result: Result<Bool, EngineError>, _ name: String, _ logger: Logger) {

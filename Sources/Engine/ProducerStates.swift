@@ -59,8 +59,9 @@ struct ProducerStates {
     /// The first offset of the oldest open transaction: readers of committed records stop there.
     var firstOpenOffset: Int64? { openStarts.first }
 
-    /// May this batch be appended? Batches without a producer id always may. A producer that is not known may begin with
-    /// any sequence (what it wrote may have been deleted), unless its transactions are of version 2 (`startsAtZero`).
+    /// May this batch be appended? Batches without a producer id always may. A producer that is not known may begin
+    /// with any sequence (what it wrote may have been deleted), unless its transactions are of version 2
+    /// (`startsAtZero`).
     func check(_ header: BatchHeader, startsAtZero: Bool = false) -> Verdict {
         if sabotaged("ignoreSequence") { return .append }
         guard header.producerId >= 0 else { return .append }
@@ -202,8 +203,8 @@ struct ProducerStates {
         }
     }
 
-    /// Forgets the producers that wrote nothing for `afterMs`, neither by the broker's clock nor by their own, and have no
-    /// open transaction. Whoever is first seen here counts as used now. Returns how many went.
+    /// Forgets the producers that wrote nothing for `afterMs`, neither by the broker's clock nor by their own, and have
+    /// no open transaction. Whoever is first seen here counts as used now. Returns how many went.
     mutating func forgetIdle(nowMs: Int64, afterMs: Int64) -> Int {
         let before = entries.count
         for (producerId, entry) in entries {

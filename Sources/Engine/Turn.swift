@@ -32,6 +32,12 @@ package protocol TurnParticipant: AnyObject, Sendable {
     func turnEnded()
 }
 
+/// Something that gathers what is to be appended together, until the turn writes.
+package protocol TurnGatherer: AnyObject, Sendable {
+    /// The turn is about to write: append now.
+    func turnEnding()
+}
+
 package final class Turn: @unchecked Sendable {
     // Unchecked because it crosses threads only as a reference inside closures that run on `loop`; every
     // entry point checks that.
@@ -44,6 +50,7 @@ package final class Turn: @unchecked Sendable {
     package var decompressedBytes: Int { decompressor.bytesOut }
     private var appends: [Append] = []
     private var partitions: [Partition] = []
+    private var gatherers: [any TurnGatherer] = []
     private var afterwards: [any TurnParticipant] = []
     private var isScheduled = false
     private var isRunning = false
@@ -75,6 +82,13 @@ package final class Turn: @unchecked Sendable {
         schedule()
     }
 
+    /// Calls `gatherer` before this turn writes.
+    package func beforeWriting(_ gatherer: any TurnGatherer) {
+        loop.assertInEventLoop()
+        gatherers.append(gatherer)
+        schedule()
+    }
+
     /// Calls `participant` once all completions of this turn have run.
     package func atEnd(_ participant: any TurnParticipant) {
         loop.assertInEventLoop()
@@ -99,9 +113,10 @@ package final class Turn: @unchecked Sendable {
     }
 
     private func run() {
-        isScheduled = false
         isRunning = true
         defer { isRunning = false }
+        while let gatherer = gatherers.popLast() { gatherer.turnEnding() }
+        isScheduled = false
         let appends = self.appends
         let partitions = self.partitions
         self.appends.removeAll(keepingCapacity: appends.count <= 1024)

@@ -4,6 +4,7 @@
 // Built from the bytes that proto/generate.sh committed, when the first client asks: start-up does not pay for it. Immutable.
 
 import Contract
+import GRPCWire
 import SwiftProtobuf
 
 struct DescriptorIndex: Sendable {
@@ -16,7 +17,7 @@ struct DescriptorIndex: Sendable {
     private init() {
         do {
             let set = try Google_Protobuf_FileDescriptorSet(
-                serializedBytes: Base64.decode(fileDescriptorSetBase64.description))
+                serializedBytes: Base64.decode(fileDescriptorSetBase64.description.utf8) ?? [])
             for file in set.file { add(file) }
         } catch {
             preconditionFailure("the committed descriptors cannot be read; run make proto: \(error)")
@@ -69,36 +70,5 @@ struct DescriptorIndex: Sendable {
     private mutating func add(_ type: Google_Protobuf_EnumDescriptorProto, _ scope: String, _ file: String) {
         fileOfSymbol[scope + type.name] = file
         for value in type.value { fileOfSymbol[scope + value.name] = file }
-    }
-}
-
-/// Just enough of RFC 4648 for a constant of this package.
-enum Base64 {
-    static func decode(_ text: String) -> [UInt8] {
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(text.utf8.count * 3 / 4)
-        var bits: UInt32 = 0
-        var count = 0
-        for character in text.utf8 {
-            guard let value = value(of: character) else { continue }
-            bits = bits << 6 | value
-            count += 6
-            if count >= 8 {
-                count -= 8
-                bytes.append(UInt8(truncatingIfNeeded: bits >> UInt32(count)))
-            }
-        }
-        return bytes
-    }
-
-    private static func value(of character: UInt8) -> UInt32? {
-        switch character {
-        case UInt8(ascii: "A")...UInt8(ascii: "Z"): UInt32(character) - 65
-        case UInt8(ascii: "a")...UInt8(ascii: "z"): UInt32(character) - 71
-        case UInt8(ascii: "0")...UInt8(ascii: "9"): UInt32(character) + 4
-        case UInt8(ascii: "+"): 62
-        case UInt8(ascii: "/"): 63
-        default: nil
-        }
     }
 }

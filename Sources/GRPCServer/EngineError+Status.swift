@@ -10,7 +10,7 @@ extension GRPCStatus {
             switch error.code {
             case .unknownTopic, .unknownTopicId, .unknownPartition: .notFound
             case .topicExists: .alreadyExists
-            case .invalidTopicName, .invalidPartitionCount, .invalidReplicationFactor, .invalidConfiguration,
+            case .invalidTopicName, .invalidPartitionCount, .invalidReplicationFactor, .invalidConfiguration, .invalidRequest,
                 .corruptMessage, .invalidRecord, .invalidTimestamp, .unsupportedCompression, .unsupportedMessageFormat:
                 .invalidArgument
             case .offsetOutOfRange: .outOfRange
@@ -27,7 +27,7 @@ extension GRPCStatus {
             case .topicAuthorization: .permissionDenied
             case .shuttingDown, .tooManyOpenFiles: .unavailable
             }
-        self.init(code, error.message)
+        self.init(code, error.message, details: StatusDetails(reason: Self.constant("\(error.code)"), retryMs: code.retryMs))
     }
 
     /// What a consumer group refuses.
@@ -35,18 +35,31 @@ extension GRPCStatus {
         let code: Code =
             switch error {
             case .unknownServerError: .internal
-            case .offsetMetadataTooLarge, .invalidGroupId, .inconsistentGroupProtocol, .invalidSessionTimeout:
+            case .offsetMetadataTooLarge, .invalidGroupId, .inconsistentGroupProtocol, .invalidSessionTimeout,
+                .unsupportedAssignor, .invalidRegularExpression, .invalidRequest:
                 .invalidArgument
             case .coordinatorLoadInProgress, .coordinatorNotAvailable: .unavailable
             case .notCoordinator: .failedPrecondition
             // Somebody who is no member speaks to a group that has members, or the other way round.
             case .illegalGeneration, .unknownMemberId, .rebalanceInProgress, .nonEmptyGroup, .memberIdRequired,
-                .fencedInstanceId, .groupSubscribedToTopic:
+                .fencedInstanceId, .groupSubscribedToTopic, .fencedMemberEpoch, .unreleasedInstanceId,
+                .staleMemberEpoch, .unsupportedVersion:
                 .failedPrecondition
             case .invalidCommitOffsetSize, .groupMaxSizeReached: .resourceExhausted
             case .groupIdNotFound: .notFound
             }
-        self.init(code, error.description)
+        self.init(code, error.description, details: StatusDetails(reason: code.name, retryMs: code.retryMs))
+    }
+
+    /// `unknownTopic` as UNKNOWN_TOPIC.
+    private static func constant(_ name: String) -> String {
+        var constant = ""
+        for character in name.prefix(64) {
+            guard character.isLetter || character.isNumber else { break }
+            if character.isUppercase { constant += "_" }
+            constant += character.uppercased()
+        }
+        return constant
     }
 
     /// An error out of a future, whose type is lost there; what is not the engine's is a bug.
@@ -57,4 +70,9 @@ extension GRPCStatus {
         default: self.init(.internal, "unexpected failure: \(error)")
         }
     }
+}
+
+extension GRPCStatus.Code {
+    /// When the same call may do better.
+    fileprivate var retryMs: Int64? { self == .unavailable ? 1000 : nil }
 }

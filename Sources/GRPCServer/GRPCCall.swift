@@ -39,11 +39,11 @@ final class GRPCCall: @unchecked Sendable {
         case ended
     }
 
-    let connection: GRPCConnection
+    let connection: any CallOwner
     let route: GRPCRoute
     /// When the caller gives up; nil: never.
     private(set) var deadline: NIODeadline?
-    private let stream: HTTP2Stream
+    private let stream: any CallStream
     private let encoding: MessageEncoding
     private let startedNs: UInt64
     private var phase = Phase.receiving
@@ -55,10 +55,12 @@ final class GRPCCall: @unchecked Sendable {
     private var hasSentHeaders = false
     private var hasEndOfRequest = false
     private var source: (any GRPCStreamSource)?
+    private var session: (any GRPCSession)?
+    private var hasToldEnd = false
     private var onEnd: (() -> Void)?
 
     init(
-        connection: GRPCConnection, stream: HTTP2Stream, route: GRPCRoute, encoding: MessageEncoding,
+        connection: any CallOwner, stream: any CallStream, route: GRPCRoute, encoding: MessageEncoding,
         deadline: NIODeadline?
     ) {
         self.connection = connection
@@ -82,12 +84,20 @@ final class GRPCCall: @unchecked Sendable {
         guard phase != .ended else { return }
         sendHeaders(fields)
         stream.outbound.writeMessage(write)
-        end(.ok, trailers: GRPCFields.trailersOK)
+        end(.ok)
     }
 
     func respond(_ message: some SwiftProtobuf.Message, fields: HTTP2FieldList = GRPCFields.headers) {
         guard let bytes = serialized(message) else { return }
         respond(fields: fields) { $0.writeBytes(bytes) }
+    }
+
+    /// The call's headers have been taken.
+    func begin() {
+        guard let makeSession = route.method.makeSession else { return }
+        let session = makeSession(self)
+        self.session = session
+        start(session)
     }
 
     /// Begins a stream that is pulled from `source`.
@@ -110,17 +120,13 @@ final class GRPCCall: @unchecked Sendable {
     func finish() {
         guard phase != .ended else { return }
         sendHeaders()
-        end(.ok, trailers: GRPCFields.trailersOK)
+        end(.ok)
     }
 
     /// Ends the call with an error.
     func fail(_ status: GRPCStatus) {
         guard phase != .ended else { return }
-        guard hasSentHeaders else {
-            stream.respond(GRPCFields.trailersOnly(status), endOfStream: true)
-            return end(status, trailers: nil)
-        }
-        end(status, trailers: GRPCFields.trailers(status))
+        end(status)
     }
 
     /// The source has something again.
@@ -138,7 +144,7 @@ final class GRPCCall: @unchecked Sendable {
     private func sendHeaders(_ fields: HTTP2FieldList = GRPCFields.headers) {
         guard !hasSentHeaders else { return }
         hasSentHeaders = true
-        stream.respond(fields)
+        stream.begin(fields)
     }
 
     private func serialized(_ message: some SwiftProtobuf.Message) -> [UInt8]? {
@@ -150,8 +156,10 @@ final class GRPCCall: @unchecked Sendable {
         }
     }
 
-    private func end(_ status: GRPCStatus, trailers: HTTP2FieldList?) {
-        if let trailers { stream.finish(trailers: trailers) }
+    private func end(_ status: GRPCStatus) {
+        // What the stream makes of this may end the call once more.
+        phase = .ended
+        if hasSentHeaders { stream.finish(status) } else { stream.refuse(status) }
         settle(status.code)
         connection.scheduleFlush()
     }
@@ -163,6 +171,7 @@ final class GRPCCall: @unchecked Sendable {
         deframer.removeAll()
         accountBuffered()
         stream.isInboundHeld = false
+        session = nil
         if let source {
             self.source = nil
             source.ended()
@@ -184,7 +193,7 @@ extension GRPCCall {
         // What waits for the peer's window would arrive after its deadline: a client that is still there has given up.
         if stream.outbound.readableBytes > 0 {
             settle(.deadlineExceeded)
-            stream.reset(.cancel)
+            stream.abandon()
             connection.scheduleFlush()
         } else {
             fail(GRPCStatus(.deadlineExceeded, "the deadline passed before the call was done"))
@@ -193,6 +202,7 @@ extension GRPCCall {
 
     /// The broker stops: streams end now, unary calls are left to finish.
     func drain() {
+        if let session { return session.drain() }
         guard phase != .ended, source != nil || route.method.kind != .unary else { return }
         fail(GRPCStatus(.unavailable, "the broker is shutting down; connect again"))
     }
@@ -203,10 +213,18 @@ extension GRPCCall {
 extension GRPCCall: HTTP2StreamHandler {
     func received(_ fields: HTTP2Fields, endOfStream: Bool, on stream: HTTP2Stream) {
         // Trailers of a request mean nothing in gRPC.
-        if endOfStream { receivedEnd(on: stream) }
+        if endOfStream { receivedEnd() }
     }
 
-    func received(_ data: ByteBuffer, on stream: HTTP2Stream) {
+    func received(_ data: ByteBuffer, on stream: HTTP2Stream) { received(data) }
+    func receivedEnd(on stream: HTTP2Stream) { receivedEnd() }
+    func produce(room: Int, on stream: HTTP2Stream) { produce(room: room) }
+    func closed(_ code: HTTP2ErrorCode, on stream: HTTP2Stream) { closed() }
+}
+
+extension GRPCCall {
+    /// More of the request. It shares the storage of the current read.
+    func received(_ data: ByteBuffer) {
         guard phase != .ended else { return }
         deframer.append(data)
         readMessages()
@@ -215,10 +233,10 @@ extension GRPCCall: HTTP2StreamHandler {
         connection.keepLater(self)
     }
 
-    func receivedEnd(on stream: HTTP2Stream) {
+    func receivedEnd() {
         guard phase != .ended else { return }
         hasEndOfRequest = true
-        if route.method.kind == .bidirectional { return finishRequests() }
+        if takesManyRequests { return finishRequests() }
         if deframer.isIncomplete { return fail(GRPCStatus(.internal, "the request ends in the middle of a message")) }
         guard let request else {
             return fail(GRPCStatus(.unimplemented, "\(route.method.path) takes one request message, none came"))
@@ -241,10 +259,12 @@ extension GRPCCall: HTTP2StreamHandler {
 
     private func readMessages() {
         do throws(GRPCStatus) {
-            while phase != .ended, !isAnswerQueueFull, let message = try deframer.next() {
+            while phase != .ended, !isHeld, let message = try deframer.next() {
                 let bytes = try message.decoded(
                     encoding, connection.decompressor, bytesMax: Limits.messageBytes)
-                if route.method.kind == .bidirectional {
+                if let session {
+                    session.received(bytes)
+                } else if route.method.kind == .bidirectional {
                     route.method.handle(self, bytes)
                 } else if request == nil {
                     request = bytes
@@ -257,20 +277,39 @@ extension GRPCCall: HTTP2StreamHandler {
         }
     }
 
-    /// Bidirectional calls: the answers to come after those that wait for the peer.
-    private var isAnswerQueueFull: Bool {
-        guard route.method.kind == .bidirectional else { return false }
-        let isFull = stream.outbound.readableBytes > Limits.queuedAnswerBytes
-        stream.isInboundHeld = isFull
-        return isFull
+    private var takesManyRequests: Bool { session != nil || route.method.kind == .bidirectional }
+
+    /// Calls with many requests: no more of them now. The session says so, or answers wait for the peer.
+    private var isHeld: Bool {
+        let isHeld: Bool
+        if let session {
+            isHeld = !session.takesRequests
+        } else if route.method.kind == .bidirectional {
+            isHeld = stream.outbound.readableBytes > Limits.queuedAnswerBytes
+        } else {
+            return false
+        }
+        stream.isInboundHeld = isHeld
+        return isHeld
+    }
+
+    /// The session takes requests again.
+    func readMore() {
+        guard phase != .ended else { return }
+        readMessages()
+        guard phase != .ended else { return }
+        accountBuffered()
+        finishRequests()
+        connection.scheduleFlush()
     }
 
     private func finishRequests() {
-        guard phase != .ended, hasEndOfRequest, !isAnswerQueueFull else { return }
+        guard phase != .ended, hasEndOfRequest, !isHeld, !hasToldEnd else { return }
         guard !deframer.isIncomplete else {
             return fail(GRPCStatus(.internal, "the requests end in the middle of a message"))
         }
-        finish()
+        hasToldEnd = true
+        if let session { session.requestsEnded() } else { finish() }
     }
 
     private func accountBuffered() {
@@ -303,7 +342,8 @@ extension GRPCCall: HTTP2StreamHandler {
 
     // MARK: Sending
 
-    func produce(room: Int, on stream: HTTP2Stream) {
+    /// There is room to send about this many bytes, and nothing waits.
+    func produce(room: Int) {
         if route.method.kind == .bidirectional {
             readMessages()
             return finishRequests()
@@ -311,11 +351,12 @@ extension GRPCCall: HTTP2StreamHandler {
         guard phase != .ended, let source else { return }
         switch source.produce(room: room, into: &stream.outbound) {
         case .produced, .waiting: break
-        case .finished(let status): end(status, trailers: GRPCFields.trailers(status))
+        case .finished(let status): end(status)
         }
     }
 
-    func closed(_ code: HTTP2ErrorCode, on stream: HTTP2Stream) {
+    /// The peer is gone, or has what it wanted.
+    func closed() {
         connection.forget(self)
         if phase != .ended { settle(.cancelled) }
     }

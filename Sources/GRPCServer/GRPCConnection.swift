@@ -30,6 +30,7 @@ final class GRPCConnection: ChannelDuplexHandler, @unchecked Sendable {
     /// Bytes of requests that are not complete, of all calls.
     var bufferedBytes = 0
     lazy var decompressor = Decompressor()
+    private(set) lazy var gatherer = server.publishing.gatherer(for: turn)
     private let session: HTTP2Session
     private var context: ChannelHandlerContext?
     private var outbound = ByteBuffer()
@@ -142,7 +143,9 @@ extension GRPCConnection {
         sharing = call
     }
 
-    private var openCalls: [GRPCCall] { session.openStreams.compactMap { $0.handler as? GRPCCall } }
+    private var openCalls: [GRPCCall] {
+        session.openStreams.compactMap { $0.handler as? GRPCCall ?? ($0.handler as? HTTP2WebSink)?.call?.call }
+    }
 
     func forget(_ call: GRPCCall) {
         if sharing === call { sharing = nil }
@@ -153,6 +156,9 @@ extension GRPCConnection {
 
 extension GRPCConnection: HTTP2SessionDelegate {
     func receivedRequest(_ fields: HTTP2Fields, endOfStream: Bool, on stream: HTTP2Stream) {
+        if !isGRPC(fields), let request = WebRequest(fields.head) {
+            return begin(request, fields.head, endOfStream: endOfStream, on: stream)
+        }
         guard fields.matches(.method, "POST") else {
             return stream.respond(GRPCFields.refusal(405, [("allow", "POST")]), endOfStream: true)
         }
@@ -163,10 +169,20 @@ extension GRPCConnection: HTTP2SessionDelegate {
             let call = try makeCall(fields, stream)
             stream.handler = call
             if let deadline = call.deadline { watch(deadline) }
+            call.begin()
             if endOfStream { call.receivedEnd(on: stream) }
         } catch {
             stream.respond(GRPCFields.trailersOnly(error), endOfStream: true)
         }
+    }
+
+    /// A browser's call.
+    private func begin(_ request: WebRequest, _ head: HTTPHead, endOfStream: Bool, on stream: HTTP2Stream) {
+        let sink = HTTP2WebSink(stream, self)
+        stream.handler = sink
+        sink.call = server.begin(request, head, sink: sink, owner: self)
+        if let deadline = sink.call?.call?.deadline { watch(deadline) }
+        if endOfStream { sink.call?.receivedEnd() }
     }
 
     /// `application/grpc`, with or without `+proto`. Other message formats are somebody else's (gRPC over HTTP/2).

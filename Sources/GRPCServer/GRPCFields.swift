@@ -29,9 +29,12 @@ enum GRPCFields {
         HTTP2FieldList([(":status", String(httpStatus))] + extra)
     }
 
-    private static func statusFields(_ status: GRPCStatus) -> [(name: String, value: String)] {
+    static func statusFields(_ status: GRPCStatus) -> [(name: String, value: String)] {
         var fields = [(name: "grpc-status", value: String(status.code.rawValue))]
         if !status.message.isEmpty { fields.append(("grpc-message", status.encodedMessage)) }
+        if let details = status.details {
+            fields.append(("grpc-status-details-bin", Base64.encode(details.status(status))))
+        }
         return fields
     }
 }

@@ -15,6 +15,8 @@ struct GRPCMethod: Sendable {
         case serverStreaming
         /// Answers as requests come.
         case bidirectional
+        /// Requests to and answers from a `GRPCSession`.
+        case session
     }
 
     /// `/package.Service/Method`.
@@ -22,11 +24,21 @@ struct GRPCMethod: Sendable {
     let kind: Kind
     /// Called on the connection's loop with each request message, which it may keep. It answers through the call.
     let handle: @Sendable (GRPCCall, ByteBuffer) -> Void
+    /// For `Kind.session`: called when the call begins.
+    let makeSession: (@Sendable (GRPCCall) -> any GRPCSession)?
 
     init(_ service: String, _ name: String, _ kind: Kind, handle: @escaping @Sendable (GRPCCall, ByteBuffer) -> Void) {
         path = "/\(service)/\(name)"
         self.kind = kind
         self.handle = handle
+        makeSession = nil
+    }
+
+    init(_ service: String, _ name: String, session: @escaping @Sendable (GRPCCall) -> any GRPCSession) {
+        path = "/\(service)/\(name)"
+        kind = .session
+        handle = { _, _ in preconditionFailure("a session takes its requests itself") }
+        makeSession = session
     }
 }
 

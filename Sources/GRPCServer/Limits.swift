@@ -18,6 +18,14 @@ package enum Limits {
     static let keptWriteBytes = 16 << 10
     /// Answers of one bidirectional call that wait to be sent; beyond it no more of its requests are read.
     static let queuedAnswerBytes = 64 << 10
+    /// Requests of one PublishStream without a written result, each counted with what is kept about it; beyond it no more are
+    /// read until half of it is answered.
+    static let publishStreamBytes = 4 << 20
+    static let heldRequestBytes = 128
+    /// Results in one message of a PublishStream.
+    static let publishResultsBytes = 64 << 10
+    /// Records of several requests share a batch up to this size.
+    static let gatheredBatchBytes = 1 << 20
     /// Partitions of one subscription, and offsets of one commit; more: INVALID_ARGUMENT.
     static let partitionsPerRequest = 10_000
     /// Bytes of records in one message of a subscription unless asked otherwise, and the most that can be asked for.
@@ -27,12 +35,32 @@ package enum Limits {
     static let subscribeMessageBytesMin = 16 << 10
     /// Bytes read from the log at once, unless one batch is larger.
     static let subscribeReadBytes = 256 << 10
+    /// Bytes looked at for one message; then the loop's other connections have their turn.
+    static let subscribeScanBytes = 2 << 20
+    /// Milliseconds between progress messages; others: INVALID_ARGUMENT.
+    static let progressIntervalMs: ClosedRange<UInt32> = 100...3_600_000
     /// Largest record section that is decompressed; a larger one ends the subscription with RESOURCE_EXHAUSTED.
     static let decompressedBatchBytes = 128 << 20
     /// A subscriber that takes nothing for this long gives back what was read for it and not yet sent.
     static let stalledSubscriberSeconds: Int64 = 1
     /// Bytes of a commit's metadata (Kafka's offset.metadata.max.bytes); more: INVALID_ARGUMENT.
     static let commitMetadataBytes = 4096
+    /// Items that a worker holds unless it asks otherwise, and the most that it can ask for; more: INVALID_ARGUMENT.
+    static let workItems = 100
+    static let workItemsMax = 10_000
+    /// The shortest lease, in ms; shorter: INVALID_ARGUMENT.
+    static let leaseMsMin = 100
+    /// Topics of one worker; more: INVALID_ARGUMENT.
+    static let topicsPerWorker = 1_000
+    /// Deliveries that one request settles; more: INVALID_ARGUMENT.
+    static let deliveriesPerRequest = 10_000
+    /// The longest delay of a nack, in ms (seven days); longer: INVALID_ARGUMENT.
+    static let nackDelayMsMax: UInt64 = 604_800_000
+    /// Bytes of a reject's reason; more: INVALID_ARGUMENT.
+    static let rejectReasonBytes = 1024
+    /// Items of one message to a worker, and about how many bytes they have.
+    static let itemsPerMessage = 500
+    static let itemBytesPerMessage = 256 << 10
     /// Calls of Health.Watch over all connections; more: RESOURCE_EXHAUSTED.
     static let healthWatchers = 10_000
     /// How long a connection waits, after GOAWAY, for calls that were on their way, if the peer answers no ping.

@@ -48,13 +48,28 @@ package struct GRPCStatus: Error, Equatable, Sendable, CustomStringConvertible {
 
     package var code: Code
     package var message: String
+    /// The same for programs; nil: the code says it all.
+    package var details: StatusDetails?
 
-    package init(_ code: Code, _ message: String = "") {
+    package init(_ code: Code, _ message: String = "", details: StatusDetails? = nil) {
         self.code = code
         self.message = message
+        self.details = details
+    }
+
+    /// A field of the request that is wrong.
+    package static func invalid(_ field: String, _ message: String) -> GRPCStatus {
+        GRPCStatus(.invalidArgument, message, details: StatusDetails(reason: "INVALID_FIELD", field: field))
     }
 
     package static let ok = GRPCStatus(.ok)
 
+    /// A constant that says why.
+    package var reason: String { details?.reason ?? code.name }
+
     package var description: String { message.isEmpty ? code.name : "\(code.name): \(message)" }
+
+    package static func == (left: GRPCStatus, right: GRPCStatus) -> Bool {
+        left.code == right.code && left.message == right.message
+    }
 }

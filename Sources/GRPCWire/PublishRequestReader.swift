@@ -15,18 +15,26 @@ package struct PublishBatch {
     package var positions: [Int32]
 }
 
+/// A PublishRequest, or a PublishStreamRequest, which has the same fields.
 package struct PublishRequestReader {
-    package private(set) var topic = ""
+    /// nil: not there, or empty.
+    package private(set) var topicBytes: ByteBuffer?
     package private(set) var partition: Int32?
     package private(set) var recordCount = 0
     private let message: ByteBuffer
 
-    private static let firstOnly: [Int32] = [0]
     /// Headers of one record; more: INVALID_ARGUMENT.
     package static let headersMax = 1000
 
-    /// Reads everything but the records. Throws `INVALID_ARGUMENT`.
+    /// Reads everything but the records, and finds that nothing is missing. Throws `INVALID_ARGUMENT`.
     package init(_ message: ByteBuffer) throws(GRPCStatus) {
+        try self.init(parsing: message)
+        guard topicBytes != nil else { throw GRPCStatus(.invalidArgument, "topic is empty") }
+        try check()
+    }
+
+    /// Only reads. Throws if these bytes are no such message.
+    package init(parsing message: ByteBuffer) throws(GRPCStatus) {
         self.message = message
         var rest = message
         while rest.readableBytes > 0 {
@@ -34,7 +42,7 @@ package struct PublishRequestReader {
             switch (tag.number, tag.type) {
             case (1, .bytes):
                 guard let text = rest.readProtobufBytes() else { throw Self.malformed }
-                topic = String(buffer: text)
+                topicBytes = text.readableBytes > 0 ? text : nil
             case (2, .varint):
                 guard let value = rest.readProtobufVarint() else { throw Self.malformed }
                 partition = Int32(truncatingIfNeeded: value)
@@ -45,19 +53,22 @@ package struct PublishRequestReader {
                 guard rest.skipProtobufField(tag.type) else { throw Self.malformed }
             }
         }
-        guard !topic.isEmpty else { throw GRPCStatus(.invalidArgument, "topic is empty") }
+    }
+
+    package var topic: String { topicBytes.map { String(buffer: $0) } ?? "" }
+
+    /// About what the records need in a batch, rather more than less.
+    var sizeInBatch: Int { message.readableBytes + 24 * recordCount + 64 }
+
+    /// What can be said without the topic. Throws `INVALID_ARGUMENT`.
+    package func check() throws(GRPCStatus) {
         guard recordCount > 0 else { throw GRPCStatus(.invalidArgument, "records is empty") }
         if let partition, partition < 0 { throw GRPCStatus(.invalidArgument, "partition \(partition) is negative") }
     }
 
-    /// The batches to append, in the order in which their partitions first appear. Records with neither a partition
-    /// nor a key go to `unkeyed`; records without a timestamp get `nowMs`. Throws `INVALID_ARGUMENT`.
-    package func batches(
-        partitionCount: Int, unkeyed: Int32, nowMs: Int64
-    ) throws(GRPCStatus) -> [PublishBatch] {
-        var gathered: [Gathering] = []
-        var indexes: [Int32: Int] = [:]
-        var position: Int32 = 0
+    /// Puts the records where nothing else is. Throws `INVALID_ARGUMENT`.
+    func read(into records: inout [PublishRecordFields]) throws(GRPCStatus) {
+        records.removeAll(keepingCapacity: recordCount <= 4096)
         var rest = message
         while rest.readableBytes > 0 {
             guard let tag = rest.readProtobufTag() else { throw Self.malformed }
@@ -66,49 +77,22 @@ package struct PublishRequestReader {
                 continue
             }
             guard let bytes = rest.readProtobufBytes() else { throw Self.malformed }
-            let record = try PublishRecordFields(bytes, position: position)
-            let target =
-                partition ?? record.key.map { Partitioner.partition(forKey: $0, count: partitionCount) } ?? unkeyed
-            var index = gathered.count
-            if let last = gathered.last, last.partition == target {
-                index -= 1
-            } else if let known = indexes[target] {
-                index = known
-            } else {
-                // Almost always all of the request goes to one partition.
-                let capacity = gathered.isEmpty ? message.readableBytes + 16 * recordCount + 96 : 1024
-                gathered.append(Gathering(target, capacity: capacity))
-                indexes[target] = index
-            }
-            gathered[index].append(record, position: position, nowMs: nowMs)
-            position += 1
+            records.append(try PublishRecordFields(bytes, position: records.count))
         }
-        var batches: [PublishBatch] = []
-        batches.reserveCapacity(gathered.count)
-        for index in gathered.indices { batches.append(gathered[index].finish()) }
-        return batches
     }
 
-    private struct Gathering {
-        let partition: Int32
-        private var builder: RecordBatchBuilder
-        private var positions: [Int32] = []
-
-        init(_ partition: Int32, capacity: Int) {
-            self.partition = partition
-            builder = RecordBatchBuilder(capacity: capacity)
-        }
-
-        mutating func append(_ record: PublishRecordFields, position: Int32, nowMs: Int64) {
-            builder.append(
-                key: record.key, value: record.value, headers: record.headers,
-                timestamp: record.timestampMs ?? nowMs)
-            // The usual single record costs no array of its own.
-            if position == 0 { positions = firstOnly } else { positions.append(position) }
-        }
-
-        mutating func finish() -> PublishBatch {
-            PublishBatch(partition: partition, records: builder.finish(), positions: positions)
+    /// The batches to append, in the order in which their partitions first appear. Records with neither a partition
+    /// nor a key go to `unkeyed`; records without a timestamp get `nowMs`. Throws `INVALID_ARGUMENT`.
+    package func batches(
+        partitionCount: Int, unkeyed: Int32, nowMs: Int64
+    ) throws(GRPCStatus) -> [PublishBatch] {
+        var gathering = RecordGathering(batchBytesMax: .max)
+        let parts = try gathering.add(
+            self, partitionCount: max(partitionCount, Int(partition ?? 0) + 1), unkeyed: unkeyed, nowMs: nowMs)
+        return parts.map { part in
+            PublishBatch(
+                partition: gathering.partition(of: part.batch), records: gathering.finish(part.batch),
+                positions: part.positions ?? Array(0..<part.count))
         }
     }
 
@@ -117,13 +101,13 @@ package struct PublishRequestReader {
 }
 
 /// One martlet.v1.PublishRecord; its parts are slices of the request.
-private struct PublishRecordFields {
+struct PublishRecordFields {
     var key: ByteBuffer?
     var value: ByteBuffer?
     var headers: [RecordHeader] = []
     var timestampMs: Int64?
 
-    init(_ bytes: ByteBuffer, position: Int32) throws(GRPCStatus) {
+    init(_ bytes: ByteBuffer, position: Int) throws(GRPCStatus) {
         var rest = bytes
         while rest.readableBytes > 0 {
             guard let tag = rest.readProtobufTag() else { throw PublishRequestReader.malformed }

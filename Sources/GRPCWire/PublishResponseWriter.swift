@@ -20,13 +20,19 @@ package struct PublishedBatch: Equatable, Sendable {
         self.logAppendTimeMs = logAppendTimeMs
     }
 
-    fileprivate func write(into buffer: inout ByteBuffer) {
-        let positionsSize = positions.reduce(0) { $0 + Protobuf.size(Int($1)) }
-        var size = Protobuf.fieldSize(positionsSize)
+    private var positionsSize: Int { positions.reduce(0) { $0 + Protobuf.size(Int($1)) } }
+
+    fileprivate var size: Int {
+        var size = positions.isEmpty ? 0 : Protobuf.fieldSize(positionsSize)
         if partition > 0 { size += 1 + Protobuf.size(Int(partition)) }
         if baseOffset > 0 { size += 1 + Protobuf.size(UInt64(baseOffset)) }
         if logAppendTimeMs >= 0 { size += 1 + Protobuf.size(UInt64(logAppendTimeMs)) }
-        buffer.writeInteger(UInt8(0x0a))
+        return size
+    }
+
+    /// Writes the field: its tag, its length and the message.
+    fileprivate func write(tag: UInt8, into buffer: inout ByteBuffer) {
+        buffer.writeInteger(tag)
         buffer.writeProtobufVarint(UInt64(size))
         if partition > 0 {
             buffer.writeInteger(UInt8(0x08))
@@ -36,9 +42,11 @@ package struct PublishedBatch: Equatable, Sendable {
             buffer.writeInteger(UInt8(0x10))
             buffer.writeProtobufVarint(UInt64(baseOffset))
         }
-        buffer.writeInteger(UInt8(0x1a))
-        buffer.writeProtobufVarint(UInt64(positionsSize))
-        for position in positions { buffer.writeProtobufVarint(UInt64(position)) }
+        if !positions.isEmpty {
+            buffer.writeInteger(UInt8(0x1a))
+            buffer.writeProtobufVarint(UInt64(positionsSize))
+            for position in positions { buffer.writeProtobufVarint(UInt64(position)) }
+        }
         if logAppendTimeMs >= 0 {
             buffer.writeInteger(UInt8(0x20))
             buffer.writeProtobufVarint(UInt64(logAppendTimeMs))
@@ -49,6 +57,49 @@ package struct PublishedBatch: Equatable, Sendable {
 package enum PublishResponseWriter {
     /// Appends the message's bytes, without a frame.
     package static func write(_ batches: [PublishedBatch], into buffer: inout ByteBuffer) {
-        for batch in batches { batch.write(into: &buffer) }
+        for batch in batches { batch.write(tag: 0x0a, into: &buffer) }
+    }
+}
+
+/// Writes the results of a martlet.v1.PublishStreamResponse, one after the other; together they are the message.
+package enum PublishResultWriter {
+    package static func write(_ request: UInt64, _ batches: [PublishedBatch], into buffer: inout ByteBuffer) {
+        begin(request, rest: batches.reduce(0) { $0 + Protobuf.fieldSize($1.size) }, &buffer)
+        for batch in batches { batch.write(tag: 0x12, into: &buffer) }
+    }
+
+    /// The usual result, without an array.
+    package static func write(_ request: UInt64, _ batch: PublishedBatch, into buffer: inout ByteBuffer) {
+        begin(request, rest: Protobuf.fieldSize(batch.size), &buffer)
+        batch.write(tag: 0x12, into: &buffer)
+    }
+
+    package static func write(
+        _ request: UInt64, _ batches: [PublishedBatch], refused status: GRPCStatus, reason: String,
+        into buffer: inout ByteBuffer
+    ) {
+        let text = status.message
+        let size = 1 + Protobuf.size(status.code.rawValue) + Protobuf.fieldSize(text.utf8.count)
+            + Protobuf.fieldSize(reason.utf8.count)
+        begin(request, rest: batches.reduce(Protobuf.fieldSize(size)) { $0 + Protobuf.fieldSize($1.size) }, &buffer)
+        for batch in batches { batch.write(tag: 0x12, into: &buffer) }
+        buffer.writeInteger(UInt8(0x1a))
+        buffer.writeProtobufVarint(UInt64(size))
+        buffer.writeInteger(UInt8(0x08))
+        buffer.writeProtobufVarint(UInt64(status.code.rawValue))
+        buffer.writeInteger(UInt8(0x12))
+        buffer.writeProtobufVarint(UInt64(text.utf8.count))
+        buffer.writeString(text)
+        buffer.writeInteger(UInt8(0x1a))
+        buffer.writeProtobufVarint(UInt64(reason.utf8.count))
+        buffer.writeString(reason)
+    }
+
+    private static func begin(_ request: UInt64, rest: Int, _ buffer: inout ByteBuffer) {
+        buffer.writeInteger(UInt8(0x0a))
+        buffer.writeProtobufVarint(UInt64(rest + (request > 0 ? 1 + Protobuf.size(request) : 0)))
+        guard request > 0 else { return }
+        buffer.writeInteger(UInt8(0x08))
+        buffer.writeProtobufVarint(request)
     }
 }

@@ -15,6 +15,7 @@ extension KafkaErrorCode {
             case .invalidPartitionCount: .invalidPartitions
             case .invalidReplicationFactor: .invalidReplicationFactor
             case .invalidConfiguration: .invalidConfig
+            case .invalidRequest: .invalidRequest
             case .offsetOutOfRange: .offsetOutOfRange
             case .corruptData: .kafkaStorageError
             case .corruptMessage: .corruptMessage

@@ -36,6 +36,13 @@ public struct Configuration: Equatable, Sendable {
         case never, loopback, anywhere
     }
 
+    /// How a Kafka client may prove who it is, other than by a certificate.
+    public enum SASLMechanism: String, Sendable, CaseIterable {
+        case plain = "PLAIN"
+        case scramSHA256 = "SCRAM-SHA-256"
+        case scramSHA512 = "SCRAM-SHA-512"
+    }
+
     /// Certificate files of the broker, instead of those in the certificate directory.
     public struct TLSFiles: Equatable, Sendable {
         /// The broker's certificate and the chain up to its authority, PEM.
@@ -93,6 +100,14 @@ public struct Configuration: Equatable, Sendable {
     public var tlsVersion = TLSVersion.tls13
     public var clientAuthentication = ClientAuthentication.required
     public var plaintext = Plaintext.loopback
+    /// SASL mechanisms that Kafka clients may log in with; those with a client certificate need not.
+    public var saslMechanisms: [SASLMechanism] = []
+    /// After how long a client that logged in has to do so again; 0: never.
+    public var maxReauthenticationMs: Int64 = 0
+    /// Principals that may do everything, such as `User:CN=admin`.
+    public var superUsers: [String] = []
+    /// Whether resources that no access rule speaks of are free to all, once there are rules.
+    public var allowsEveryoneWithoutRule = false
     public var durability = Durability.disk
     /// Keep everything in memory; nothing is left behind. Durability is `memory` then.
     public var isEphemeral = false
@@ -103,7 +118,15 @@ public struct Configuration: Equatable, Sendable {
     public var groupInitialRebalanceDelayMs: Int64 = 3000
     public var groupMinSessionTimeoutMs: Int32 = 6000
     public var groupMaxSessionTimeoutMs: Int32 = 1_800_000
+    /// Origins of web pages that may use the broker (CORS), lower case; `*` is all. None: only the broker's own.
+    public var corsAllowedOrigins: [String] = []
     public var transactions = Transactions()
+    public var groupMaxSize = 1000
+    public var groupConsumerSessionTimeoutMs: Int32 = 45_000
+    public var groupConsumerMinSessionTimeoutMs: Int32 = 45_000
+    public var groupConsumerHeartbeatIntervalMs: Int32 = 5000
+    public var groupConsumerMinHeartbeatIntervalMs: Int32 = 5000
+    public var groupConsumerMaxSize = 1000
     /// Event loops; 0 is one for each processor.
     public var threads = 0
     public var maxConnections = 10_000
@@ -130,8 +153,11 @@ public struct Configuration: Equatable, Sendable {
     public static var development: Configuration {
         var configuration = Configuration()
         configuration.createsTopics = true
+        configuration.allowsEveryoneWithoutRule = true
         configuration.groupInitialRebalanceDelayMs = 0
         configuration.groupMinSessionTimeoutMs = 100
+        configuration.groupConsumerMinSessionTimeoutMs = 100
+        configuration.groupConsumerMinHeartbeatIntervalMs = 10
         return configuration
     }
 

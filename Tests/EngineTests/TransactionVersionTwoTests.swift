@@ -322,6 +322,17 @@ extension TestEngine {
         #expect(try test.initialise("kip360", expected: aged.producer).result?.get() == renewed)
     }
 
+    @Test func noProducerIsNotTakenForThePreviousOne() throws {
+        let test = try TestEngine()
+        let partition = try #require(try test.makeTopic().partition(0))
+        let producer = try test.producer("p")
+        #expect(test.add(producer, partition) == nil)
+        #expect(test.end(producer, .commit).error == nil)
+        var nobody = producer
+        nobody.producer = TransactionalProducer(id: -1, epoch: Int16.max - 1)
+        #expect(test.end2(&nobody, .commit).error == .invalidProducerIdMapping)
+    }
+
     @Test func anEmptyIdIsNoId() throws {
         let test = try TestEngine()
         let partition = try #require(try test.makeTopic().partition(0))

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, MartletTests: how settings reach a configuration, and how slips are answered.
 
+import Engine
 import Glibc
 import Testing
 
@@ -180,6 +181,7 @@ import Testing
         #expect(
             differing == [
                 "auto.create.topics.enable", "group.initial.rebalance.delay.ms", "group.min.session.timeout.ms",
+                "group.consumer.min.session.timeout.ms", "group.consumer.min.heartbeat.interval.ms",
             ])
     }
 

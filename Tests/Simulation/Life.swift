@@ -94,6 +94,7 @@ package final class Life {
         // Drawn apart, so that the other lives are what they were.
         var apart = SeededGenerator(seed: seed ^ 0x7472_616e_7361_6374)
         settings.transacts = apart.next() % 3 == 0
+        if settings.transacts { settings.steps += 120 }
         let usual: [Action: Int] = [
             .produce: 24, .publish: 6, .fetch: 8, .subscribe: 4, .commit: 5, .commitByCall: 3, .member: 4, .create: 3,
             .delete: 1, .alter: 2, .grow: 1, .deleteRecords: 2, .turn: 14, .sync: 14, .release: 2, .pass: 4,
@@ -106,7 +107,7 @@ package final class Life {
             case .fault where !settings.hasFaults: weight = 0
             case .flip where settings.flips == .none: weight = 0
             case .flip, .fault, .calm: break
-            case .transact: weight = settings.transacts ? 40 : 0
+            case .transact: weight = settings.transacts ? 120 : 0
             default: weight = weight * pick([0, 1, 1, 1, 3])
             }
             if weight > 0 { settings.weights.append((action, weight)) }
@@ -222,8 +223,15 @@ package final class Life {
         case .flip: flip()
         case .verify: try verifyAlive()
         case .disconnect: try disconnect()
-        case .transact: try pickAny(transactionActors)?.step()
+        case .transact: try transact()
         }
+    }
+
+    /// A transaction takes many requests, each durable before the next: often the answer comes at once.
+    private func transact() throws {
+        try pickAny(transactionActors)?.step()
+        guard !disk.hasCrashed, chance(0.6) else { return }
+        if isInsideSync { try turn() } else { try syncRound() }
     }
 
     // MARK: The passing of time

@@ -4,6 +4,7 @@
 //
 // Each time it initialises itself it decides for version 1 (KIP-98) or 2 (KIP-890). One request is under way at a time.
 
+import Engine
 import KafkaWire
 import NIOCore
 import Records
@@ -51,7 +52,11 @@ final class TransactionActor {
             link.discard()
             return try connect(broker)
         }
-        if isWaiting { return }
+        if isWaiting {
+            // The answer is lost.
+            if life.chance(0.04) { link.close() }
+            return
+        }
         guard life.ledger.isThere else { return try createTopic(link) }
         if let zombie, state != .outside, life.chance(0.1) { return try haunt(link, zombie) }
         switch state {
@@ -97,7 +102,9 @@ final class TransactionActor {
         request.topics = [topic]
         try send(request, 5, link) { [unowned self] response in
             let code = response?.topics.first?.errorCode
-            if code == KafkaErrorCode.none || code == .topicAlreadyExists { life.ledger.isThere = true }
+            // A name is taken already while its topic is being made.
+            let isKnown = life.broker?.engine.topics.topic(named: Ledger.topic) != nil
+            if code == KafkaErrorCode.none || code == .topicAlreadyExists && isKnown { life.ledger.isThere = true }
         }
     }
 
@@ -213,6 +220,7 @@ final class TransactionActor {
         request.topics = [topic]
         try send(request, version, link) { [unowned self] response in
             let code = response?.topics.first?.partitions.first?.errorCode
+            life.trace.note("\(id) gives offset \(offset): \(code.map { "\($0)" } ?? "no answer")")
             if code != KafkaErrorCode.none { state = .outside }
         }
     }
@@ -225,7 +233,8 @@ final class TransactionActor {
         let commits = current.fate != .aborted
         let isFirst = state == .open
         state = .ending
-        life.trace.note("\(id) \(commits ? "commits" : "aborts") transaction \(current.number)\(isFirst ? "" : " again")")
+        let how = isFirst ? "" : " again"
+        life.trace.note("\(id) \(commits ? "commits" : "aborts") transaction \(current.number)\(how)")
         let request = EndTxnRequest.of(id, me.producerId, me.epoch, commits: commits)
         try send(request, isVersionTwo ? 5 : Int16(life.pick(0...4)), link) { [unowned self] response in
             guard let response else { return }

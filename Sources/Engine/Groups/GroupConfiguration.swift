@@ -22,6 +22,21 @@ package struct GroupConfiguration: Equatable, Sendable {
     /// `offsets.retention.check.interval.ms`.
     package var offsetsRetentionCheckIntervalMs: Int64 = 600_000
 
+    /// `group.consumer.session.timeout.ms`: how long a member of a consumer group may be silent.
+    package var consumerSessionTimeoutMs: Int32 = 45_000
+    /// `group.consumer.min.session.timeout.ms` and `max`: what a group's own timeout may be.
+    package var consumerSessionTimeouts: ClosedRange<Int32> = 45_000...60_000
+    /// `group.consumer.heartbeat.interval.ms`: how often a member of a consumer group is to say that it is there.
+    package var consumerHeartbeatIntervalMs: Int32 = 5_000
+    /// `group.consumer.min.heartbeat.interval.ms` and `max`: what a group's own interval may be.
+    package var consumerHeartbeatIntervals: ClosedRange<Int32> = 5_000...15_000
+    /// `group.consumer.max.size`, members a group; GROUP_MAX_SIZE_REACHED. Kafka's default is no bound.
+    package var consumerMembersMax = 1_000
+    /// `group.consumer.assignors`; the first is the default.
+    package var consumerAssignors: [Assignor] = [.uniform, .range]
+    /// `group.consumer.migration.policy`.
+    package var consumerMigration = ConsumerMigration.bidirectional
+
     /// Bytes of a group id, and of a group instance id; INVALID_GROUP_ID.
     package var groupIdBytesMax = 1_024
     /// Groups that exist at a time; GROUP_MAX_SIZE_REACHED to a join, INVALID_COMMIT_OFFSET_SIZE to a commit.
@@ -42,6 +57,10 @@ package struct GroupConfiguration: Equatable, Sendable {
     package var changesInFlightMax = 200_000
     /// Changes to offsets that are written as one batch (a larger commit is one batch by itself).
     package var changesPerBatchMax = 4_096
+    /// Bytes of groups' own records that are written as one batch (those of one group may be more).
+    package var groupBytesPerBatchMax = 256 << 10
+    /// Bytes of a member id that a member made; INVALID_REQUEST.
+    package var memberIdBytesMax = 4_096
 
     /// The production defaults.
     package init() {}
@@ -51,6 +70,19 @@ package struct GroupConfiguration: Equatable, Sendable {
         var configuration = GroupConfiguration()
         configuration.initialRebalanceDelayMs = 0
         configuration.minSessionTimeoutMs = 100
+        configuration.consumerSessionTimeouts = 100...1_800_000
+        configuration.consumerHeartbeatIntervals = 10...60_000
         return configuration
     }
+}
+
+/// Whether groups change their protocol while members are in them (`group.consumer.migration.policy`).
+package enum ConsumerMigration: String, CaseIterable, Sendable {
+    case disabled
+    case upgrade
+    case downgrade
+    case bidirectional
+
+    var allowsUpgrade: Bool { self == .upgrade || self == .bidirectional }
+    var allowsDowngrade: Bool { self == .downgrade || self == .bidirectional }
 }

@@ -90,7 +90,8 @@ package struct Transaction: Equatable, Sendable {
     package var previousProducerId: Int64 = -1
     /// The producer id from the end of this transaction on, because the epochs are used up; -1: the same.
     package var nextProducerId: Int64 = -1
-    /// The epoch before the one that the producer itself was given last, so that it can ask again; -1: none. Not durable.
+    /// The epoch before the one that the producer itself was given last, so that it can ask again; -1: none. Not
+    /// durable.
     package var lastEpoch: Int16 = -1
     /// How the client that made the last change goes about transactions.
     package var clientVersion = ClientTransactionVersion.one
@@ -125,7 +126,9 @@ package struct Transaction: Equatable, Sendable {
 
     /// Whether a client of version 2 asks again for the end of a transaction that was already decided.
     func isRetryOfEnd(_ claimed: TransactionalProducer) -> Bool {
-        if state.isComplete, claimed.id == previousProducerId, claimed.epoch == Self.epochMax, producer.epoch == 0 {
+        if state.isComplete, previousProducerId >= 0, claimed.id == previousProducerId,
+            claimed.epoch == Self.epochMax, producer.epoch == 0
+        {
             return true
         }
         return clientVersion == .two && (state.isPrepared || state.isComplete) && claimed.id == producer.id

@@ -14,6 +14,7 @@ struct StreamsService: Sendable {
     var methods: [GRPCMethod] {
         [
             GRPCMethod(Self.name, "Publish", .unary) { call, request in publish(request, call) },
+            GRPCMethod(Self.name, "PublishStream", session: PublishStream.init),
             GRPCMethod(Self.name, "Subscribe", .serverStreaming) {
                 (request: Martlet_V1_SubscribeRequest, call) throws(GRPCStatus) in
                 try subscribe(request, call)

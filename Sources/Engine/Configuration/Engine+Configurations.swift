@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Engine: what follows from a configuration that was set at run time. The one place where that is decided.
+
+extension Engine {
+    /// Puts a resource's overrides in force. Runs at start for each that there is, and after every change.
+    static func configurationChanged(
+        _ topics: TopicCatalog, _ nodeId: Int32, _ groups: GroupCoordinator
+    ) -> @Sendable (ConfigurationResource, [String: String]) -> Void {
+        { resource, overrides in
+            switch resource.kind {
+            case .broker:
+                // What was set for another node id is kept for it, and not in force here.
+                if resource.name.isEmpty {
+                    topics.changeDefaults { $0.ofCluster = TopicDefaults.byTopicName(overrides) }
+                } else if resource.name == "\(nodeId)" {
+                    topics.changeDefaults { $0.ofBroker = TopicDefaults.byTopicName(overrides) }
+                }
+            case .group: groups.override(GroupOverrides(overrides), of: resource.name)
+            case .clientMetrics: break  // Whoever serves them looks at `ResourceConfigurations.revision`.
+            }
+        }
+    }
+
+    /// Names of topics that only the broker itself makes.
+    package static func isOwnTopic(_ name: String) -> Bool {
+        [offsetsTopic, transactionsTopic, shareStateTopic, metadataTopic, "__cluster_metadata"].contains(name)
+    }
+
+    /// The end of the broker's own log of metadata.
+    package var metadataEndOffset: Int64 { metadata.endOffset }
+}
+
+extension GroupOverrides {
+    /// nil: the group has the broker's values.
+    fileprivate init?(_ overrides: [String: String]) {
+        guard !overrides.isEmpty else { return nil }
+        self.init(
+            sessionTimeoutMs: overrides["consumer.session.timeout.ms"].flatMap { Int32($0) },
+            heartbeatIntervalMs: overrides["consumer.heartbeat.interval.ms"].flatMap { Int32($0) })
+    }
+}

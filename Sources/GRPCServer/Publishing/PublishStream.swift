@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, GRPCServer: one call of Streams.PublishStream: requests in, results out in the same order.
+//
+//   request -> gathered -> appended | refused -> every request before it has its result -> written
+//
+// Confined to its connection's loop. What it holds is bounded by the bytes of the requests without a written result: at the
+// limit no more are taken, and HTTP/2's window stops the caller. A request whose refusal means that no later one could be
+// served ends the stream when its turn to be answered comes.
+
+import Engine
+import GRPCWire
+import NIOCore
+
+final class PublishStream: GRPCSession, @unchecked Sendable {
+    // Unchecked: see above.
+    private let call: GRPCCall
+    private let engine: Engine
+    private let gatherer: PublishGatherer
+    /// Requests without a written result, from `head` on; the one at `head` is number `firstRequest`.
+    private var outstanding: [Outstanding] = []
+    private var head = 0
+    private var firstRequest: UInt64 = 0
+    private var bytesHeld = 0
+    private var isFull = false
+    private var topic: ByteBuffer?
+    /// A topic is being created for the last request.
+    private var isCreating = false
+    private var hasEndOfRequests = false
+    private var isDraining = false
+    private var hasFailed = false
+    private var unkeyed: (turn: UInt64, partition: Int32)?
+
+    private struct Outstanding {
+        /// Parts that have not been answered yet.
+        var missing: Int
+        var bytes: Int
+        var batch: PublishedBatch?
+        var otherBatches: [PublishedBatch] = []
+        var refusal: (status: GRPCStatus, endsStream: Bool)?
+    }
+
+    init(_ call: GRPCCall) {
+        self.call = call
+        engine = call.engine
+        gatherer = call.connection.gatherer
+    }
+
+    var takesRequests: Bool { !isFull && !isCreating && !isDraining && !hasFailed }
+
+    func received(_ message: ByteBuffer) {
+        let request: PublishRequestReader
+        do throws(GRPCStatus) {
+            request = try PublishRequestReader(parsing: message)
+        } catch {
+            begin(bytes: message.readableBytes)
+            return refuse(outstanding.count - 1, error, endsStream: true)
+        }
+        let number = begin(bytes: message.readableBytes)
+        do throws(GRPCStatus) {
+            try request.check()
+            if let name = request.topicBytes, name != topic {
+                var own = ByteBuffer()
+                own.writeImmutableBuffer(name)
+                topic = own
+            }
+            guard let topic else { throw GRPCStatus(.invalidArgument, "topic is empty in the stream's first request") }
+            guard let found = gatherer.find(topic) else { return try createTopic(topic, for: message, number) }
+            try add(request, to: found, number)
+        } catch {
+            refuse(outstanding.count - 1, error, endsStream: false)
+        }
+    }
+
+    func requestsEnded() {
+        hasEndOfRequests = true
+        call.resume()
+    }
+
+    func drain() {
+        isDraining = true
+        call.resume()
+    }
+
+    func ended() {
+        hasFailed = true
+        outstanding = []
+        head = 0
+    }
+
+    // MARK: Requests
+
+    @discardableResult private func begin(bytes: Int) -> UInt64 {
+        let held = bytes + Limits.heldRequestBytes
+        outstanding.append(Outstanding(missing: 0, bytes: held))
+        bytesHeld += held
+        if bytesHeld >= Limits.publishStreamBytes { isFull = true }
+        return firstRequest + UInt64(outstanding.count - 1 - head)
+    }
+
+    private func add(_ request: PublishRequestReader, to topic: Int, _ number: UInt64) throws(GRPCStatus) {
+        outstanding[outstanding.count - 1].missing = try gatherer.add(
+            request, to: topic, for: self, number, unkeyed: unkeyedPartition)
+    }
+
+    /// The same one for all records of a turn, so that they share a batch.
+    private func unkeyedPartition(of count: Int) -> Int32 {
+        if let unkeyed, unkeyed.turn == gatherer.turnNumber, unkeyed.partition < Int32(count) { return unkeyed.partition }
+        let partition = call.connection.nextUnkeyedPartition(of: count)
+        unkeyed = (gatherer.turnNumber, partition)
+        return partition
+    }
+
+    /// Takes no more requests until the topic is there, or is known not to be: order is kept.
+    private func createTopic(_ name: ByteBuffer, for message: ByteBuffer, _ number: UInt64) throws(GRPCStatus) {
+        let name = String(buffer: name)
+        guard engine.configuration.autoCreateTopics else {
+            throw GRPCStatus(.notFound, "topic \(name) does not exist and is not created automatically")
+        }
+        isCreating = true
+        outstanding[outstanding.count - 1].missing = 1
+        var kept = ByteBuffer()
+        kept.writeImmutableBuffer(message)
+        let own = kept
+        engine.topics.topicOrCreate(TopicSpecification(name: name), on: call.loop).whenComplete { result in
+            self.created(result.mapError { GRPCStatus($0) }, own, number)
+        }
+    }
+
+    private func created(_ result: Result<Topic, GRPCStatus>, _ message: ByteBuffer, _ number: UInt64) {
+        guard isCreating, !hasFailed else { return }
+        isCreating = false
+        let last = outstanding.count - 1
+        outstanding[last].missing = 0
+        do throws(GRPCStatus) {
+            let topic = try result.get()
+            guard let found = gatherer.find(ByteBuffer(string: topic.name)) else {
+                throw GRPCStatus(.notFound, "topic \(topic.name) was deleted")
+            }
+            try add(try PublishRequestReader(parsing: message), to: found, number)
+        } catch {
+            refuse(last, error, endsStream: false)
+        }
+        call.readMore()
+    }
+}
+
+// MARK: - Results
+
+extension PublishStream: Publisher {
+    func appended(_ request: UInt64, _ batch: PublishedBatch) {
+        guard let index = index(of: request) else { return }
+        outstanding[index].missing -= 1
+        if outstanding[index].batch == nil {
+            outstanding[index].batch = batch
+        } else {
+            outstanding[index].otherBatches.append(batch)
+        }
+        if index == head { call.resume() }
+    }
+
+    func refused(_ request: UInt64, _ error: EngineError) {
+        guard let index = index(of: request) else { return }
+        outstanding[index].missing -= 1
+        refuse(index, GRPCStatus(error), endsStream: error.endsStreams)
+    }
+
+    private func index(of request: UInt64) -> Int? {
+        guard !hasFailed || !outstanding.isEmpty, request >= firstRequest else { return nil }
+        let index = head + Int(request - firstRequest)
+        return index < outstanding.count ? index : nil
+    }
+
+    private func refuse(_ index: Int, _ status: GRPCStatus, endsStream: Bool) {
+        if outstanding[index].refusal == nil { outstanding[index].refusal = (status, endsStream) }
+        if endsStream { hasFailed = true }
+        if index == head { call.resume() }
+    }
+
+    func produce(room: Int, into buffer: inout ByteBuffer) -> GRPCProduction {
+        let size = min(Limits.publishResultsBytes, max(room, 1024))
+        if head < outstanding.count, outstanding[head].missing == 0 {
+            if let refusal = outstanding[head].refusal, refusal.endsStream { return .finished(refusal.status) }
+            buffer.writeMessage { writeResults(size, &$0) }
+        }
+        if head == outstanding.count {
+            outstanding.removeAll(keepingCapacity: outstanding.count <= 4096)
+            head = 0
+            if isDraining { return .finished(GRPCStatus(.unavailable, "the broker is shutting down; connect again")) }
+            if hasEndOfRequests { return .finished(.ok) }
+        }
+        if isFull, bytesHeld < Limits.publishStreamBytes / 2 {
+            isFull = false
+            call.readMore()
+        }
+        return buffer.readableBytes > 0 ? .produced : .waiting
+    }
+
+    /// Writes results in order, up to one that is not known yet or ends the stream.
+    private func writeResults(_ size: Int, _ buffer: inout ByteBuffer) {
+        let start = buffer.writerIndex
+        while head < outstanding.count, outstanding[head].missing == 0, buffer.writerIndex - start < size {
+            let request = outstanding[head]
+            if let (status, endsStream) = request.refusal {
+                if endsStream { break }
+                let batches = (request.batch.map { [$0] } ?? []) + request.otherBatches
+                PublishResultWriter.write(
+                    firstRequest, batches, refused: status, reason: status.reason, into: &buffer)
+            } else if request.otherBatches.isEmpty, let batch = request.batch {
+                PublishResultWriter.write(firstRequest, batch, into: &buffer)
+            } else {
+                PublishResultWriter.write(
+                    firstRequest, (request.batch.map { [$0] } ?? []) + request.otherBatches, into: &buffer)
+            }
+            bytesHeld -= request.bytes
+            outstanding[head].otherBatches = []
+            head += 1
+            firstRequest += 1
+        }
+        if head > 1024, head * 2 > outstanding.count {
+            outstanding.removeFirst(head)
+            head = 0
+        }
+    }
+}
+
+extension EngineError {
+    /// Whether whatever comes next would be refused as well.
+    fileprivate var endsStreams: Bool {
+        switch code {
+        case .storageFull, .logReadOnly, .storageFailure, .tooManyOpenFiles, .shuttingDown: true
+        default: false
+        }
+    }
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, GRPCWire: why a call failed, for programs: the `grpc-status-details-bin` header.
+//
+// A google.rpc.Status with a google.rpc.ErrorInfo, and where they apply a BadRequest (which field) and a RetryInfo (when to
+// try again), written by hand: four small messages that never change. Immutable.
+
+import NIOCore
+
+package final class StatusDetails: Sendable {
+    /// A constant in upper case: UNKNOWN_TOPIC.
+    package let reason: String
+    /// The field of the request that is wrong.
+    package let field: String?
+    /// What it is about: topic, partition, offset.
+    package let metadata: [(key: String, value: String)]
+    /// When it is worth trying again.
+    package let retryMs: Int64?
+
+    package init(
+        reason: String, field: String? = nil, metadata: [(key: String, value: String)] = [], retryMs: Int64? = nil
+    ) {
+        self.reason = reason
+        self.field = field
+        self.metadata = metadata
+        self.retryMs = retryMs
+    }
+
+    package static let domain = "martlet"
+    /// Bytes of the status' message that are repeated here: the header has to pass the peer's limit.
+    private static let messageBytesMax = 1024
+
+    /// The details as (type, bytes), as google.protobuf.Any names them without its prefix.
+    package func messages(_ description: String) -> [(type: String, bytes: ByteBuffer)] {
+        var info = ByteBuffer()
+        info.writeField(0x0a, reason)
+        info.writeField(0x12, Self.domain)
+        for (key, value) in metadata {
+            var entry = ByteBuffer()
+            entry.writeField(0x0a, key)
+            entry.writeField(0x12, value)
+            info.writeField(0x1a, entry)
+        }
+        var found = [(type: "google.rpc.ErrorInfo", bytes: info)]
+        if let field {
+            var violation = ByteBuffer()
+            violation.writeField(0x0a, field)
+            violation.writeField(0x12, String(description.prefix(Self.messageBytesMax)))
+            var request = ByteBuffer()
+            request.writeField(0x0a, violation)
+            found.append(("google.rpc.BadRequest", request))
+        }
+        if let retryMs {
+            var delay = ByteBuffer()
+            delay.writeInteger(UInt8(0x08))
+            delay.writeProtobufVarint(UInt64(retryMs / 1000))
+            delay.writeInteger(UInt8(0x10))
+            delay.writeProtobufVarint(UInt64(retryMs % 1000) * 1_000_000)
+            var retry = ByteBuffer()
+            retry.writeField(0x0a, delay)
+            found.append(("google.rpc.RetryInfo", retry))
+        }
+        return found
+    }
+
+    /// The google.rpc.Status.
+    package func status(_ status: GRPCStatus) -> ByteBuffer {
+        var bytes = ByteBuffer()
+        bytes.writeInteger(UInt8(0x08))
+        bytes.writeProtobufVarint(UInt64(status.code.rawValue))
+        bytes.writeField(0x12, String(status.message.prefix(Self.messageBytesMax)))
+        for (type, message) in messages(status.message) {
+            var any = ByteBuffer()
+            any.writeField(0x0a, "type.googleapis.com/" + type)
+            any.writeField(0x12, message)
+            bytes.writeField(0x1a, any)
+        }
+        return bytes
+    }
+}
+
+extension ByteBuffer {
+    fileprivate mutating func writeField(_ tag: UInt8, _ text: String) {
+        writeInteger(tag)
+        writeProtobufVarint(UInt64(text.utf8.count))
+        writeString(text)
+    }
+
+    fileprivate mutating func writeField(_ tag: UInt8, _ bytes: ByteBuffer) {
+        writeInteger(tag)
+        writeProtobufVarint(UInt64(bytes.readableBytes))
+        writeImmutableBuffer(bytes)
+    }
+}
