@@ -57,9 +57,10 @@ final class SegmentRemovals: Sendable {
             guard let nowMs else { return queue.isEmpty ? nil : queue.removeFirst() }
             var waiting: Set<ObjectIdentifier> = []
             for at in queue.indices {
-                let due = queue[at].dueMs ?? nowMs.addingReportingOverflow(queue[at].delayMs).partialValue
-                queue[at].dueMs = due < nowMs && queue[at].dueMs == nil ? Int64.max : due
-                if queue[at].dueMs ?? 0 <= nowMs, !waiting.contains(queue[at].log) { return queue.remove(at: at) }
+                let (due, isNever) = nowMs.addingReportingOverflow(queue[at].delayMs)
+                let dueMs = queue[at].dueMs ?? (isNever ? .max : due)
+                queue[at].dueMs = dueMs
+                if dueMs <= nowMs, !waiting.contains(queue[at].log) { return queue.remove(at: at) }
                 waiting.insert(queue[at].log)
             }
             return nil
