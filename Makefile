@@ -139,8 +139,9 @@ sanitize-thread: deps-build
 proto: deps ## generate Sources/Contract from proto/
 	proto/generate.sh
 
-docs: build ## print docs/configuration.md from the table of settings
+docs: build ## print docs/configuration.md and docs/kafka-support.md from the broker's tables
 	$(BINARY) help-configuration > docs/configuration.md
+	{ $(BINARY) help-kafka-support; [[ ! -f Tests/interop/matrix.md ]] || { echo; cat Tests/interop/matrix.md; }; } > docs/kafka-support.md
 
 bench: deps build $(VENV)/ready ## measure; results go to docs/benchmarks.md
 	MARTLET_BIN=$(CURDIR)/$(BINARY) $(PYTHON) Tests/bench/bench.py $(ARGS)

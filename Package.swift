@@ -87,18 +87,21 @@ let package = Package(
         .target(name: "Contract", dependencies: [protobuf]),
         module("GRPCWire", ["Bytes", "Records", "Contract", nioCore, protobuf]),
         module("HTTP2", ["Bytes", "CNGHTTP2", nioCore]),
+        module("Security", ["Bytes", "COpenSSL"]),
 
         // Layer 3.
         module("Storage", ["Bytes", "CLinux", "Records", "Telemetry", logging, nioCore, nioConcurrency]),
 
         // Layer 4.
-        module("Engine", ["Bytes", "Records", "Storage", "Telemetry", logging, nioCore, nioConcurrency]),
+        module("Engine", ["Bytes", "Records", "Security", "Storage", "Telemetry", logging, nioCore, nioConcurrency]),
         module("Transport", ["Bytes", "COpenSSL", "Telemetry", logging, nioCore, nioPosix]),
 
         // Layer 5.
         module(
             "KafkaServer",
-            ["Bytes", "KafkaWire", "Records", "Engine", "Storage", "Transport", "Telemetry", logging, nioCore]),
+            [
+                "Bytes", "KafkaWire", "Records", "Engine", "Security", "Storage", "Transport", "Telemetry", logging, nioCore,
+            ]),
         module(
             "GRPCServer",
             [
@@ -117,8 +120,8 @@ let package = Package(
         module(
             "Martlet",
             [
-                "Bytes", "Engine", "Storage", "Transport", "KafkaServer", "GRPCServer", "HTTPServer", "Telemetry",
-                "CYAML", logging, nioCore, nioPosix,
+                "Bytes", "Engine", "Security", "Storage", "Transport", "KafkaServer", "GRPCServer", "HTTPServer",
+                "Telemetry", "CYAML", logging, nioCore, nioPosix,
             ]),
         .executableTarget(
             name: "MartletCommand",
@@ -147,6 +150,7 @@ let package = Package(
         tests("BytesTests", ["Bytes"]),
         tests("TelemetryTests", ["Telemetry"]),
         tests("RecordsTests", ["Records", "Bytes"]),
+        tests("SecurityTests", ["Security", "Bytes"]),
         tests("KafkaWireTests", ["KafkaWire", "Bytes"], resources: [.copy("golden")]),
         tests("GRPCWireTests", ["GRPCWire", "Contract", "Records", "Bytes"]),
         tests("HTTP2Tests", ["HTTP2", "Bytes"]),
@@ -154,15 +158,15 @@ let package = Package(
         tests(
             "EngineTests",
             [
-                "Engine", "Storage", "Records", "Bytes", "Telemetry", "TestSupport", logging, nioEmbedded, nioPosix,
-                nioConcurrency,
+                "Engine", "Storage", "Records", "Bytes", "Security", "Telemetry", "TestSupport", logging, nioEmbedded,
+                nioPosix, nioConcurrency,
             ]),
         tests("TransportTests", ["Transport", "Bytes", "COpenSSL", nioEmbedded, nioPosix]),
         tests(
             "KafkaServerTests",
             [
-                "KafkaServer", "KafkaWire", "Engine", "Storage", "Records", "Bytes", "Transport", "TestSupport", logging,
-                nioEmbedded,
+                "KafkaServer", "KafkaWire", "Engine", "Security", "Storage", "Records", "Bytes", "Transport", "TestSupport",
+                logging, nioEmbedded,
             ]),
         tests(
             "GRPCServerTests",

@@ -53,6 +53,12 @@
         case earlyHighWatermark
         /// A topic that is created again gets its old id.
         case reuseTopicId
+        /// Readers of committed records are not told of aborted transactions.
+        case showAborted
+        /// A transaction commits its records without its offsets.
+        case loseTransactionOffsets
+        /// A transaction whose end was decided before a crash is left as it is.
+        case forgetPrepared
         /// The groups are not told of a deleted topic.
         case keepOffsetsOfDeleted
 

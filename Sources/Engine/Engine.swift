@@ -16,7 +16,12 @@ package final class Engine: Sendable {
     package let clusterId: String
     package let topics: TopicCatalog
     package let producerIds: ProducerIds
+    package let features: Features
+    package let access: AccessControl
+    package let passwords: PasswordChecks
     package let groups: GroupCoordinator
+    /// Of brokers, groups and client metrics, as set at run time.
+    package let configurations: ResourceConfigurations
     package let transactions: TransactionCoordinator
     package let turns: Turns
     package let clock: any Clock
@@ -34,15 +39,23 @@ package final class Engine: Sendable {
     /// How the catalog reaches the groups, which hold it in turn: weakly, because an engine whose broker could not
     /// start is let go of and never shuts down. Emptied when the engine shuts down.
     private let groupsOfCatalog = NIOLockedValueBox(WeakGroups())
+    /// Who is told of groups' configurations.
+    let groupConfigured = NIOLockedValueBox<GroupConfigured?>(nil)
 
     /// The internal metadata log's topic; no client sees it.
     static let metadataTopic = "__martlet_metadata"
     /// Rewriting drops whole segments, so those of internal logs are small.
+    package static let internalSegmentBytes = "16777216"
     static let internalOverrides = [
-        "retention.ms": "-1", "segment.bytes": "16777216", "max.message.bytes": "16777216",
+        "retention.ms": "-1", "segment.bytes": internalSegmentBytes, "max.message.bytes": "16777216",
     ]
     package static let offsetsTopic = "__consumer_offsets"
     package static let transactionsTopic = "__transaction_state"
+
+    /// Whether a name is kept for the broker's own topics, also while there is none.
+    package static func isInternal(_ name: String) -> Bool {
+        name == offsetsTopic || name == transactionsTopic || name == metadataTopic
+    }
 
     /// Opens the data directory's topics and reads the internal logs. `loop` is where the groups' timers run and must
     /// never wait for a disk; `background` is where directories are removed (nil: on the loop of whoever asks).
@@ -69,6 +82,9 @@ package final class Engine: Sendable {
             record, index: 0, configuration: TopicConfiguration(overrides: Self.internalOverrides))
         metadata = InternalLog(partition: metadataPartition, turns: turns, clock: clock)
         producerIds = ProducerIds(metadata: metadata)
+        features = Features(metadata: metadata)
+        access = AccessControl(configuration: configuration.access, metadata: metadata, loop: loop)
+        passwords = PasswordChecks(access: access, background: background ?? loop)
         // The catalog tells the groups of deletions; the groups' log is a topic of the catalog.
         let forget = groupsOfCatalog
         topics = TopicCatalog(
@@ -85,10 +101,14 @@ package final class Engine: Sendable {
         groups = GroupCoordinator(
             configuration: configuration.groups, clock: clock, loop: loop, store: OffsetLog(topic: offsets),
             logger: logger, random: random)
+        configurations = ResourceConfigurations(
+            metadata: metadata,
+            rules: ConfigurationRules(groups: configuration.groups, topicDefaults: configuration.topicDefaults),
+            onChange: Self.configurationChanged(topics, configuration.nodeId, groupConfigured))
         transactionLog = InternalTopic(name: Self.transactionsTopic, topics: topics, turns: turns, clock: clock)
         transactions = TransactionCoordinator(
             configuration: configuration.transactions, clock: clock, loop: loop, log: transactionLog,
-            topics: topics, groups: groups, producerIds: producerIds, turns: turns, logger: logger)
+            topics: topics, groups: groups, producerIds: producerIds, features: features, turns: turns, logger: logger)
         try load()
         try settle(metadataPartition)
         for topic in topics.all { groups.topicChanged(.present(topic.groupTopic)) }
@@ -157,12 +177,18 @@ package final class Engine: Sendable {
     private func load() throws(EngineError) {
         var found: [String: MetadataRecord.TopicRecord] = [:]
         var nextProducerId: Int64 = 0
+        var accessRecords: [AccessRecord] = []
+        var configured: [ConfigurationResource: [String: String]] = [:]
         var unreadable = 0
         let damaged = try metadata.replay { key, value in
             switch MetadataRecord(key: key, value: value) {
             case .topic(let topic): found[topic.name] = topic
             case .topicDeleted(let name): found[name] = nil
             case .producerIds(let next): nextProducerId = max(nextProducerId, next)
+            case .features(let record): features.load(record)
+            case .access(let record): accessRecords.append(record)
+            case .configuration(let resource, let overrides):
+                configured[resource] = overrides.isEmpty ? nil : overrides
             case nil: unreadable += 1
             }
         }
@@ -174,6 +200,13 @@ package final class Engine: Sendable {
             logger.error("\(damaged) damaged stretches of the metadata log were left out; topics may be missing or as before a change")
         }
         producerIds.load(next: nextProducerId)
+        access.load(accessRecords)
+        // Before the topics, which start with what is set for all of them.
+        for resource in configurations.load(configured) {
+            logger.error(
+                "a configuration set at run time is not accepted any more and not in force",
+                metadata: ["resource": "\(resource.kind) \(resource.name)"])
+        }
         try topics.load(found.values.sorted { $0.name < $1.name })
     }
 }

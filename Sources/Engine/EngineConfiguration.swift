@@ -20,8 +20,15 @@ package struct EngineConfiguration: Sendable {
     /// Partitions of all topics together.
     package var partitionsMax = Limits.partitions
     package var nodeId: Int32 = 1
+    /// The path of the data directory, as clients are told; empty if everything is in memory.
+    package var logDirectory = ""
+    /// Settings that others have, by Kafka's names, as clients are told (DescribeConfigs).
+    package var otherSettings: [String: String] = [:]
     package var groups = GroupConfiguration()
     package var transactions = TransactionConfiguration()
+    /// How long an idle producer is remembered for duplicate detection (producer.id.expiration.ms).
+    package var producerIdExpirationMs: Int64 = 86_400_000
+    package var access = AccessConfiguration()
     package var housekeeping = HousekeepingConfiguration()
 
     package init() {}
@@ -30,6 +37,8 @@ package struct EngineConfiguration: Sendable {
 package struct HousekeepingConfiguration: Sendable {
     /// Between retention runs (log.retention.check.interval.ms).
     package var retentionCheckMs: Int64 = 300_000
+    /// Between looks for idle producers (producer.id.expiration.check.interval.ms).
+    package var producerIdExpirationCheckMs: Int64 = 600_000
     /// Between recovery checkpoints: bounds what a start after a crash has to scan.
     package var checkpointMs: Int64 = 5_000
     /// Bytes that became durable after which another checkpoint is due.

@@ -18,6 +18,8 @@ package struct EngineError: Error, Equatable, Sendable, CustomStringConvertible 
         case invalidPartitionCount
         case invalidReplicationFactor
         case invalidConfiguration
+        /// Not about anything that is kept here, or contradicts itself.
+        case invalidRequest
         case offsetOutOfRange
         /// The stored bytes are damaged at this offset: quarantined, never served.
         case corruptData
@@ -33,8 +35,14 @@ package struct EngineError: Error, Equatable, Sendable, CustomStringConvertible 
         case invalidProducerEpoch
         /// The producer id is not the transactional id's.
         case invalidProducerIdMapping
-        /// The transaction is not open, or does not name the partition.
+        /// A plain batch in the middle of the producer's transaction.
         case invalidTransactionState
+        /// The transaction is not open, or does not name the partition.
+        case partitionNotInTransaction
+        /// The transaction is being ended; the same can be sent again.
+        case concurrentTransactions
+        /// A transactional batch without a transactional id.
+        case noTransactionalId
         /// A marker of an older coordinator.
         case transactionCoordinatorFenced
         /// No space is left; it works again when there is.

@@ -23,13 +23,45 @@ extension Engine {
         let checkpoint = loop.scheduleRepeatedTask(
             initialDelay: .milliseconds(intervals.checkpointMs), delay: .milliseconds(intervals.checkpointMs)
         ) { _ in self.checkpoint() }
-        jobs.withLockedValue { $0 = [retention, checkpoint] }
+        let expiration = loop.scheduleRepeatedTask(
+            initialDelay: .milliseconds(intervals.producerIdExpirationCheckMs),
+            delay: .milliseconds(intervals.producerIdExpirationCheckMs)
+        ) { _ in self.forgetIdleProducers() }
+        jobs.withLockedValue { $0 = [retention, checkpoint, expiration] }
         let early = EarlyCheckpoints(engine: self, loop: loop)
         groupCommit.whenSynced(every: intervals.checkpointBytes) { early.request() }
     }
 
     /// Drops the segments that retention no longer keeps, in every partition.
     package func applyRetention() {
+        let now = believedNowMs()
+        for partition in allPartitions {
+            do {
+                let dropped = try partition.applyRetention(nowMs: now)
+                if dropped > 0 {
+                    logger.info("retention removed segments", metadata: ["partition": "\(partition.name)", "segments": "\(dropped)"])
+                }
+            } catch {
+                logger.error("retention failed", metadata: ["partition": "\(partition.name)", "cause": "\(error)"])
+            }
+        }
+    }
+
+    /// Forgets, in every partition, the producers that wrote nothing for `producer.id.expiration.ms`.
+    package func forgetIdleProducers() {
+        let now = believedNowMs()
+        for partition in allPartitions {
+            let forgotten = partition.forgetIdleProducers(nowMs: now, afterMs: configuration.producerIdExpirationMs)
+            if forgotten > 0 {
+                logger.debug(
+                    "idle producers are forgotten",
+                    metadata: ["partition": "\(partition.name)", "producers": "\(forgotten)"])
+            }
+        }
+    }
+
+    /// The time, unless the system's clock has just jumped.
+    private func believedNowMs() -> Int64 {
         let (now, jumpMs) = retentionClock.withLockedValue {
             $0.now(wallMs: clock.nowMs(), monotonicNs: clock.monotonicNs())
         }
@@ -41,16 +73,7 @@ extension Engine {
                 """,
                 metadata: ["seconds": "\(jumpMs / 1000)"])
         }
-        for partition in allPartitions {
-            do {
-                let dropped = try partition.applyRetention(nowMs: now)
-                if dropped > 0 {
-                    logger.info("retention removed segments", metadata: ["partition": "\(partition.name)", "segments": "\(dropped)"])
-                }
-            } catch {
-                logger.error("retention failed", metadata: ["partition": "\(partition.name)", "cause": "\(error)"])
-            }
-        }
+        return now
     }
 
     /// Writes down where recovery may start, and the producers' snapshots, so that a start after a crash has little to
@@ -103,7 +126,8 @@ extension Engine {
         largerThan threshold: Int64 = Limits.internalLogBytes, on loop: any EventLoop
     ) {
         metadata.rewriteIfLarge(than: threshold, on: loop) {
-            topics.durableState() + [producerIds.durableState()]
+            topics.durableState() + [producerIds.durableState()] + [features.durableState()].compactMap(\.self)
+                + access.durableState() + configurations.durableState()
         } completion: { [logger] in Self.report($0, "topic metadata", logger) }
         offsets.rewriteIfLarge(than: threshold, on: loop) {
             groups.durableState()

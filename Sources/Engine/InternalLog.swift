@@ -42,6 +42,8 @@ package final class InternalLog: @unchecked Sendable {
         self.clock = clock
     }
 
+    var endOffset: Int64 { partition.offsets.highWatermark }
+
     /// Appends keyed records as one batch (nil value: tombstone). `completion` runs on `loop`, never before this
     /// returns, when they are as durable as the broker promises. On the loop.
     package func append(

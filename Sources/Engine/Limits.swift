@@ -22,4 +22,28 @@ package enum Limits {
     package static let internalLogBytes: Int64 = 64 << 20
     /// Configuration overrides of one topic; more: INVALID_CONFIG.
     package static let overridesPerTopic = 100
+    /// Access rules; one more is refused.
+    package static let accessRules = 20_000
+    /// Passwords of users, each mechanism counted; one more is refused.
+    package static let credentials = 20_000
+    /// Passwords that wait to be checked; one more is taken for wrong.
+    package static let passwordChecks = 64
+    /// Users whose password was checked and need not be again; beyond it all are checked anew.
+    package static let rememberedPasswords = 10_000
+    /// Changes of topics that wait for one of the same topic; one more: POLICY_VIOLATION.
+    package static let topicChangesWaiting = 1_000
+    /// Groups, subscriptions to client metrics and brokers with a configuration; one more: POLICY_VIOLATION.
+    package static let configuredResources = 10_000
+    /// Bytes of all their configurations together; more: POLICY_VIOLATION.
+    package static let configurationBytes = 16 << 20
+    /// Bytes of one of their keys with its value; more: INVALID_CONFIG.
+    package static let configurationValueBytes = 8 << 10
+    /// Bytes of a group's or subscription's name; more: INVALID_REQUEST.
+    package static let resourceNameBytes = 1_024
+    /// Changes of configurations that wait for one of the same resource; one more: POLICY_VIOLATION.
+    package static let configurationChangesWaiting = 10_000
+    /// Bytes of a pattern of client metrics; more: INVALID_CONFIG.
+    package static let clientPatternBytes = 256
+    /// Bytes of what such a pattern is held against; more: it does not match.
+    package static let clientPatternTextBytes = 1_024
 }

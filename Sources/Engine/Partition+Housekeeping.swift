@@ -23,6 +23,11 @@ extension Partition {
         }
     }
 
+    /// Forgets producers that have been idle for `afterMs`. Returns how many.
+    func forgetIdleProducers(nowMs: Int64, afterMs: Int64) -> Int {
+        lock.withLock { isClosed || !producersLoaded ? 0 : producers.forgetIdle(nowMs: nowMs, afterMs: afterMs) }
+    }
+
     /// Runs what may roll the log, and so write what waits; if that fails, those who wait must be told. With the lock held.
     private func rolling<T>(_ body: () throws(StorageError) -> T) throws(EngineError) -> T {
         let end = log.endOffset

@@ -27,10 +27,14 @@ package struct CommittedRead: Sendable {
 package struct TransactionVerification: Sendable {
     let coordinator: TransactionCoordinator
     let transactionalId: String
+    let version: ClientTransactionVersion
 
-    package init(_ transactionalId: String, by coordinator: TransactionCoordinator) {
+    package init(
+        _ transactionalId: String, by coordinator: TransactionCoordinator, version: ClientTransactionVersion = .one
+    ) {
         self.transactionalId = transactionalId
         self.coordinator = coordinator
+        self.version = version
     }
 }
 
@@ -40,7 +44,7 @@ extension Partition {
         _ header: BatchHeader, _ verify: TransactionVerification?
     ) throws(EngineError) {
         guard let verify else {
-            throw EngineError(.invalidTransactionState, "a transactional batch came without a transactional id")
+            throw EngineError(.noTransactionalId, "a transactional batch came without a transactional id")
         }
         do throws(TransactionError) {
             try verify.coordinator.verify(
@@ -56,9 +60,12 @@ extension Partition {
                 throw EngineError(
                     .invalidProducerIdMapping,
                     "transactional id \(verify.transactionalId) is not that of producer \(header.producerId)")
+            case .concurrentTransactions:
+                throw EngineError(
+                    .concurrentTransactions, "transactional id \(verify.transactionalId) is ending its transaction")
             default:
                 throw EngineError(
-                    .invalidTransactionState,
+                    .partitionNotInTransaction,
                     "transactional id \(verify.transactionalId) has no open transaction with \(name)")
             }
         }

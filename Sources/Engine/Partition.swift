@@ -140,7 +140,8 @@ extension Partition {
         if isClosed { throw EngineError(.unknownTopic, "topic \(topic) was deleted") }
         try loadProducers()
         var result = AppendResult(baseOffset: 0, logAppendTimeMs: logAppendTimeMs, logStartOffset: log.startOffset)
-        switch producers.check(header) {
+        let startsAtZero = header.isTransactional && verify?.version == .two
+        switch producers.check(header, startsAtZero: startsAtZero) {
         case .refuse(let error):
             throw error
         case .duplicate(let batch):
@@ -157,7 +158,7 @@ extension Partition {
             failWriting(error)
             throw EngineError(error)
         }
-        producers.record(header, baseOffset: result.baseOffset)
+        if header.producerId >= 0 { producers.record(header, baseOffset: result.baseOffset, nowMs: clock.nowMs()) }
         producersChanged = producersChanged || header.producerId >= 0
         bytesSinceSnapshot += Int64(header.sizeInBytes)
         bytesPending += header.sizeInBytes

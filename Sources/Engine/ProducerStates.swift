@@ -3,8 +3,9 @@
 //
 // Per producer id: the epoch, sequence range and offset of the last five batches, so that a batch that
 // is sent again is answered with its original offset and a gap is refused (KIP-185); where its open
-// transaction starts; and of all producers together, which transactions were aborted. A value type
-// without I/O; owned by the partition, under its lock. What is not yet written can be undone.
+// transaction starts; and of all producers together, which transactions were aborted. Producers that have been idle for
+// long are forgotten. A value type without I/O; owned by the partition, under its lock. What is not yet written can be
+// undone.
 
 import Bytes
 import Records
@@ -45,6 +46,14 @@ struct ProducerStates {
         var coordinatorEpoch: Int32 = -1
         /// First offset of the open transaction.
         var transactionStart: Int64?
+        /// When this was last seen to be used, by the broker's clock. Not durable.
+        var lastUseMs: Int64 = 0
+
+        /// By what was written: the rest says only when.
+        static func == (left: Entry, right: Entry) -> Bool {
+            left.epoch == right.epoch && left.batches == right.batches && left.lastTimestamp == right.lastTimestamp
+                && left.coordinatorEpoch == right.coordinatorEpoch && left.transactionStart == right.transactionStart
+        }
     }
 
     enum Verdict: Equatable {
@@ -64,10 +73,15 @@ struct ProducerStates {
     /// The first offset of the oldest open transaction: readers of committed records stop there.
     var firstOpenOffset: Int64? { openStarts.first }
 
-    /// May this batch be appended? Batches without a producer id always may.
-    func check(_ header: BatchHeader) -> Verdict {
+    /// May this batch be appended? Batches without a producer id always may. A producer that is not known may begin with
+    /// any sequence (what it wrote may have been deleted), unless its transactions are of version 2 (`startsAtZero`).
+    func check(_ header: BatchHeader, startsAtZero: Bool = false) -> Verdict {
         if sabotaged("ignoreSequence") { return .append }
-        guard header.producerId >= 0, let entry = entries[header.producerId] else { return .append }
+        guard header.producerId >= 0 else { return .append }
+        guard let entry = entries[header.producerId] else {
+            return startsAtZero && header.baseSequence != 0
+                ? .refuse(Self.outOfOrder(header, expected: 0)) : .append
+        }
         if header.producerEpoch < entry.epoch { return .refuse(Self.fenced(header, entry)) }
         if header.producerEpoch > entry.epoch {
             return header.baseSequence == 0
@@ -111,10 +125,11 @@ struct ProducerStates {
     }
 
     /// The batch was appended at `baseOffset`.
-    mutating func record(_ header: BatchHeader, baseOffset: Int64) {
+    mutating func record(_ header: BatchHeader, baseOffset: Int64, nowMs: Int64 = 0) {
         guard header.producerId >= 0 else { return }
         undo.append((header.producerId, entries[header.producerId], baseOffset))
         apply(header, baseOffset: baseOffset)
+        entries[header.producerId]?.lastUseMs = nowMs
     }
 
     /// The marker was appended at `offset`.
@@ -164,7 +179,7 @@ struct ProducerStates {
         if let start = entry.transactionStart {
             entry.transactionStart = nil
             openStarts.removeAll { $0 == start }
-            if marker == .abort, (aborted.last?.lastOffset ?? -1) < offset {
+            if marker == .abort, !sabotaged("showAborted"), (aborted.last?.lastOffset ?? -1) < offset {
                 aborted.append(
                     AbortedTransaction(
                         producerId: header.producerId, firstOffset: start, lastOffset: offset,
@@ -199,6 +214,20 @@ struct ProducerStates {
             let isKnown = !kept.batches.isEmpty || kept.transactionStart != nil
             entries[producerId] = isKnown ? kept : nil
         }
+    }
+
+    /// Forgets the producers that wrote nothing for `afterMs`, neither by the broker's clock nor by their own, and have no
+    /// open transaction. Whoever is first seen here counts as used now. Returns how many went.
+    mutating func forgetIdle(nowMs: Int64, afterMs: Int64) -> Int {
+        let before = entries.count
+        for (producerId, entry) in entries {
+            if entry.lastUseMs == 0 {
+                entries[producerId]?.lastUseMs = nowMs
+            } else if entry.transactionStart == nil, nowMs - max(entry.lastUseMs, entry.lastTimestamp) >= afterMs {
+                entries[producerId] = nil
+            }
+        }
+        return before - entries.count
     }
 
     /// Restores an entry from a snapshot.

@@ -17,7 +17,9 @@ import Storage
 package final class TopicCatalog: @unchecked Sendable {
     // Unchecked: `state` is guarded by `lock`; everything else is set once in `init` or `load`.
     private let lock = NIOLock()
-    private var state = State()
+    private var state: State
+    /// Held while a topic's configuration is put together and given to its partitions, so that the last one stays.
+    private let applying = NIOLock()
     private let configuration: EngineConfiguration
     private let partitions: PartitionFactory
     private let metadata: InternalLog
@@ -33,11 +35,33 @@ package final class TopicCatalog: @unchecked Sendable {
     private struct State {
         var byName: [String: Topic] = [:]
         var byId: [TopicId: Topic] = [:]
+        /// Names with '.' or '_', by what they are without the difference: metrics would confuse them.
+        var alike: [String: Set<String>] = [:]
         var creating: [String: [EventLoopPromise<Topic>]] = [:]
         var changing: Set<String> = []
         var partitionCount = 0
         /// Of topics that are being created.
         var partitionsComing = 0
+        var defaults: TopicDefaults
+        /// Changes of topics that wait for an earlier one of the same topic.
+        var waiting: [String: CircularBuffer<@Sendable () -> Void>] = [:]
+        var waitingCount = 0
+
+        /// nil for a name that cannot be confused.
+        static func key(_ name: String) -> String? {
+            name.utf8.contains { $0 == UInt8(ascii: ".") || $0 == UInt8(ascii: "_") }
+                ? String(name.map { $0 == "." ? "_" : $0 }) : nil
+        }
+
+        func twin(of name: String) -> String? {
+            Self.key(name).flatMap { alike[$0] }?.first { $0 != name }
+        }
+
+        mutating func forget(_ name: String) {
+            guard let key = Self.key(name) else { return }
+            alike[key]?.remove(name)
+            if alike[key]?.isEmpty == true { alike[key] = nil }
+        }
     }
 
     init(
@@ -46,6 +70,7 @@ package final class TopicCatalog: @unchecked Sendable {
         onChange: @escaping @Sendable (TopicChange) -> Void = { _ in },
         onDeleted: @escaping @Sendable (Topic, _ done: @escaping @Sendable (Bool) -> Void) -> Void
     ) {
+        state = State(defaults: TopicDefaults(atStart: configuration.topicDefaults))
         self.configuration = configuration
         self.partitions = partitions
         self.metadata = metadata
@@ -72,6 +97,9 @@ extension TopicCatalog {
     package func topic(id: TopicId) -> Topic? {
         lock.withLock { state.byId[id] }
     }
+
+    /// What the broker sets for every topic, and where that was set.
+    package var defaults: TopicDefaults { lock.withLock { state.defaults } }
 
     /// The records that would restore the table.
     func durableState() -> [KeyedRecord] {
@@ -115,11 +143,20 @@ extension TopicCatalog {
                 .invalidPartitionCount,
                 "a topic has 1 to \(Limits.partitionsPerTopic) partitions, not \(count)")
         }
-        _ = try TopicConfiguration(overrides: specification.overrides, defaults: configuration.topicDefaults)
-        let (exists, total) = lock.withLock {
-            (state.byName[specification.name] != nil, state.partitionCount + state.partitionsComing)
+        _ = try TopicConfiguration(
+            overrides: specification.overrides, defaults: effectiveDefaults(isInternal: specification.isInternal))
+        let (exists, twin, total) = lock.withLock {
+            (
+                state.byName[specification.name] != nil, state.twin(of: specification.name),
+                state.partitionCount + state.partitionsComing
+            )
         }
         if exists { throw EngineError(.topicExists, "topic \(specification.name) already exists") }
+        if let twin {
+            throw EngineError(
+                .invalidTopicName,
+                "Topic '\(specification.name)' collides with existing topic: \(twin); they differ only in '.' and '_'")
+        }
         guard total + Int(count) <= configuration.partitionsMax else { throw tooManyPartitions }
         return count
     }
@@ -162,6 +199,11 @@ extension TopicCatalog {
         let reservation: Reservation = lock.withLock {
             if state.changing.contains(record.name) { return .held }
             if state.byName[record.name] != nil { return .taken }
+            if let twin = State.key(record.name).flatMap({ key in
+                state.creating.keys.first { $0 != record.name && State.key($0) == key }
+            }) {
+                return .twin(twin)
+            }
             if let others = state.creating[record.name] {
                 guard joining else { return .taken }
                 state.creating[record.name] = others + [promise]
@@ -179,6 +221,9 @@ extension TopicCatalog {
         case .held:
             promise.fail(
                 EngineError(.topicExists, "topic \(record.name) is being changed or deleted; try again when that is done"))
+        case .twin(let twin):
+            promise.fail(
+                EngineError(.invalidTopicName, "Topic '\(record.name)' collides with a topic that is being made: \(twin)"))
         case .full: promise.fail(tooManyPartitions)
         case .made: commit(record, on: loop)
         }
@@ -190,6 +235,7 @@ extension TopicCatalog {
         case joined
         case taken
         case held
+        case twin(String)
         case full
     }
 
@@ -207,6 +253,8 @@ extension TopicCatalog {
                 // Before it can be seen, and so be changed by others.
                 self.onChange(.present(topic.groupTopic))
                 self.insert(topic)
+                // The defaults may have changed since it was built.
+                self.configure(topic)
                 self.finish(record, .success(topic))
             case .failure(let error):
                 self.partitions.remove(topic)
@@ -235,6 +283,7 @@ extension TopicCatalog {
             self.lock.withLock {
                 self.state.byName[name] = nil
                 self.state.byId[topic.id] = nil
+                self.state.forget(name)
                 self.state.partitionCount -= topic.partitionCount
             }
             self.onChange(.deleted(name: name, id: topic.id))
@@ -258,18 +307,48 @@ extension TopicCatalog {
 
     /// Replaces the topic's overrides by what `edit` makes of them.
     package func alter(
-        _ name: String, on loop: any EventLoop, edit: @escaping @Sendable (inout [String: String]) -> Void
+        _ name: String, on loop: any EventLoop,
+        edit: @escaping @Sendable (inout [String: String]) throws(EngineError) -> Void
     ) -> EventLoopFuture<Void> {
-        let edited = NIOLockedValueBox<TopicConfiguration?>(nil)
+        let edited = NIOLockedValueBox<[String: String]?>(nil)
         return change(name, on: loop) { topic throws(EngineError) in
             var overrides = topic.configuration.overrides
-            edit(&overrides)
-            let configuration = try TopicConfiguration(
-                overrides: overrides, defaults: self.configuration.topicDefaults)
-            edited.withLockedValue { $0 = configuration }
+            try edit(&overrides)
+            _ = try TopicConfiguration(
+                overrides: overrides, defaults: self.effectiveDefaults(isInternal: topic.isInternal))
+            let checked = overrides
+            edited.withLockedValue { $0 = checked }
             return .topic(Self.record(of: topic, overrides: overrides))
         } apply: { topic in
-            if let configuration = edited.withLockedValue({ $0 }) { topic.apply(configuration) }
+            if let overrides = edited.withLockedValue({ $0 }) { self.configure(topic, overrides: overrides) }
+        }
+    }
+
+    /// Changes what the broker sets for every topic; in force when this returns.
+    func changeDefaults(_ edit: (inout TopicDefaults) -> Void) {
+        lock.withLock { edit(&state.defaults) }
+        for topic in all { configure(topic) }
+    }
+
+    /// The broker's own topics keep what it was started with: what is set for everybody's must not break them.
+    private func effectiveDefaults(isInternal: Bool) -> [String: String] {
+        isInternal ? configuration.topicDefaults : defaults.effective
+    }
+
+    /// Puts a topic's overrides (nil: those it has) and the broker's defaults in force.
+    private func configure(_ topic: Topic, overrides: [String: String]? = nil) {
+        applying.withLock {
+            let current = topic.configuration
+            do throws(EngineError) {
+                let configuration = try TopicConfiguration(
+                    overrides: overrides ?? current.overrides, defaults: effectiveDefaults(isInternal: topic.isInternal))
+                if configuration != current { topic.apply(configuration) }
+            } catch {
+                // Each was accepted by itself; what does not go together leaves the topic as it was.
+                logger.warning(
+                    "a topic's configuration does not go with the broker's; it stays as it was",
+                    metadata: ["topic": "\(topic.name)", "cause": "\(error)"])
+            }
         }
     }
 
@@ -294,7 +373,11 @@ extension TopicCatalog {
             return .topic(record)
         } apply: { topic in
             let added = added.withLockedValue { $0 }
-            topic.grow(by: added)
+            self.applying.withLock {
+                // The configuration may have changed since they were made.
+                for partition in added { partition.apply(topic.configuration) }
+                topic.grow(by: added)
+            }
             self.onChange(.present(topic.groupTopic))
             self.lock.withLock { self.state.partitionCount += added.count }
         } discard: {
@@ -302,17 +385,24 @@ extension TopicCatalog {
         }
     }
 
-    /// Reserves the name, makes the change durable, then visible; the name is free when `afterwards` says that all is
+    /// Changes of one topic happen one after the other. Reserves the name, makes the change durable, then visible; the name is free when `afterwards` says that all is
     /// done, and stays reserved until the next start if it says that it could not be. `discard` takes back what `record`
     /// has prepared for a change that fails.
     private func change(
         _ name: String, on loop: any EventLoop,
-        record: @Sendable (Topic) throws(EngineError) -> MetadataRecord,
+        record: @escaping @Sendable (Topic) throws(EngineError) -> MetadataRecord,
         apply: @escaping @Sendable (Topic) -> Void,
         discard: @escaping @Sendable () -> Void = {},
         afterwards: @escaping @Sendable (Topic, _ done: @escaping @Sendable (Bool) -> Void) -> Void = { $1(true) }
     ) -> EventLoopFuture<Void> {
         let promise = loop.makePromise(of: Void.self)
+        let isWaiting = wait(name) {
+            loop.execute {
+                self.change(name, on: loop, record: record, apply: apply, discard: discard, afterwards: afterwards)
+                    .cascade(to: promise)
+            }
+        }
+        if isWaiting { return promise.futureResult }
         do throws(EngineError) {
             let topic = try reserve(name)
             do throws(EngineError) {
@@ -321,7 +411,7 @@ extension TopicCatalog {
                         try result.get()
                         apply(topic)
                         afterwards(topic) { isDone in
-                            if isDone { self.release(name) }
+                            if isDone { self.release(name) } else { self.wake(name) }
                             promise.succeed(())
                         }
                     } catch {
@@ -360,19 +450,42 @@ extension TopicCatalog {
     /// The name may be used again.
     func release(_ name: String) {
         lock.withLock { _ = state.changing.remove(name) }
+        wake(name)
+    }
+
+    /// Whether a topic is being changed, and `retry` is called when that is done.
+    private func wait(_ name: String, retry: @escaping @Sendable () -> Void) -> Bool {
+        lock.withLock {
+            guard state.changing.contains(name), state.byName[name] != nil, state.waitingCount < Limits.topicChangesWaiting
+            else { return false }
+            state.waiting[name, default: []].append(retry)
+            state.waitingCount += 1
+            return true
+        }
+    }
+
+    /// Has everybody try again who waits for a change of this topic.
+    private func wake(_ name: String) {
+        let waiting = lock.withLock {
+            let waiting = state.waiting.removeValue(forKey: name) ?? []
+            state.waitingCount -= waiting.count
+            return waiting
+        }
+        for retry in waiting { retry() }
     }
 
     private func insert(_ topic: Topic) {
         lock.withLock {
             state.byName[topic.name] = topic
             state.byId[topic.id] = topic
+            if let key = State.key(topic.name) { state.alike[key, default: []].insert(topic.name) }
             state.partitionCount += topic.partitionCount
         }
     }
 
     private func build(_ record: MetadataRecord.TopicRecord) throws(EngineError) -> Topic {
         let topicConfiguration = try TopicConfiguration(
-            overrides: record.overrides, defaults: configuration.topicDefaults)
+            overrides: record.overrides, defaults: effectiveDefaults(isInternal: record.isInternal))
         let made = try (0..<record.partitions).map { index throws(EngineError) in
             try partitions.make(record, index: index, configuration: topicConfiguration)
         }

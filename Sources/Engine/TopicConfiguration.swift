@@ -121,7 +121,8 @@ package struct TopicConfiguration: Equatable, Sendable {
 
     static func check(_ name: String, _ value: String) throws(EngineError) {
         guard let key = TopicConfigurationKey.named[name] else {
-            throw EngineError(.invalidConfiguration, "unknown topic configuration key \(name)")
+            let question = Suggestion.question(for: name, among: TopicConfigurationKey.all.map(\.name))
+            throw EngineError(.invalidConfiguration, "unknown topic configuration key \(name)\(question)")
         }
         if let problem = key.problem(value) {
             throw EngineError(.invalidConfiguration, "invalid value \(value) for \(name): \(problem)")

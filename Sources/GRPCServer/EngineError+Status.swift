@@ -10,7 +10,7 @@ extension GRPCStatus {
             switch error.code {
             case .unknownTopic, .unknownTopicId, .unknownPartition: .notFound
             case .topicExists: .alreadyExists
-            case .invalidTopicName, .invalidPartitionCount, .invalidReplicationFactor, .invalidConfiguration,
+            case .invalidTopicName, .invalidPartitionCount, .invalidReplicationFactor, .invalidConfiguration, .invalidRequest,
                 .corruptMessage, .invalidRecord, .invalidTimestamp, .unsupportedCompression, .unsupportedMessageFormat:
                 .invalidArgument
             case .offsetOutOfRange: .outOfRange
@@ -18,7 +18,9 @@ extension GRPCStatus {
             // The batch of a retry that is there already, and those that contradict what is there.
             case .duplicateSequence: .alreadyExists
             case .outOfOrderSequence, .invalidProducerEpoch, .transactionCoordinatorFenced: .aborted
-            case .invalidTransactionState, .invalidProducerIdMapping: .failedPrecondition
+            case .invalidTransactionState, .partitionNotInTransaction, .noTransactionalId, .invalidProducerIdMapping:
+                .failedPrecondition
+            case .concurrentTransactions: .aborted
             case .messageTooLarge, .storageFull, .limitReached: .resourceExhausted
             case .logReadOnly: .failedPrecondition
             case .storageFailure: .internal

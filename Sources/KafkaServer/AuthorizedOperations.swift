@@ -13,7 +13,7 @@ extension AuthorizedOperations {
     static let cluster = bits(
         create, alter, describe, clusterAction, describeConfigs, alterConfigs, idempotentWrite)
     /// Everything that can be done with a group.
-    static let group = bits(read, delete, describe)
+    static let group = bits(read, delete, describe, describeConfigs, alterConfigs)
 
     private static func bits(_ operations: Int...) -> Int32 {
         operations.reduce(0) { $0 | (1 << Int32($1)) }

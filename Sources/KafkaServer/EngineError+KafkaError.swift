@@ -15,6 +15,7 @@ extension KafkaErrorCode {
             case .invalidPartitionCount: .invalidPartitions
             case .invalidReplicationFactor: .invalidReplicationFactor
             case .invalidConfiguration: .invalidConfig
+            case .invalidRequest: .invalidRequest
             case .offsetOutOfRange: .offsetOutOfRange
             case .corruptData: .kafkaStorageError
             case .corruptMessage: .corruptMessage
@@ -27,7 +28,10 @@ extension KafkaErrorCode {
             case .duplicateSequence: .duplicateSequenceNumber
             case .invalidProducerEpoch: .invalidProducerEpoch
             case .invalidProducerIdMapping: .invalidProducerIdMapping
-            case .invalidTransactionState: .invalidTxnState
+            case .invalidTransactionState, .partitionNotInTransaction: .invalidTxnState
+            // Old producers do not try again after CONCURRENT_TRANSACTIONS; after this they do.
+            case .concurrentTransactions: .notEnoughReplicas
+            case .noTransactionalId: .transactionalIdAuthorizationFailed
             case .transactionCoordinatorFenced: .transactionCoordinatorFenced
             case .storageFull, .logReadOnly, .storageFailure, .tooManyOpenFiles: .kafkaStorageError
             case .limitReached: .policyViolation

@@ -28,6 +28,9 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     let loop: any EventLoop
     /// As in the last request.
     private(set) var clientId: String?
+    var login: Login
+    /// What the client said that it is (ApiVersions, KIP-511).
+    var software: (name: String, version: String) = ("unknown", "unknown")
     private var context: ChannelHandlerContext?
     private var frames = FrameReader(limit: Limits.requestBytes, otherLimit: Limits.otherRequestBytes)
     private var slots = CircularBuffer<Slot>(initialCapacity: 4)
@@ -89,6 +92,7 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
         self.peer = peer
         self.loop = loop
         turn = server.engine.turns.turn(for: loop)
+        login = Login(server.login, peer: peer)
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
@@ -156,22 +160,35 @@ extension KafkaConnection {
 
     /// Starts one request; false if the connection was closed instead.
     private func serve(_ frame: ByteBuffer) -> Bool {
+        if login.takesBareTokens {
+            receiveToken(frame)
+            return context != nil
+        }
         var body = frame
         do {
             let header = try RequestHeader(from: &body)
+            let nowNs = server.engine.clock.monotonicNs()
+            if let cause = login.refusal(of: header.apiKey, nowNs: nowNs) {
+                close(cause)
+                return false
+            }
+            clientId = header.clientId
             let exchange = Exchange(
                 connection: self, apiKey: header.apiKey, version: header.apiVersion,
-                correlationId: header.correlationId, slot: firstSlot + slots.count,
-                startedNs: server.engine.clock.monotonicNs())
-            clientId = header.clientId
-            slots.append(Slot(answer: .open, bytes: frame.readableBytes))
-            heldBytes += frame.readableBytes
+                correlationId: header.correlationId, slot: open(frame), startedNs: nowNs)
             try server.router.route(exchange, &body)
             return context != nil
         } catch {
             close("malformed request: \(error)")
             return false
         }
+    }
+
+    /// A place among the replies for what this frame asks.
+    private func open(_ frame: ByteBuffer) -> Int {
+        slots.append(Slot(answer: .open, bytes: frame.readableBytes))
+        heldBytes += frame.readableBytes
+        return firstSlot + slots.count - 1
     }
 
     func read(context: ChannelHandlerContext) {
@@ -214,6 +231,53 @@ extension KafkaConnection {
         guard isDraining, slots.isEmpty, let context else { return }
         flushReplies()
         context.close(promise: nil)
+    }
+}
+
+// MARK: - Login
+
+extension KafkaConnection {
+    /// A token of the exchange that version 0 of SaslHandshake began: answered by a bare one, or by the end.
+    private func receiveToken(_ frame: ByteBuffer) {
+        let slot = open(frame)
+        Login.receive(Array(buffer: frame), on: self) { step in
+            switch step {
+            case .challenge(let bytes):
+                self.answer(slot, token: bytes)
+            case .success(let bytes, _):
+                self.loggedIn()
+                self.answer(slot, token: bytes)
+            case .failure(let cause, let mechanism):
+                self.completeWithoutReply(slot)
+                self.loginFailed(cause, mechanism.rawValue)
+            case .outOfOrder:
+                self.close("a token without an exchange")
+            }
+        }
+    }
+
+    private func answer(_ slot: Int, token: [UInt8]) {
+        complete(slot) { buffer throws(WireError) in
+            buffer.writeInteger(Int32(token.count))
+            buffer.writeBytes(token)
+        }
+    }
+
+    func loggedIn() {
+        server.metrics.loggedIn()
+        server.logger.debug("logged in", metadata: metadata)
+    }
+
+    /// Closes the connection, a moment later, so that whoever tries passwords has to wait (Kafka's
+    /// `connections.failed.authentication.delay.ms`).
+    func loginFailed(_ cause: String, _ mechanism: String) {
+        server.metrics.loginFailed()
+        server.logger.warning("kafka login failed with \(mechanism): \(cause)", metadata: metadata)
+        loop.scheduleTask(in: Limits.failedLoginDelay) { self.end() }
+    }
+
+    private var metadata: Logger.Metadata {
+        ["peer": "\(peer.remoteAddress):\(peer.remotePort)", "principal": "\(login.principal)"]
     }
 }
 
@@ -301,10 +365,13 @@ extension KafkaConnection {
 
     /// Ends the connection for something the peer did, after the replies that are ready.
     func close(_ cause: String) {
+        guard context != nil else { return }
+        server.logger.warning("kafka connection closed: \(cause)", metadata: metadata)
+        end()
+    }
+
+    private func end() {
         guard let context else { return }
-        server.logger.warning(
-            "kafka connection closed: \(cause)",
-            metadata: ["peer": "\(peer.remoteAddress):\(peer.remotePort)", "principal": "\(peer.principal)"])
         server.metrics.connectionRefused()
         flushReplies()
         self.context = nil

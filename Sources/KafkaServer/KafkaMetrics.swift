@@ -7,12 +7,16 @@ import Telemetry
 struct KafkaMetrics: Sendable {
     private let connections: Gauge
     private let refused: Counter
+    private let logins: Counter
+    private let failedLogins: Counter
     private let latencies: [Histogram?]
 
     init(_ metrics: Metrics) {
         connections = metrics.gauge("martlet_kafka_connections", "Open Kafka connections.")
         refused = metrics.counter(
             "martlet_kafka_connections_refused_total", "Kafka connections closed because of what the client sent.")
+        logins = metrics.counter("martlet_kafka_logins_total", "SASL logins that succeeded.")
+        failedLogins = metrics.counter("martlet_kafka_failed_logins_total", "SASL logins that failed.")
         let family = metrics.histograms(
             "martlet_kafka_request_seconds", "Time from reading a Kafka request to its reply, by API.",
             labels: ["api"])
@@ -27,6 +31,8 @@ struct KafkaMetrics: Sendable {
     func connectionOpened() { connections.add(1) }
     func connectionClosed() { connections.add(-1) }
     func connectionRefused() { refused.increment() }
+    func loggedIn() { logins.increment() }
+    func loginFailed() { failedLogins.increment() }
 
     func requestFinished(apiKey: Int16, durationNs: Int) {
         guard latencies.indices.contains(Int(apiKey)) else { return }

@@ -25,16 +25,20 @@ package final class KafkaServer: Sendable {
     let metrics: KafkaMetrics
     let router = Router()
     let memory: RequestMemory
+    let login: LoginConfiguration
+    let telemetry: ClientTelemetry
 
     package init(
-        engine: Engine, advertised: Advertised?, memory: RequestMemory = RequestMemory(limit: .max), metrics: Metrics,
-        logger: Logger
+        engine: Engine, advertised: Advertised?, memory: RequestMemory = RequestMemory(limit: .max),
+        login: LoginConfiguration = LoginConfiguration(), metrics: Metrics, logger: Logger
     ) {
         self.memory = memory
+        self.login = login
         self.engine = engine
         self.advertised = advertised
         self.logger = logger
         self.metrics = KafkaMetrics(metrics)
+        telemetry = ClientTelemetry(configurations: engine.configurations, metrics: metrics)
     }
 
     /// Makes a Kafka connection of the channel (Transport's `ProtocolHandlers.kafka`).

@@ -7,6 +7,8 @@ extension Limits {
     static let groupsPerRequest = 10_000
     /// Transactions of one AddPartitionsToTxn, DescribeTransactions or WriteTxnMarkers request; more: INVALID_REQUEST.
     static let transactionsPerRequest = 10_000
+    /// Features of one UpdateFeatures request; more: INVALID_REQUEST.
+    static let featuresPerRequest = 1_000
     /// Positions in one OffsetFetch reply; the groups that do not fit get INVALID_REQUEST.
     static let positionsPerReply = 1_000_000
 }

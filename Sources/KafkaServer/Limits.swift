@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, KafkaServer: the bounds of a Kafka connection.
 
+import NIOCore
+
 /// Each bound has a defined answer when it is reached, given beside it.
 package enum Limits {
     /// Largest request (socket.request.max.bytes, Kafka's default); larger: the connection is closed, the cause logged.
@@ -34,4 +36,6 @@ package enum Limits {
     static let topicsPerRequest = 10_000
     /// A reply buffer larger than this is given back after use instead of kept for the next reply.
     static let keptReplyBytes = 64 << 10
+    /// How long a connection is kept after a failed login before it is closed.
+    static let failedLoginDelay = TimeAmount.milliseconds(100)
 }

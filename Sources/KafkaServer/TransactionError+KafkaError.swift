@@ -8,7 +8,7 @@ import KafkaWire
 extension KafkaErrorCode {
     /// `isFencedKnown`: whether the request's version knows PRODUCER_FENCED (KIP-588); older ones get
     /// INVALID_PRODUCER_EPOCH.
-    init(_ error: TransactionError, isFencedKnown: Bool = true) {
+    init(_ error: TransactionError, isFencedKnown: Bool) {
         self =
             switch error {
             case .invalidProducerIdMapping: .invalidProducerIdMapping

@@ -2,6 +2,7 @@
 // Martlet, Martlet: what the user's words mean to the engine.
 
 import Engine
+import NIOCore
 
 extension Configuration {
     var engine: EngineConfiguration {
@@ -26,7 +27,22 @@ extension Configuration {
             groupConsumerMinSessionTimeoutMs...max(60_000, groupConsumerSessionTimeoutMs)
         engine.groups.consumerHeartbeatIntervals =
             groupConsumerMinHeartbeatIntervalMs...max(15_000, groupConsumerHeartbeatIntervalMs)
+        engine.transactions.maxTimeoutMs = transactions.maxTimeoutMs
+        engine.transactions.cleanUpIntervalMs = transactions.cleanUpIntervalMs
+        engine.transactions.idExpirationMs = transactions.idExpirationMs
+        engine.producerIdExpirationMs = transactions.producerIdExpirationMs
+        engine.housekeeping.producerIdExpirationCheckMs = transactions.producerIdExpirationCheckMs
         engine.housekeeping.retentionCheckMs = retentionCheckIntervalMs
+        engine.access.superUsers = Set(superUsers)
+        engine.access.allowsEveryoneWithoutRule = allowsEveryoneWithoutRule
+        engine.logDirectory = isEphemeral ? "" : absolute(dataDirectory)
+        engine.otherSettings = [
+            "listeners": listeners.map { "PLAINTEXT://\($0)" }.joined(separator: ","),
+            "max.connections": "\(maxConnections)",
+            "num.network.threads": "\(threads == 0 ? System.coreCount : threads)",
+            "queued.max.request.bytes": "\(queuedRequestBytesMax)",
+            "ssl.client.auth": clientAuthentication.rawValue,
+        ]
         return engine
     }
 }

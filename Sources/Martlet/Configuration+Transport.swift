@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, Martlet: what the user's words mean to the transport.
+// Martlet, Martlet: what the user's words mean to the transport and to the edges.
 
+import KafkaServer
+import Security
 import Transport
 
 extension Configuration.Plaintext {
@@ -30,5 +32,13 @@ extension Address {
         case "*", "::", "0.0.0.0": Address(host: "127.0.0.1", port: port)
         default: self
         }
+    }
+}
+
+extension Configuration {
+    var login: LoginConfiguration {
+        LoginConfiguration(
+            mechanisms: saslMechanisms.compactMap { SaslMechanism(rawValue: $0.rawValue) },
+            maxReauthMs: maxReauthenticationMs)
     }
 }

@@ -36,6 +36,13 @@ public struct Configuration: Equatable, Sendable {
         case never, loopback, anywhere
     }
 
+    /// How a Kafka client may prove who it is, other than by a certificate.
+    public enum SASLMechanism: String, Sendable, CaseIterable {
+        case plain = "PLAIN"
+        case scramSHA256 = "SCRAM-SHA-256"
+        case scramSHA512 = "SCRAM-SHA-512"
+    }
+
     /// Certificate files of the broker, instead of those in the certificate directory.
     public struct TLSFiles: Equatable, Sendable {
         /// The broker's certificate and the chain up to its authority, PEM.
@@ -67,6 +74,19 @@ public struct Configuration: Equatable, Sendable {
         public init() {}
     }
 
+    /// Transactions, and what is remembered of producers.
+    public struct Transactions: Equatable, Sendable {
+        /// The longest transaction timeout that a producer may ask for.
+        public var maxTimeoutMs: Int32 = 900_000
+        public var cleanUpIntervalMs: Int64 = 10_000
+        /// How long a transactional id without a transaction is remembered.
+        public var idExpirationMs: Int64 = 7 * 24 * 3600 * 1000
+        public var producerIdExpirationMs: Int64 = 24 * 3600 * 1000
+        public var producerIdExpirationCheckMs: Int64 = 600_000
+
+        public init() {}
+    }
+
     /// Where to listen; the first address is the one that is reported.
     public var listen = [Address(host: "127.0.0.1")]
     /// Port of the first listener instead of the one in `listen`; 0 lets the system choose.
@@ -80,6 +100,14 @@ public struct Configuration: Equatable, Sendable {
     public var tlsVersion = TLSVersion.tls13
     public var clientAuthentication = ClientAuthentication.required
     public var plaintext = Plaintext.loopback
+    /// SASL mechanisms that Kafka clients may log in with; those with a client certificate need not.
+    public var saslMechanisms: [SASLMechanism] = []
+    /// After how long a client that logged in has to do so again; 0: never.
+    public var maxReauthenticationMs: Int64 = 0
+    /// Principals that may do everything, such as `User:CN=admin`.
+    public var superUsers: [String] = []
+    /// Whether resources that no access rule speaks of are free to all, once there are rules.
+    public var allowsEveryoneWithoutRule = false
     public var durability = Durability.disk
     /// Keep everything in memory; nothing is left behind. Durability is `memory` then.
     public var isEphemeral = false
@@ -95,6 +123,7 @@ public struct Configuration: Equatable, Sendable {
     public var groupConsumerHeartbeatIntervalMs: Int32 = 5000
     public var groupConsumerMinHeartbeatIntervalMs: Int32 = 5000
     public var groupConsumerMaxSize = 1000
+    public var transactions = Transactions()
     /// Event loops; 0 is one for each processor.
     public var threads = 0
     public var maxConnections = 10_000
@@ -121,6 +150,7 @@ public struct Configuration: Equatable, Sendable {
     public static var development: Configuration {
         var configuration = Configuration()
         configuration.createsTopics = true
+        configuration.allowsEveryoneWithoutRule = true
         configuration.groupInitialRebalanceDelayMs = 0
         configuration.groupMinSessionTimeoutMs = 100
         configuration.groupConsumerMinSessionTimeoutMs = 100

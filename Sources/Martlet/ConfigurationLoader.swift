@@ -4,6 +4,8 @@
 // Precedence: a flag beats a variable, a variable beats the file, the file beats the default. Every value that is
 // refused is named with where it was written. Reads the file and nothing else; the environment is passed in.
 
+import Engine
+
 /// Fills a configuration from the outside of the process.
 package struct ConfigurationLoader {
     package private(set) var configuration: Configuration

@@ -103,6 +103,35 @@ extension Setting {
         }
     }
 
+    /// Several of them, in the order in which they were given.
+    static func choices<Value>(_ key: String, _ help: String, _ field: Field<[Value]>) -> Setting
+    where Value: RawRepresentable<String> & CaseIterable & Sendable {
+        let names = Value.allCases.map(\.rawValue)
+        return Setting(key: key, form: names.joined(separator: ","), help: help, isSwitch: false) {
+            (configuration, text) throws(Refusal) in
+            var values: [Value] = []
+            for name in text.split(separator: ",") {
+                let name = name.filter { $0 != " " }
+                guard let value = Value.allCases.first(where: { $0.rawValue.lowercased() == name.lowercased() }) else {
+                    throw Refusal(expected: "some of " + names.joined(separator: ", "))
+                }
+                values.append(value)
+            }
+            configuration[keyPath: field] = values
+        } show: {
+            $0[keyPath: field].map(\.rawValue).joined(separator: ",")
+        }
+    }
+
+    /// Separated by semicolons, because names of certificates have commas in them.
+    static func texts(_ key: String, _ form: String, _ help: String, _ field: Field<[String]>) -> Setting {
+        Setting(key: key, form: form, help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+            configuration[keyPath: field] = text.split(separator: ";").map(String.init)
+        } show: {
+            $0[keyPath: field].joined(separator: ";")
+        }
+    }
+
     static func address(_ key: String, _ help: String, _ field: Field<Address?>) -> Setting {
         Setting(key: key, form: "host:port", help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
             configuration[keyPath: field] = try parsed(text)

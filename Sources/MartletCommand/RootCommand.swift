@@ -15,7 +15,7 @@ struct RootCommand: ParsableCommand {
               martlet help dev     show every setting of a broker
             """,
         version: Version.current,
-        subcommands: [VersionCommand.self, HelpConfigurationCommand.self],
+        subcommands: [VersionCommand.self, HelpConfigurationCommand.self, HelpKafkaSupportCommand.self],
         groupedSubcommands: [
             CommandGroup(name: "Brokers", subcommands: [DevCommand.self, ServeCommand.self]),
             CommandGroup(
@@ -40,5 +40,15 @@ struct HelpConfigurationCommand: ParsableCommand {
 
     func run() {
         Terminal.write(ConfigurationReference.markdown, to: 1)
+    }
+}
+
+/// Prints docs/kafka-support.md without the matrix of clients (`make docs`).
+struct HelpKafkaSupportCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "help-kafka-support", abstract: "Print what of Kafka's protocol is served.", shouldDisplay: false)
+
+    func run() {
+        Terminal.write(KafkaReference.markdown, to: 1)
     }
 }

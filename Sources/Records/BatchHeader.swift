@@ -104,6 +104,11 @@ package struct BatchHeader: Equatable, Sendable {
     package var isTransactional: Bool { attributes & 0x10 != 0 }
     package var isControl: Bool { attributes & 0x20 != 0 }
 
+    /// Whether the batch at the buffer's reader index says that it belongs to a transaction.
+    package static func isTransactional(_ batch: ByteBuffer) -> Bool {
+        batch.getInteger(at: batch.readerIndex + 22, as: UInt8.self).map { $0 & 0x10 != 0 } ?? false
+    }
+
     /// Whether the batch at the buffer's reader index says that its records are compressed.
     package static func isCompressed(_ batch: ByteBuffer) -> Bool {
         batch.getInteger(at: batch.readerIndex + 22, as: UInt8.self).map { $0 & 7 != 0 } ?? false

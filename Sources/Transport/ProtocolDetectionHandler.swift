@@ -261,6 +261,6 @@ final class ProtocolDetectionHandler: ChannelInboundHandler, RemovableChannelHan
 }
 
 /// Whether a numeric address belongs to this machine alone.
-func isLoopback(_ address: String) -> Bool {
+package func isLoopback(_ address: String) -> Bool {
     address == "::1" || address.hasPrefix("127.")
 }

@@ -15,6 +15,9 @@ import Testing
                 overrides: ["retention.ms": "1000", "segment.bytes": "4096"])),
         .topicDeleted(name: "orders"),
         .producerIds(next: 123_456),
+        .configuration(ConfigurationResource(.broker, ""), overrides: ["log.retention.ms": "1"]),
+        .configuration(ConfigurationResource(.group, "g"), overrides: ["consumer.session.timeout.ms": "45000", "b": ""]),
+        .configuration(ConfigurationResource(.clientMetrics, "all"), overrides: [:]),
     ]
 
     @Test(arguments: records) func aRecordReadsWhatItWrote(_ record: MetadataRecord) {

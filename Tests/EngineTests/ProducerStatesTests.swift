@@ -117,4 +117,37 @@ import Testing
         states.forgetBatches { _ in true }
         #expect(states.check(batch(sequence: 7)) == .append)
     }
+
+    @Test func anUnknownProducerOfVersionTwoStartsAtZero() {
+        let states = ProducerStates()
+        #expect(states.check(batch(sequence: 7)) == .append)
+        #expect(code(states.check(batch(sequence: 7), startsAtZero: true)) == .outOfOrderSequence)
+        #expect(states.check(batch(sequence: 0), startsAtZero: true) == .append)
+    }
+
+    @Test func idleProducersAreForgottenUnlessTheirTransactionIsOpen() {
+        var states = ProducerStates()
+        states.record(batch(producer: 1, sequence: 0), baseOffset: 0, nowMs: 1_000)
+        states.record(batch(producer: 2, sequence: 0), baseOffset: 1, nowMs: 2_000)
+        var transactional = batch(producer: 3, sequence: 0)
+        transactional.attributes = 0x10
+        states.record(transactional, baseOffset: 2, nowMs: 1_000)
+        // Read back from the log: when it was used is not known, so it counts from the first look.
+        states.apply(batch(producer: 4, sequence: 0), baseOffset: 3)
+        // A producer whose own clock is ahead.
+        var ahead = batch(producer: 5, sequence: 0)
+        ahead.maxTimestamp = 9_000
+        states.record(ahead, baseOffset: 4, nowMs: 1_000)
+        states.commit()
+        #expect(states.forgetIdle(nowMs: 1_999, afterMs: 1_000) == 0)
+        #expect(states.forgetIdle(nowMs: 2_000, afterMs: 1_000) == 1)
+        #expect(states.entries.keys.sorted() == [2, 3, 4, 5])
+        #expect(states.forgetIdle(nowMs: 2_999, afterMs: 1_000) == 1)
+        #expect(states.entries.keys.sorted() == [2, 3, 5])
+        #expect(states.forgetIdle(nowMs: 9_999, afterMs: 1_000) == 1)
+        #expect(states.entries.keys.sorted() == [3, 5])
+        #expect(states.forgetIdle(nowMs: 10_000, afterMs: 1_000) == 1)
+        // What is forgotten may go on with any sequence, as in Kafka.
+        #expect(states.check(batch(producer: 1, sequence: 40)) == .append)
+    }
 }

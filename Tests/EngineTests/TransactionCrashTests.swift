@@ -45,6 +45,8 @@ private struct TransactionLife {
     var model = TransactionModel()
     var script: Storage.SeededGenerator
     private var count: Int64 = 0
+    /// How the producer of the moment goes about transactions.
+    private var isVersionTwo = false
 
     init(seed: UInt64) throws {
         files = SimulatedFileSystem(seed: seed)
@@ -74,6 +76,7 @@ private struct TransactionLife {
         if initialised.error == .concurrentTransactions { initialised = test.initialise(id) }
         guard let started = try? initialised.result?.get() else { return }
         var producer = TestProducer(id: id, producer: started)
+        isVersionTwo = Bool.random(using: &script)
         for _ in 0..<Int.random(in: 1...3, using: &script) where !files.hasCrashed {
             guard try one(&producer, topic) else { return }
         }
@@ -83,7 +86,10 @@ private struct TransactionLife {
     private mutating func one(_ producer: inout TestProducer, _ topic: Topic) throws -> Bool {
         count += 1
         var written = TransactionModel.Written(fate: .aborted, values: [[], []], offset: count * 10)
-        guard test.add(producer, topic.partitions[0], topic.partitions[1]) == nil else { return false }
+        let added = isVersionTwo
+            ? test.add2(producer, topic.partitions[0], topic.partitions[1])
+            : test.add(producer, topic.partitions[0], topic.partitions[1])
+        guard added == nil else { return false }
         for step in 0..<Int.random(in: 1...3, using: &script) {
             let at = Int.random(in: 0..<2, using: &script)
             let value = "\(producer.id)/\(count)/\(step)"
@@ -97,7 +103,7 @@ private struct TransactionLife {
         }
         let group = "group-\(producer.id)"
         let hasOffsets = Bool.random(using: &script)
-        if hasOffsets, test.commitOffsets([0: written.offset], group: group, topic: "orders", producer) != nil || files.hasCrashed {
+        if hasOffsets, !commitOffset(written.offset, group, producer) || files.hasCrashed {
             model.finished.append(written)
             return false
         }
@@ -107,7 +113,7 @@ private struct TransactionLife {
             return false
         }
         let marker: TransactionMarker = Int.random(in: 0..<4, using: &script) == 0 ? .abort : .commit
-        let end = test.end(producer, marker)
+        let end = end(&producer, marker)
         if marker == .commit {
             if case .success = end.result { written.fate = .committed } else { written.fate = .unknown }
             if written.fate == .committed, hasOffsets { model.offset[group] = written.offset }
@@ -116,6 +122,23 @@ private struct TransactionLife {
         if written.fate == .committed, Bool.random(using: &script) { commitPlainly(group, written.offset + 5) }
         if case .success = end.result { return true }
         return false
+    }
+
+    private func commitOffset(_ offset: Int64, _ group: String, _ producer: TestProducer) -> Bool {
+        guard isVersionTwo else {
+            return test.commitOffsets([0: offset], group: group, topic: "orders", producer) == nil
+        }
+        guard case .success(nil) = test.commitOffsets2(offset, group: group, topic: "orders", producer).result else {
+            return false
+        }
+        return true
+    }
+
+    private func end(_ producer: inout TestProducer, _ marker: TransactionMarker) -> Outcome<Void> {
+        guard isVersionTwo else { return test.end(producer, marker) }
+        let outcome = Outcome<Void>()
+        outcome.result = test.end2(&producer, marker).result.map { $0.map { _ in } }
+        return outcome
     }
 
     /// A commit of the group's own, after that of the transaction.

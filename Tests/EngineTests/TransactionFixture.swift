@@ -59,7 +59,7 @@ extension TestEngine {
 
     func end(_ producer: TestProducer, _ marker: TransactionMarker) -> Outcome<Void> {
         let outcome = Outcome<Void>()
-        transactions.end(producer.id, producer.producer, marker, on: loop) { outcome.result = $0 }
+        transactions.end(producer.id, producer.producer, marker, on: loop) { outcome.result = $0.map { _ in } }
         settle()
         return outcome
     }

@@ -63,12 +63,12 @@ import Testing
         let test = try TestEngine()
         let topic = try test.makeTopic(partitions: 2)
         var producer = try test.producer("late")
-        #expect(test.send(["a"], from: &producer, to: topic.partitions[0]).error == .invalidTransactionState)
+        #expect(test.send(["a"], from: &producer, to: topic.partitions[0]).error == .partitionNotInTransaction)
         #expect(test.add(producer, topic.partitions[0]) == nil)
-        #expect(test.send(["a"], from: &producer, to: topic.partitions[1]).error == .invalidTransactionState)
+        #expect(test.send(["a"], from: &producer, to: topic.partitions[1]).error == .partitionNotInTransaction)
         #expect(test.send(["a"], from: &producer, to: topic.partitions[0]).error == nil)
         #expect(test.end(producer, .commit).error == nil)
-        #expect(test.send(["b"], from: &producer, to: topic.partitions[0]).error == .invalidTransactionState)
+        #expect(test.send(["b"], from: &producer, to: topic.partitions[0]).error == .partitionNotInTransaction)
         #expect(try readCommitted(topic.partitions[0]) == ["a"])
     }
 
@@ -136,7 +136,9 @@ import Testing
         let producer = try test.producer("kip360")
         let next = try #require(try test.initialise("kip360", expected: producer.producer).result?.get())
         #expect(next == TransactionalProducer(id: producer.producer.id, epoch: producer.producer.epoch + 1))
-        #expect(test.initialise("kip360", expected: producer.producer).error == .producerFenced)
+        var older = producer.producer
+        older.epoch -= 1
+        #expect(test.initialise("kip360", expected: older).error == .producerFenced)
     }
 
     @Test func aTransactionThatTakesTooLongIsAbortedAndItsProducerFenced() throws {
@@ -157,6 +159,44 @@ import Testing
         #expect(test.send(["b"], from: &producer, to: partition).error == .invalidProducerEpoch)
         #expect(try readCommitted(partition) == [])
         #expect(try partition.lastStableOffset() == 2)
+    }
+
+    @Test func anIdleProducerIsForgottenAfterADayByTheBrokersClock() throws {
+        let test = try TestEngine(durability: .disk)
+        let partition = try #require(try test.makeTopic().partition(0))
+        var open = try test.producer("open")
+        #expect(test.add(open, partition) == nil)
+        _ = test.send(["o"], from: &open, to: partition)
+        let idle = RecordBatchBuilder.Producer(id: 900, epoch: 0, baseSequence: 0)
+        let first = test.append(batch("a", timestamp: test.clock.nowMs(), producer: idle), to: partition)
+        test.settle()
+        #expect(first.error == nil)
+        test.clock.advance(ms: 86_399_999)
+        test.engine.forgetIdleProducers()
+        #expect(try partition.activeProducers().map(\.id) == [open.producer.id, 900])
+        test.clock.advance(ms: 1)
+        test.engine.forgetIdleProducers()
+        #expect(try partition.activeProducers().map(\.id) == [open.producer.id])
+    }
+
+    @Test func aForgottenIdLeavesATombstoneAndIsNewAgain() throws {
+        let files = SimulatedFileSystem(seed: 2)
+        var test = try TestEngine(fileSystem: files, durability: .disk) { $0.transactions.idExpirationMs = 1_000 }
+        let partition = try #require(try test.makeTopic().partition(0))
+        let first = try test.producer("gone")
+        let open = try test.producer("open", timeoutMs: 900_000)
+        #expect(test.add(open, partition) == nil)
+        test.clock.advance(ms: 1_001)
+        test.transactions.cleanUp()
+        test.settle()
+        #expect(test.transactions.list().map(\.id) == ["open"])
+        files.crash(.loseUnsynced)
+        test = try TestEngine(fileSystem: files, durability: .disk)
+        test.settle()
+        #expect(test.transactions.list().map(\.id) == ["open"])
+        let again = try test.producer("gone")
+        #expect(again.producer.epoch == 0)
+        #expect(again.producer.id != first.producer.id)
     }
 
     @Test func anIdThatNobodyUsesIsForgotten() throws {

@@ -12,7 +12,7 @@ import Testing
     private static let expected: [EngineError.Code: GRPCStatus.Code] = [
         .unknownTopic: .notFound, .unknownTopicId: .notFound, .unknownPartition: .notFound, .topicExists: .alreadyExists,
         .invalidTopicName: .invalidArgument, .invalidPartitionCount: .invalidArgument,
-        .invalidReplicationFactor: .invalidArgument, .invalidConfiguration: .invalidArgument,
+        .invalidReplicationFactor: .invalidArgument, .invalidConfiguration: .invalidArgument, .invalidRequest: .invalidArgument,
         .offsetOutOfRange: .outOfRange, .corruptData: .dataLoss, .corruptMessage: .invalidArgument,
         .invalidRecord: .invalidArgument, .messageTooLarge: .resourceExhausted, .invalidTimestamp: .invalidArgument,
         .unsupportedCompression: .invalidArgument, .unsupportedMessageFormat: .invalidArgument,

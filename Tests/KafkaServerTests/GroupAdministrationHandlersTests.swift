@@ -57,7 +57,7 @@ import Testing
         #expect(groups[0].protocolType == "consumer")
         #expect(groups[0].protocolData == "range")
         // KIP-430: read, delete, describe.
-        #expect(groups[0].authorizedOperations == (version >= 3 ? 0b1_0100_1000 : .min))
+        #expect(groups[0].authorizedOperations == (version >= 3 ? 0b1101_0100_1000 : .min))
         let member = try #require(groups[0].members.first)
         #expect(member.memberId == joined.memberId)
         #expect(member.groupInstanceId == (version >= 4 ? "i" : nil))

@@ -44,7 +44,7 @@ import Transport
         let connection = try TestConnection(test)
         // The produce waits for a sync, the version request is answered at once: it has to wait all the same.
         let first = try connection.send(produce("a", acks: -1), version: 9)
-        let second = try connection.send(ApiVersionsRequest(), version: 3)
+        let second = try connection.send(ApiVersionsRequest.named, version: 3)
         test.turn()
         #expect(try connection.frame() == nil)
         test.sync()
@@ -68,7 +68,7 @@ import Transport
     @Test func produceIsAdvertisedFromZeroAndRefusedBelowThree() throws {
         let test = try TestEngine()
         let connection = try TestConnection(test)
-        let response = try connection.call(ApiVersionsRequest(), version: 3)
+        let response = try connection.call(ApiVersionsRequest.named, version: 3)
         let entry = try #require(response.apiKeys.first { $0.apiKey == 0 })
         #expect(entry.minVersion == 0)
         #expect(entry.maxVersion == 12)
@@ -91,7 +91,7 @@ import Transport
         try broken.send(bytes: bytes)
         test.turn()
         #expect(!broken.isOpen)
-        _ = try other.call(ApiVersionsRequest(), version: 3)
+        _ = try other.call(ApiVersionsRequest.named, version: 3)
     }
 
     @Test func everyVersionOfProduceAndFetchCarriesARecord() throws {

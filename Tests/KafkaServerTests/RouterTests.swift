@@ -33,26 +33,11 @@ import Testing
         #expect(handled.sorted() == ApiTable.served.map(\.key.rawValue))
     }
 
-    @Test func theDocumentationListsExactlyWhatIsServed() throws {
-        let rows = try text("docs/kafka-support.md").split(separator: "\n").compactMap { line -> [String]? in
-            let cells = line.split(separator: "|", omittingEmptySubsequences: false).dropFirst().map {
-                $0.split(separator: " ").joined(separator: " ")
-            }
-            return cells.count > 3 && Int16(cells[0]) != nil ? Array(cells.prefix(3)) : nil
-        }
-        let table = ApiTable.served.map { entry in
-            let range = entry.served
-            let versions = range.count == 1 ? "\(range.lowerBound)" : "\(range.lowerBound)-\(range.upperBound)"
-            return ["\(entry.key.rawValue)", entry.name, versions]
-        }
-        #expect(rows == table)
-    }
-
-    @Test func theDocumentationListsEveryTopicKey() throws {
-        let lines = try text("docs/kafka-support.md").split(separator: "\n")
-        for key in TopicConfigurationKey.all {
-            #expect(lines.contains { $0.hasPrefix("| \(key.name) |") }, "\(key.name)")
-        }
+    /// `make docs` writes the page.
+    @Test func theDocumentationIsWhatTheBrokerPrintsWithTheMatrixOfClients() throws {
+        var expected = SupportReference.markdown
+        if let matrix = try? text("Tests/interop/matrix.md") { expected += "\n" + matrix }
+        #expect(try text("docs/kafka-support.md") == expected, "run `make docs`")
     }
 
     /// Clients take these APIs as one feature or not at all (librdkafka's feature map).

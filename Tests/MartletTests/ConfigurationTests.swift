@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, MartletTests: how settings reach a configuration, and how slips are answered.
 
+import Engine
 import Glibc
 import Testing
 

@@ -41,6 +41,7 @@ extension Life {
             for partition in model.livePartitions where violation == nil {
                 try check(partition, loss)
             }
+            if violation == nil { try checkLedgerAfterStart() }
         } catch is Interrupted {}
         trace.note("checked after a start")
     }
@@ -55,6 +56,7 @@ extension Life {
             try checkTopics(isAfterStart: false)
             try checkCommits(isAfterStart: false)
             for partition in model.livePartitions where violation == nil { try check(partition, .nothing, isRunning: true) }
+            if violation == nil { try checkLedger() }
         } catch is Interrupted {}
     }
 
@@ -77,7 +79,7 @@ extension Life {
         let response = try ask(request, version: 12)
         var facts: [String: TopicFacts] = [:]
         for topic in response.topics where !topic.isInternal {
-            guard let name = topic.name else { continue }
+            guard let name = topic.name, name != Ledger.topic else { continue }
             facts[name] = TopicFacts(id: topic.topicId, partitions: topic.partitions.count, overrides: [:])
         }
         guard !facts.isEmpty else { return facts }

@@ -94,6 +94,7 @@ extension Life {
         for producer in producers { producer.link?.discard(); producer.link = nil }
         for fetcher in fetchers { fetcher.link?.discard(); fetcher.link = nil }
         for member in members { member.link?.discard(); member.link = nil }
+        for actor in transactionActors { actor.link?.discard(); actor.link = nil }
         for subscriber in subscribers { subscriber.drop() }
         admin?.discard()
         admin = nil
@@ -165,10 +166,12 @@ extension Life {
             for number in 0..<pick(0...2) { fetchers.append(FetchActor(self, number)) }
             for number in 0..<pick(0...2) { subscribers.append(SubscribeActor(self, number)) }
             for number in 0..<pick(0...2) { members.append(MemberActor(self, number)) }
+            if settings.transacts { for number in 0..<pick(1...3) { transactionActors.append(TransactionActor(self, number)) } }
         }
         for producer in producers { try producer.connect(broker) }
         for fetcher in fetchers { try fetcher.connect(broker) }
         for member in members { try member.connect(broker) }
+        for actor in transactionActors { try actor.connect(broker) }
         for subscriber in subscribers { try subscriber.connect(broker) }
     }
 }

@@ -31,6 +31,8 @@ package final class Life {
     var fetchers: [FetchActor] = []
     var subscribers: [SubscribeActor] = []
     var members: [MemberActor] = []
+    var transactionActors: [TransactionActor] = []
+    let ledger = Ledger()
     var admin: KafkaLink?
     var calls: GRPCLink?
     /// Calls that wait for an answer.
@@ -53,6 +55,8 @@ package final class Life {
         /// How often the process is stopped or dies.
         var restarts = 0
         var crashesDuringStart = false
+        /// Whether there are transactions.
+        var transacts = false
     }
 
     enum FlipTarget: CaseIterable { case none, logs, caches, checkpoint }
@@ -62,6 +66,7 @@ package final class Life {
         case create, delete, alter, grow, deleteRecords
         case turn, sync, release, pass, checkpoint, retention, rewrite
         case fault, calm, flip, verify, disconnect
+        case transact
     }
 
     package init(seed: UInt64) {
@@ -86,6 +91,10 @@ package final class Life {
         settings.isSlowDisk = chance(0.5)
         settings.restarts = pick(1...4)
         settings.crashesDuringStart = chance(0.3)
+        // Drawn apart, so that the other lives are what they were.
+        var apart = SeededGenerator(seed: seed ^ 0x7472_616e_7361_6374)
+        settings.transacts = apart.next() % 3 == 0
+        if settings.transacts { settings.steps += 120 }
         let usual: [Action: Int] = [
             .produce: 24, .publish: 6, .fetch: 8, .subscribe: 4, .commit: 5, .commitByCall: 3, .member: 4, .create: 3,
             .delete: 1, .alter: 2, .grow: 1, .deleteRecords: 2, .turn: 14, .sync: 14, .release: 2, .pass: 4,
@@ -98,6 +107,7 @@ package final class Life {
             case .fault where !settings.hasFaults: weight = 0
             case .flip where settings.flips == .none: weight = 0
             case .flip, .fault, .calm: break
+            case .transact: weight = settings.transacts ? 120 : 0
             default: weight = weight * pick([0, 1, 1, 1, 3])
             }
             if weight > 0 { settings.weights.append((action, weight)) }
@@ -213,7 +223,15 @@ package final class Life {
         case .flip: flip()
         case .verify: try verifyAlive()
         case .disconnect: try disconnect()
+        case .transact: try transact()
         }
+    }
+
+    /// A transaction takes many requests, each durable before the next: often the answer comes at once.
+    private func transact() throws {
+        try pickAny(transactionActors)?.step()
+        guard !disk.hasCrashed, chance(0.6) else { return }
+        if isInsideSync { try turn() } else { try syncRound() }
     }
 
     // MARK: The passing of time
@@ -231,6 +249,7 @@ package final class Life {
         for producer in producers { try producer.link?.poll() }
         for fetcher in fetchers { try fetcher.link?.poll() }
         for member in members { try member.link?.poll() }
+        for actor in transactionActors { try actor.link?.poll() }
         try admin?.poll()
         try calls?.poll()
         for subscriber in subscribers { try subscriber.read() }

@@ -17,6 +17,7 @@ import socket
 import ssl
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any, Callable, Mapping, Optional, Sequence
 
@@ -176,6 +177,14 @@ class Broker:
 
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
+
+    def metric(self, name: str) -> float:
+        """The value of a metric without labels, as /metrics shows it now."""
+        with urllib.request.urlopen(f"http://{self.address}/metrics", timeout=20) as answer:
+            for line in answer.read().decode().splitlines():
+                if line.startswith(name + " "):
+                    return float(line.split()[1])
+        raise AssertionError(f"there is no metric {name}")
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""

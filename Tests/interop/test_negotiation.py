@@ -32,9 +32,18 @@ REQUIRED = {
     19: (2, 7),
     20: (1, 6),
     22: (0, 5),
+    24: (0, 5),
+    25: (0, 4),
+    26: (0, 5),
+    27: (1, 1),
+    28: (0, 5),
     32: (1, 4),
     44: (0, 1),
+    57: (0, 2),
     60: (0, 2),
+    61: (0, 0),
+    65: (0, 0),
+    66: (0, 1),
 }
 # Between brokers, or for the controller, and delegation tokens: nothing a client should see.
 NEVER = {4, 5, 6, 7, 38, 39, 40, 41, 52, 53, 54, 56, 58, 59, 62, 63, 64, 67, 70, 73, 80, 81, 82}
@@ -117,12 +126,26 @@ def test_fixed_version_clients_lie_inside_the_ranges(ranges: dict[int, tuple[int
     assert all(ranges[key][0] <= version <= ranges[key][1] for key, version in FIXED.items())
 
 
-def test_no_transaction_feature_is_announced_so_that_java_stays_at_version_1(connection: Wire) -> None:
+@pytest.mark.parametrize("version", [3, 4])
+def test_the_features_are_those_of_a_kafka_4_node(connection: Wire, version: int) -> None:
     answer = protocol.call(
-        connection, wire.API_VERSIONS, 3, client_software_name="interop", client_software_version="1.0"
+        connection, wire.API_VERSIONS, version, client_software_name="interop", client_software_version="1.0"
     )
-    features = {feature.name: feature.max_version_level for feature in answer.finalized_features or []}
-    assert features.get("transaction.version", 0) < 2
+    finalized = {each.name: (each.min_version_level, each.max_version_level) for each in answer.finalized_features}
+    assert finalized == {"group.version": (1, 1), "metadata.version": (25, 25), "transaction.version": (2, 2)}
+    assert answer.finalized_features_epoch >= 0
+    supported = {each.name: (each.min_version, each.max_version) for each in answer.supported_features}
+    every = {"group.version": (0, 1), "kraft.version": (0, 1), "metadata.version": (7, 25), "transaction.version": (0, 2)}
+    # Older clients cannot read a minimum of 0 (KAFKA-17492).
+    assert supported == {name: levels for name, levels in every.items() if version >= 4 or levels[0] > 0}
+
+
+def test_a_client_whose_software_has_no_name_is_told_so(broker: Broker) -> None:
+    for name, number in [("", "1.0"), ("interop", ""), ("-interop", "1"), ("inter op", "1"), ("interop", "1.0.")]:
+        with Wire(broker.address) as opened:
+            answer = protocol.call(
+                opened, wire.API_VERSIONS, 3, client_software_name=name, client_software_version=number)
+            assert (answer.error_code, answer.api_keys) == (42, []), (name, number)
 
 
 @pytest.mark.parametrize("version", [5, 99, 32767, -1])

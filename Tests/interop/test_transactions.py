@@ -19,7 +19,9 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, NewTopic, OffsetSpec
-from kafka import KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer
+from kafka import TopicPartition as PythonPartition
+from kafka.structs import OffsetAndMetadata
 
 from broker import Broker, Endpoint
 from rdkafka import take, wait_created
@@ -267,3 +269,56 @@ def test_kafka_python_commits_and_aborts(endpoint: Endpoint, pair: str, unique: 
     finally:
         producer.close()
     assert committed(endpoint, pair, 2) == [b"0", b"2", b"3"]
+
+
+@pytest.mark.parametrize("kills", [False, True])
+def test_kafka_python_reads_transforms_and_writes(
+    start_broker: Callable[..., Broker], unique: Callable[[str], str], group: str, kills: bool
+) -> None:
+    """Exactly once, also when the broker is killed between two transactions and in the middle of one."""
+    own = start_broker(stable=True)
+    endpoint = Endpoint(own, tls=False)
+    source, target, name = unique("source"), unique("target"), unique("tx")
+    wait_created(AdminClient(endpoint.librdkafka()), NewTopic(source, 1, 1), NewTopic(target, 2, 1))
+    feed = Producer(endpoint.librdkafka())
+    for number in range(20):
+        feed.produce(source, b"%02d" % number, partition=0)
+    feed.flush(30)
+    place = PythonPartition(source, 0)
+
+    def run(start: int, ends: str) -> None:
+        """One life of the application: ten records from where its group is, in one transaction."""
+        consumer = KafkaConsumer(**endpoint.kafka_python(
+            group_id=group, auto_offset_reset="earliest", enable_auto_commit=False, isolation_level="read_committed"))
+        producer = KafkaProducer(**endpoint.kafka_python(transactional_id=name))
+        try:
+            # Ends what an earlier life has left open; until then the group's offset is not stable.
+            producer.init_transactions()
+            consumer.assign([place])
+            assert (consumer.committed(place) or 0) == start
+            records = []
+            while len(records) < 10:
+                records += next(iter(consumer.poll(1_000, max_records=10 - len(records)).values()), [])
+            producer.begin_transaction()
+            for record in records:
+                producer.send(target, b"out " + record.value, partition=0).get(30)
+            producer.send_offsets_to_transaction(
+                {place: OffsetAndMetadata(records[-1].offset + 1, "", -1)}, group)
+            if ends == "killed":
+                own.kill()
+                own.start()
+            elif ends == "aborted":
+                producer.abort_transaction()
+            else:
+                producer.commit_transaction()
+        finally:
+            consumer.close()
+            producer.close(timeout=0 if ends == "killed" else None)
+
+    for attempt in range(2):
+        run(attempt * 10, "killed" if kills else "aborted")
+        run(attempt * 10, "committed")
+        if kills:
+            own.kill()
+            own.start()
+    assert committed(endpoint, target, 2) == [b"out %02d" % number for number in range(20)]

@@ -19,5 +19,8 @@ package struct TransactionConfiguration: Equatable, Sendable {
     /// Offsets that wait in open transactions, of all together; COORDINATOR_NOT_AVAILABLE.
     package var offsetsMax = 1_000_000
 
+    /// Requests that wait for a change of one transactional id; CONCURRENT_TRANSACTIONS to one more.
+    package var waitingMax = 1_000
+
     package init() {}
 }

@@ -7,66 +7,105 @@
 //
 // What cannot be carried out (a full disk) is tried again by `cleanUp`, and at the next start.
 
+import Bytes
 import Logging
 import NIOCore
 import Records
 
 extension TransactionCoordinator {
     /// Commits or aborts the open transaction; succeeds when that is decided, durable and, unless a disk fails, carried
-    /// out. Asking again for what was done is no error.
+    /// out, with the producer of the next transaction. Asking again for what was done is no error. A client of version 2
+    /// may also abort a transaction in which it did nothing.
     package func end(
-        _ id: String, _ producer: TransactionalProducer, _ marker: TransactionMarker, on loop: any EventLoop,
-        completion: @escaping Completion<Void>
+        _ id: String, _ producer: TransactionalProducer, _ marker: TransactionMarker,
+        by version: ClientTransactionVersion = .one, on loop: any EventLoop,
+        completion: @escaping Completion<TransactionalProducer>
     ) {
-        let reserved = reserve(id, producer) { (current) throws(TransactionError) -> Transaction? in
-            switch current.state {
-            case .ongoing: return current
-            case .prepareCommit, .prepareAbort:
-                throw current.state.marker == marker ? .concurrentTransactions : .invalidTxnState
-            case .completeCommit, .completeAbort:
-                guard current.state.marker == marker else { throw .invalidTxnState }
-                return nil
-            case .empty: throw .invalidTxnState
+        switch planEnd(id, producer, marker, version) {
+        case .refuse(let error):
+            completion(.failure(error))
+        case .wasDone(let successor):
+            completion(.success(successor))
+        case .decide(let current) where version == .two && current.isEpochExhausted:
+            producerIds.allocate(on: loop).whenComplete { result in
+                guard case .success(let next) = result else {
+                    let waiting = self.release(id)
+                    completion(.failure(.coordinatorNotAvailable))
+                    return waiting.resume()
+                }
+                self.decide(
+                    id, marker, of: current, by: version, nextProducerId: next, on: loop, completion: completion)
             }
+        case .decide(let current):
+            decide(id, marker, of: current, by: version, on: loop, completion: completion)
         }
-        switch reserved {
-        case .failure(let error): completion(.failure(error))
-        case .success(nil): completion(.success(()))
-        case .success(let current?): decide(id, marker, of: current, on: loop, completion: completion)
+    }
+
+    private enum End {
+        case refuse(TransactionError)
+        case wasDone(TransactionalProducer)
+        /// Reserved.
+        case decide(Transaction)
+    }
+
+    private func planEnd(
+        _ id: String, _ producer: TransactionalProducer, _ marker: TransactionMarker,
+        _ version: ClientTransactionVersion
+    ) -> End {
+        table.withLock { table in
+            if table.isClosed { return .refuse(.coordinatorNotAvailable) }
+            let end = table.withEntry(id) { entry -> End in
+                do throws(TransactionError) {
+                    let isRetry = version == .two && entry.current.isRetryOfEnd(producer)
+                    if !isRetry { try entry.current.check(producer) }
+                    guard !entry.isChanging else { throw .concurrentTransactions }
+                    if let successor = try entry.current.wasEnded(marker, version, isRetry: isRetry) {
+                        return .wasDone(successor)
+                    }
+                    entry.isChanging = true
+                    return .decide(entry.current)
+                } catch {
+                    return .refuse(error)
+                }
+            }
+            return end ?? .refuse(id.isEmpty ? .invalidRequest : .invalidProducerIdMapping)
         }
     }
 
     /// Writes the decision down and carries it out. The entry is reserved.
     func decide(
-        _ id: String, _ marker: TransactionMarker, of open: Transaction, on loop: any EventLoop,
-        completion: @escaping Completion<Void>
+        _ id: String, _ marker: TransactionMarker, of open: Transaction, by version: ClientTransactionVersion = .one,
+        nextProducerId: Int64 = -1, on loop: any EventLoop, completion: @escaping Completion<TransactionalProducer>
     ) {
-        let prepared = open.prepared(marker, nowMs: clock.nowMs())
-        log.append([TransactionRecord.encode(id, prepared)], on: loop) { result in
+        let prepared = open.prepared(marker, by: version, nextProducerId: nextProducerId, nowMs: clock.nowMs())
+        log.append([encode(id, prepared)], on: loop) { result in
             if case .failure(let error) = result {
-                self.release(id)
-                return completion(.failure(TransactionError(error)))
+                let waiting = self.release(id)
+                completion(.failure(TransactionError(error)))
+                return waiting.resume()
             }
             self.table.withLock { table in _ = table.withEntry(id) { $0.current = prepared } }
-            self.carryOut(id, prepared, marker, on: loop) { completion(.success(())) }
+            self.carryOut(id, prepared, marker, on: loop) { waiting in
+                completion(.success(prepared.successor))
+                waiting.resume()
+            }
         }
     }
 
     /// Commits the offsets, then writes the markers, then concludes. The entry is reserved until then.
     private func carryOut(
         _ id: String, _ prepared: Transaction, _ marker: TransactionMarker, on loop: any EventLoop,
-        then: @escaping @Sendable () -> Void
+        then: @escaping @Sendable (Waiting) -> Void
     ) {
         let offsets = table.withLock { $0.entries[id]?.offsets ?? [:] }
         let live = offsets.filter { topics.topic(named: $0.key.topic)?.partition($0.key.partition) != nil }
-        guard marker == .commit, !live.isEmpty else {
+        guard marker == .commit, !live.isEmpty, !sabotaged("loseTransactionOffsets") else {
             return writeMarkers(id, prepared, marker, on: loop, then: then)
         }
         let transaction = AppliedTransaction(producer: prepared.producer, decidedMs: prepared.lastUpdateMs)
         groups.commit(live, of: id, transaction, on: loop) { result in
             if case .failure(let error) = result {
-                self.postpone(id, "the offsets of transactional id \(id)", "\(error)")
-                return then()
+                return then(self.postpone(id, "the offsets of transactional id \(id)", "\(error)"))
             }
             self.writeMarkers(id, prepared, marker, on: loop, then: then)
         }
@@ -74,16 +113,15 @@ extension TransactionCoordinator {
 
     private func writeMarkers(
         _ id: String, _ prepared: Transaction, _ marker: TransactionMarker, on loop: any EventLoop,
-        then: @escaping @Sendable () -> Void
+        then: @escaping @Sendable (Waiting) -> Void
     ) {
         let turn = turns.turn(for: loop)
         let gathering = MarkerGathering { failure in
             if let failure {
-                self.postpone(id, "a marker of transactional id \(id)", failure.message)
+                then(self.postpone(id, "a marker of transactional id \(id)", failure.message))
             } else {
-                self.conclude(id, prepared, on: loop)
+                then(self.conclude(id, prepared, on: loop))
             }
-            then()
         }
         for place in prepared.partitions.sorted() where place != Self.offsetsPartition {
             // What was deleted meanwhile needs no marker.
@@ -102,39 +140,33 @@ extension TransactionCoordinator {
     }
 
     /// The transaction is over. Its record needs no sync of its own: without it the markers are written once more.
-    private func conclude(_ id: String, _ prepared: Transaction, on loop: any EventLoop) {
+    private func conclude(_ id: String, _ prepared: Transaction, on loop: any EventLoop) -> Waiting {
         let completed = prepared.completed(nowMs: clock.nowMs())
-        let offsets = table.withLock { table in
-            table.withEntry(id) { entry -> [OffsetKey] in
-                entry.current = completed
-                entry.isChanging = false
-                entry.mustRetry = false
-                defer { entry.offsets = [:] }
-                return Array(entry.offsets.keys)
-            } ?? []
+        var offsets: [OffsetKey] = []
+        let waiting = release(id) { entry in
+            entry.current = completed
+            entry.mustRetry = false
+            offsets = Array(entry.offsets.keys)
+            entry.offsets = [:]
         }
         groups.removeUnstable(offsets)
         let records =
-            [TransactionRecord.encode(id, completed)] + offsets.map { TransactionRecord.encode(id, $0, nil) }
+            [encode(id, completed)] + offsets.map { TransactionRecord.encode(id, $0, nil) }
         log.append(records, on: loop) { [logger] result in
             guard case .failure(let error) = result else { return }
             logger.warning(
                 "the end of a transaction was not written down; it will be repeated at the next start",
                 metadata: ["transactional-id": "\(id)", "cause": "\(error)"])
         }
+        return waiting
     }
 
     /// The decision stands and is carried out later.
-    private func postpone(_ id: String, _ what: String, _ cause: String) {
-        table.withLock { table in
-            _ = table.withEntry(id) { entry in
-                entry.isChanging = false
-                entry.mustRetry = true
-            }
-        }
+    private func postpone(_ id: String, _ what: String, _ cause: String) -> Waiting {
         logger.error(
             "\(what) could not be written; trying again every \(configuration.cleanUpIntervalMs) ms",
             metadata: ["cause": "\(cause)"])
+        return release(id) { $0.mustRetry = true }
     }
 
     // MARK: Upkeep
@@ -162,7 +194,7 @@ extension TransactionCoordinator {
         table.withLock { table in
             for (id, entry) in entries {
                 var entry = entry
-                entry.mustRetry = entry.current.state.isPrepared
+                entry.mustRetry = entry.current.state.isPrepared && !sabotaged("forgetPrepared")
                 table.insert(id, entry)
             }
         }
@@ -191,13 +223,11 @@ extension TransactionCoordinator {
         let (decided, timedOut, expired) = table.withLock { table in table.due(now, configuration) }
         for (id, prepared) in decided {
             guard let marker = prepared.state.marker else { continue }
-            carryOut(id, prepared, marker, on: loop) {}
+            carryOut(id, prepared, marker, on: loop) { $0.resume() }
         }
         for (id, open) in timedOut {
             logger.info("transaction timed out and is aborted", metadata: ["transactional-id": "\(id)"])
-            var fencing = open
-            fencing.producer.epoch += 1
-            decide(id, .abort, of: fencing, on: loop) { _ in }
+            decide(id, .abort, of: open.fencing(), on: loop) { _ in }
         }
         for id in expired { forget(id) }
     }
@@ -205,13 +235,8 @@ extension TransactionCoordinator {
     private func forget(_ id: String) {
         groups.forgetTransactionalId(id, on: loop)
         log.append([TransactionRecord.forget(id)], on: loop) { result in
-            self.table.withLock { table in
-                if case .success = result {
-                    table.remove(id)
-                } else {
-                    _ = table.withEntry(id) { $0.isChanging = false }
-                }
-            }
+            let isForgotten = if case .success = result { true } else { false }
+            self.release(id, isForgotten: isForgotten).resume()
         }
     }
 
@@ -219,9 +244,31 @@ extension TransactionCoordinator {
     func durableState() -> [KeyedRecord] {
         table.withLock { table in
             table.entries.flatMap { id, entry in
-                [TransactionRecord.encode(id, entry.current)]
+                [encode(id, entry.current)]
                     + entry.offsets.map { TransactionRecord.encode(id, $0.key, $0.value) }
             }
+        }
+    }
+}
+
+extension Transaction {
+    /// The producer of the next transaction, if this one was ended the same way before; nil if it is to be ended now.
+    fileprivate func wasEnded(
+        _ marker: TransactionMarker, _ version: ClientTransactionVersion, isRetry: Bool
+    ) throws(TransactionError) -> TransactionalProducer? {
+        switch state {
+        case .ongoing:
+            return nil
+        case .prepareCommit, .prepareAbort:
+            // With the next epoch already: the producer of the next transaction is early.
+            throw state.marker == marker || version == .two && !isRetry ? .concurrentTransactions : .invalidTxnState
+        case .completeCommit, .completeAbort:
+            if version == .two, !isRetry, marker == .abort { return nil }
+            guard state.marker == marker, version == .one || isRetry else { throw .invalidTxnState }
+            return successor
+        case .empty:
+            guard version == .two, marker == .abort else { throw .invalidTxnState }
+            return nil
         }
     }
 }

@@ -16,6 +16,8 @@ struct TransactionTable: Sendable {
         var isChanging = false
         /// Whether its end is decided, and waits for a second attempt at its markers.
         var mustRetry = false
+        /// Who goes on when the change is over, in order.
+        var waiting: [@Sendable () -> Void] = []
     }
 
     private(set) var entries: [String: Entry] = [:]

@@ -13,6 +13,8 @@ import Storage
 package struct DirectoryVerification {
     private let verifier: DataDirectoryVerifier
     private var topics: [String: MetadataRecord.TopicRecord] = [:]
+    /// Whether a run-time configuration of the broker had topics compacted that do not say otherwise.
+    private var compactsByDefault = false
     private static let metadataLog = "\(Engine.metadataTopic)-0"
 
     private init(_ verifier: DataDirectoryVerifier) { self.verifier = verifier }
@@ -29,12 +31,17 @@ package struct DirectoryVerification {
 
     private mutating func readMetadata() throws(StorageError) {
         var found: [String: MetadataRecord.TopicRecord] = [:]
+        var mayCompactAll = false
         let verifier = verifier
         _ = try verifier.verifyLog(Self.metadataLog, isDense: true) { record in
             switch record.key.flatMap({ MetadataRecord(key: $0, value: record.value) }) {
             case .topic(let topic): found[topic.name] = topic
             case .topicDeleted(let name): found[name] = nil
-            case .producerIds: break
+            case .producerIds, .features, .access: break
+            case .configuration(let resource, let overrides):
+                if resource.kind == .broker, overrides["log.cleanup.policy"]?.contains("compact") == true {
+                    mayCompactAll = true
+                }
             case nil:
                 verifier.report(
                     VerifyFinding(
@@ -45,12 +52,13 @@ package struct DirectoryVerification {
             }
         }
         topics = found
+        compactsByDefault = mayCompactAll
     }
 
     private func verify(_ name: String) throws(StorageError) {
         let split = DataDirectoryVerifier.split(name)
         let topic = split.flatMap { topics[$0.topic] }
-        let isCompacted = topic?.overrides["cleanup.policy"]?.contains("compact") ?? false
+        let isCompacted = topic?.overrides["cleanup.policy"]?.contains("compact") ?? compactsByDefault
         var readsOffsets: ((Record) -> Void)?
         if split?.topic == Engine.offsetsTopic { readsOffsets = { self.checkOffset($0, in: name) } }
         let found = try verifier.verifyLog(name, isDense: !isCompacted, onRecord: readsOffsets)

@@ -3,10 +3,11 @@
 //
 // Versions: 0 to 5.
 // Behaviour: opens the transaction if it is not. If one partition does not exist, none is added: it gets
-//   UNKNOWN_TOPIC_OR_PARTITION and the others OPERATION_NOT_ATTEMPTED.
-// Deviations from Kafka: versions 4 and 5 are for brokers (KIP-890) and need no cluster permission here.
-// Notes: 2 knows PRODUCER_FENCED (KIP-588), 3 is flexible, 4 has many transactions and `verifyOnly`, 5 knows
-//   TRANSACTION_ABORTABLE.
+//   UNKNOWN_TOPIC_OR_PARTITION (TOPIC_AUTHORIZATION_FAILED if it is the broker's own) and the others
+//   OPERATION_NOT_ATTEMPTED. `verifyOnly` asks whether partitions are in the transaction, TRANSACTION_ABORTABLE if not.
+// Deviations from Kafka: a batch of transactions counts as sent by clients of version 2 that wait, as Kafka's brokers do.
+// Notes: 2 knows PRODUCER_FENCED (KIP-588), 3 is flexible, 4 and 5 are what brokers send each other (KIP-890): many
+//   transactions.
 
 import Engine
 import KafkaWire
@@ -42,15 +43,20 @@ enum AddPartitionsToTxnHandler: KafkaHandler {
     ) {
         let topics = exchange.engine.topics
         func exists(_ topic: String, _ partition: Int32) -> Bool {
-            guard let topic = topics.topic(named: topic), !topic.isInternal else { return false }
-            return topic.partition(partition) != nil
+            code(topic, partition) == nil
+        }
+        func code(_ name: String, _ partition: Int32) -> KafkaErrorCode? {
+            let topic = topics.topic(named: name)
+            let isInternal = topic?.isInternal ?? Engine.isInternal(name)
+            if isInternal, exchange.version <= 3 { return .topicAuthorizationFailed }
+            return topic?.partition(partition) == nil || isInternal ? .unknownTopicOrPartition : nil
         }
         let allExist = wanted.topics.allSatisfy { topic in
             topic.partitions.allSatisfy { exists(topic.name, $0) }
         }
         guard allExist else {
             return completion(
-                results(wanted) { exists($0, $1) ? .operationNotAttempted : .unknownTopicOrPartition })
+                results(wanted) { code($0, $1) ?? .operationNotAttempted })
         }
         let partitions = wanted.topics.flatMap { topic in
             topic.partitions.map { TopicPartition(topic: topic.name, partition: $0) }
@@ -60,7 +66,7 @@ enum AddPartitionsToTxnHandler: KafkaHandler {
             return completion(verify(wanted, producer, exchange))
         }
         exchange.engine.transactions.addPartitions(
-            wanted.transactionalId, producer, partitions, on: exchange.loop
+            wanted.transactionalId, producer, partitions, by: exchange.version >= 4 ? .two : .one, on: exchange.loop
         ) { result in
             let code = KafkaErrorCode(result, isFencedKnown: exchange.version >= 2)
             completion(results(wanted) { _, _ in code })
@@ -77,8 +83,7 @@ enum AddPartitionsToTxnHandler: KafkaHandler {
                     writesTo: TopicPartition(topic: topic, partition: partition))
                 return .none
             } catch {
-                let isAbortable = error == .invalidTxnState && exchange.version >= 5
-                return isAbortable ? .transactionAbortable : KafkaErrorCode(error)
+                return error == .invalidTxnState ? .transactionAbortable : KafkaErrorCode(error, isFencedKnown: true)
             }
         }
     }

@@ -4,8 +4,9 @@
 // Versions: 2 to 7.
 // Behaviour: each topic is created on its own; the reply goes when all are durable. -1 partitions or replicas mean the
 //   broker's default. Manual assignments are accepted when they name this broker only. validateOnly changes nothing.
+//   A name that is given twice is answered once, with INVALID_REQUEST. Names that differ only in '.' and '_' collide.
 // Deviations from Kafka: the only replication factor is 1; the timeout is not used, because creation does not wait for
-//   other brokers.
+//   other brokers; the broker's own topics cannot be created (INVALID_TOPIC_EXCEPTION).
 // Notes: 5 returns partitions and configuration, 7 the topic id.
 
 import Engine
@@ -13,15 +14,20 @@ import KafkaWire
 import NIOCore
 
 enum CreateTopicsHandler: KafkaHandler {
+    typealias Wanted = CreateTopicsRequest.Topic
+    typealias Answer = CreateTopicsResponse.Topic
+
     static func handle(_ request: CreateTopicsRequest, _ exchange: Exchange) {
         guard request.topics.count <= Limits.topicsPerRequest else {
             return exchange.close("CreateTopics of \(request.topics.count) topics; the limit is \(Limits.topicsPerRequest)")
         }
-        let names = Dictionary(grouping: request.topics, by: \.name)
-        let creations = request.topics.map { topic -> EventLoopFuture<CreateTopicsResponse.Topic> in
-            if names[topic.name, default: []].count > 1 {
-                let error = Refusal(.invalidRequest, "topic \(topic.name) is named more than once")
-                return exchange.loop.makeSucceededFuture(refused(topic, error))
+        var counts: [String: Int] = [:]
+        for topic in request.topics { counts[topic.name, default: 0] += 1 }
+        var answered: Set<String> = []
+        let creations = request.topics.filter { answered.insert($0.name).inserted }.map { topic in
+            guard counts[topic.name] == 1 else {
+                let error = EngineError(.invalidRequest, "Duplicate topic name.")
+                return exchange.loop.makeSucceededFuture(refused(topic, .invalidRequest, error))
             }
             return create(topic, request.validateOnly, exchange)
         }
@@ -32,80 +38,94 @@ enum CreateTopicsHandler: KafkaHandler {
         }
     }
 
-    /// Why a topic is not created, where the engine was not asked.
-    private struct Refusal: Error {
-        var code: KafkaErrorCode
-        var message: String
-
-        init(_ code: KafkaErrorCode, _ message: String) {
-            self.code = code
-            self.message = message
-        }
-
-        init(_ error: any Error) {
-            code = (error as? Refusal)?.code ?? KafkaErrorCode(error)
-            message = (error as? Refusal)?.message ?? "\(error)"
-        }
-    }
-
-    private static func create(
-        _ topic: CreateTopicsRequest.Topic, _ validateOnly: Bool, _ exchange: Exchange
-    ) -> EventLoopFuture<CreateTopicsResponse.Topic> {
+    private static func create(_ topic: Wanted, _ validateOnly: Bool, _ exchange: Exchange) -> EventLoopFuture<Answer> {
         let topics = exchange.engine.topics
         do {
             let specification = try specification(topic, exchange)
             if validateOnly {
                 let count = try topics.validate(specification)
+                let configuration = try TopicConfiguration(
+                    overrides: specification.overrides, defaults: topics.defaults.effective)
                 return exchange.loop.makeSucceededFuture(
-                    success(topic.name, partitions: count, try TopicConfiguration(overrides: specification.overrides)))
+                    success(topic.name, partitions: count, configuration, topics.defaults))
             }
             return topics.create(specification, on: exchange.loop).map { created in
                 var answer = success(
-                    topic.name, partitions: Int32(created.partitionCount), created.configuration)
+                    topic.name, partitions: Int32(created.partitionCount), created.configuration, topics.defaults)
                 answer.topicId = created.id
                 return answer
-            }.flatMapErrorThrowing { refused(topic, Refusal($0)) }
+            }.flatMapErrorThrowing { refused(topic, KafkaErrorCode($0), $0) }
+        } catch let refusal as AssignmentRefusal {
+            return exchange.loop.makeSucceededFuture(refused(topic, .invalidReplicaAssignment, refusal))
         } catch {
-            return exchange.loop.makeSucceededFuture(refused(topic, Refusal(error)))
+            return exchange.loop.makeSucceededFuture(refused(topic, KafkaErrorCode(error), error))
         }
     }
 
-    private static func specification(
-        _ topic: CreateTopicsRequest.Topic, _ exchange: Exchange
-    ) throws -> TopicSpecification {
+    /// A manual assignment that cannot be.
+    private struct AssignmentRefusal: Error, CustomStringConvertible {
+        var description: String
+    }
+
+    private static func specification(_ topic: Wanted, _ exchange: Exchange) throws -> TopicSpecification {
+        if Engine.isOwnTopic(topic.name) {
+            throw EngineError(.invalidTopicName, "Creation of internal topic \(topic.name) is prohibited.")
+        }
         var count: Int32? = topic.numPartitions == -1 ? nil : topic.numPartitions
-        if !topic.assignments.isEmpty {
-            guard topic.numPartitions == -1, topic.replicationFactor == -1 else {
-                throw Refusal(.invalidRequest, "both a manual assignment and partition counts are given")
-            }
-            let node = exchange.engine.configuration.nodeId
-            let indexes = topic.assignments.map(\.partitionIndex).sorted()
-            guard indexes == Array(0..<Int32(indexes.count)),
-                topic.assignments.allSatisfy({ $0.brokerIds == [node] })
-            else {
-                throw Refusal(
-                    .invalidReplicaAssignment, "partitions must count from 0, each on broker \(node) alone")
-            }
-            count = Int32(indexes.count)
-        } else if topic.replicationFactor != -1, topic.replicationFactor != 1 {
-            throw Refusal(
-                .invalidReplicationFactor,
-                "replication factor \(topic.replicationFactor) needs more brokers than the one there is; use 1")
+        if topic.assignments.isEmpty {
+            try checkReplicationFactor(topic.replicationFactor)
+        } else {
+            count = try assignedPartitions(topic, node: exchange.engine.configuration.nodeId)
         }
         var overrides: [String: String] = [:]
-        for config in topic.configs {
-            guard let value = config.value else {
-                throw Refusal(.invalidConfig, "configuration key \(config.name) has no value")
-            }
-            overrides[config.name] = value
+        let missing = topic.configs.filter { $0.value == nil }.map(\.name)
+        guard missing.isEmpty else {
+            throw EngineError(
+                .invalidConfiguration, "Null value not supported for topic configs: \(missing.joined(separator: ","))")
         }
+        for config in topic.configs { overrides[config.name] = config.value }
         return TopicSpecification(name: topic.name, partitions: count, overrides: overrides)
     }
 
+    private static func checkReplicationFactor(_ factor: Int16) throws(EngineError) {
+        guard factor >= 1 || factor == -1 else {
+            throw EngineError(
+                .invalidReplicationFactor, "Replication factor must be larger than 0, or -1 to use the default value.")
+        }
+        guard factor <= 1 else {
+            throw EngineError(
+                .invalidReplicationFactor,
+                "Unable to replicate the partition \(factor) time(s): The target replication factor of \(factor) cannot be "
+                    + "reached because only 1 broker(s) are registered.")
+        }
+    }
+
+    /// How many partitions a manual assignment makes.
+    private static func assignedPartitions(_ topic: Wanted, node: Int32) throws -> Int32 {
+        guard topic.replicationFactor == -1 else {
+            throw EngineError(
+                .invalidRequest,
+                "A manual partition assignment was specified, but replication factor was not set to -1.")
+        }
+        guard topic.numPartitions == -1 else {
+            throw EngineError(
+                .invalidRequest, "A manual partition assignment was specified, but numPartitions was not set to -1.")
+        }
+        let indexes = topic.assignments.map(\.partitionIndex).sorted()
+        guard indexes == Array(0..<Int32(indexes.count)) else {
+            throw AssignmentRefusal(description: "partitions should be a consecutive 0-based integer sequence")
+        }
+        guard topic.assignments.allSatisfy({ $0.brokerIds == [node] }) else {
+            throw AssignmentRefusal(
+                description: "each partition needs broker \(node) alone, because no other broker is registered")
+        }
+        return Int32(indexes.count)
+    }
+
     private static func success(
-        _ name: String, partitions: Int32, _ configuration: TopicConfiguration
-    ) -> CreateTopicsResponse.Topic {
-        var answer = CreateTopicsResponse.Topic()
+        _ name: String, partitions: Int32, _ configuration: TopicConfiguration, _ defaults: TopicDefaults
+    ) -> Answer {
+        var answer = Answer()
         answer.name = name
         answer.numPartitions = partitions
         answer.replicationFactor = 1
@@ -113,20 +133,17 @@ enum CreateTopicsHandler: KafkaHandler {
             var config = CreateTopicsResponse.Config()
             config.name = key.name
             config.value = configuration.value(of: key)
-            config.configSource = ConfigSource.of(key, configuration).rawValue
+            config.configSource = ConfigSource.number(of: key, configuration, defaults)
             return config
         }
         return answer
     }
 
-    private static func refused(
-        _ topic: CreateTopicsRequest.Topic, _ refusal: Refusal
-    ) -> CreateTopicsResponse.Topic {
-        var answer = CreateTopicsResponse.Topic()
+    private static func refused(_ topic: Wanted, _ code: KafkaErrorCode, _ error: any Error) -> Answer {
+        var answer = Answer()
         answer.name = topic.name
-        answer.errorCode = refusal.code
-        answer.errorMessage = refusal.message
-        answer.configs = nil
+        answer.errorCode = code
+        answer.errorMessage = "\(error)"
         return answer
     }
 }

@@ -3,21 +3,27 @@
 //
 // Versions: 0 to 2.
 // Behaviour: one broker, which is its own controller, at the address this client used (or the advertised one).
-// Deviations from Kafka: asked for controller endpoints (version 1, KIP-919) the answer is UNSUPPORTED_ENDPOINT_TYPE:
-//   there is no separate controller to talk to.
+// Deviations from Kafka: none known. Asked for controller endpoints (version 1, KIP-919) the answer is MISMATCHED_ENDPOINT_TYPE, as at
+//   a listener for brokers of Kafka.
+// Notes: 1 adds the endpoint type, 2 fenced brokers: this broker is never fenced, so asking for them adds none.
 
 import Engine
 import KafkaWire
 
 enum DescribeClusterHandler: KafkaHandler {
-    private static let brokers: Int8 = 1
+    private static let brokers: Int8 = 1, controllers: Int8 = 2
 
     static func handle(_ request: DescribeClusterRequest, _ exchange: Exchange) {
         var response = DescribeClusterResponse()
-        response.endpointType = request.endpointType
-        guard request.endpointType == brokers else {
-            response.errorCode = .unsupportedEndpointType
-            response.errorMessage = "this broker has no separate controller; ask for brokers (endpoint type 1)"
+        switch request.endpointType {
+        case brokers: break
+        case controllers:
+            response.errorCode = exchange.version == 0 ? .invalidRequest : .mismatchedEndpointType
+            response.errorMessage = "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER"
+            return exchange.reply(response)
+        default:
+            response.errorCode = exchange.version == 0 ? .invalidRequest : .unsupportedEndpointType
+            response.errorMessage = "Unsupported endpoint type \(request.endpointType)"
             return exchange.reply(response)
         }
         let node = exchange.engine.configuration.nodeId

@@ -2,7 +2,8 @@
 // Martlet, KafkaServer: DescribeProducers (key 61, KIP-664).
 //
 // Versions: 0.
-// Behaviour: the producers that a partition remembers, with where their open transactions start.
+// Behaviour: the producers that a partition remembers, with where their open transactions start. A name that no topic
+//   can have is INVALID_TOPIC_EXCEPTION.
 // Deviations from Kafka: none known.
 
 import Engine
@@ -15,7 +16,14 @@ enum DescribeProducersHandler: KafkaHandler {
             let topic = exchange.engine.topics.topic(named: wanted.name)
             var answer = DescribeProducersResponse.Topic()
             answer.name = wanted.name
-            answer.partitions = wanted.partitionIndexes.map { describe($0, of: topic) }
+            answer.partitions = wanted.partitionIndexes.map { index in
+                guard let problem = topicNameProblem(wanted.name) else { return describe(index, of: topic) }
+                var refused = DescribeProducersResponse.Partition()
+                refused.partitionIndex = index
+                refused.errorCode = .invalidTopicException
+                refused.errorMessage = problem
+                return refused
+            }
             return answer
         }
         exchange.reply(response)

@@ -2,25 +2,26 @@
 // Martlet, KafkaServer: InitProducerId (key 22).
 //
 // Versions: 0 to 5.
-// Behaviour: an idempotent producer gets an id nobody has had, epoch 0; one that names its id and epoch after an error
-//   (KIP-360, version 3) keeps the id with the next epoch, or gets a new id when epochs are used up. A transactional
-//   id keeps its producer id; its epoch grows each time, so that whoever had the old one is fenced, and a transaction
-//   left open is aborted first (CONCURRENT_TRANSACTIONS until that is over).
-// Deviations from Kafka: none known.
-// Notes: 2 is flexible, 3 names the current id and epoch, 4 knows PRODUCER_FENCED (KIP-588).
+// Behaviour: an idempotent producer gets an id nobody has had, epoch 0, whatever it had before. A transactional id keeps
+//   its producer id; its epoch grows each time, so that whoever had the old one is fenced, and a transaction left open is
+//   aborted first (CONCURRENT_TRANSACTIONS until that is over). A producer that names its id and epoch after an error
+//   (KIP-360) is fenced if they are not the last ones.
+// Deviations from Kafka: a producer that names an old epoch cannot abort the transaction of its successor.
+// Notes: 2 is flexible, 3 names the current id and epoch, 4 knows PRODUCER_FENCED (KIP-588), 5 knows
+//   TRANSACTION_ABORTABLE.
 
 import Engine
 import KafkaWire
 
 enum InitProducerIdHandler: KafkaHandler {
     static func handle(_ request: InitProducerIdRequest, _ exchange: Exchange) {
-        if let id = request.transactionalId { return initialise(id, request, exchange) }
-        var response = InitProducerIdResponse()
-        if request.producerId >= 0, request.producerEpoch >= 0, request.producerEpoch < .max - 1 {
-            response.producerId = request.producerId
-            response.producerEpoch = request.producerEpoch + 1
+        // Id and epoch come together or not at all.
+        guard (request.producerId == -1) == (request.producerEpoch == -1) else {
+            var response = InitProducerIdResponse()
+            response.errorCode = .invalidRequest
             return exchange.reply(response)
         }
+        if let id = request.transactionalId { return initialise(id, request, exchange) }
         exchange.engine.producerIds.allocate(on: exchange.loop).whenComplete { result in
             var response = InitProducerIdResponse()
             switch result {
@@ -37,12 +38,6 @@ enum InitProducerIdHandler: KafkaHandler {
     private static func initialise(
         _ id: String, _ request: InitProducerIdRequest, _ exchange: Exchange
     ) {
-        // Id and epoch come together or not at all.
-        guard (request.producerId == -1) == (request.producerEpoch == -1) else {
-            var response = InitProducerIdResponse()
-            response.errorCode = .invalidRequest
-            return exchange.reply(response)
-        }
         let expected = request.producerId == -1
             ? nil : TransactionalProducer(id: request.producerId, epoch: request.producerEpoch)
         exchange.engine.transactions.initialise(

@@ -3,7 +3,8 @@
 //
 // Versions: 0 to 1.
 // Behaviour: transactional ids by state, producer id and (version 1, KIP-994) by how long a transaction is open.
-//   States that do not exist are named in the answer.
+//   States that do not exist are named in the answer. The duration counts from the start of the last transaction, also
+//   of one that is over, as in Kafka.
 // Deviations from Kafka: none known.
 
 import Engine
@@ -21,8 +22,7 @@ enum ListTransactionsHandler: KafkaHandler {
         for (id, transaction) in exchange.engine.transactions.list() {
             guard states.isEmpty || states.contains(transaction.state.name),
                 producers.isEmpty || producers.contains(transaction.producer.id),
-                request.durationFilter < 0
-                    || transaction.state == .ongoing && now - transaction.startMs > request.durationFilter
+                request.durationFilter < 0 || now - transaction.startMs > request.durationFilter
             else { continue }
             var state = ListTransactionsResponse.TransactionState()
             state.transactionalId = id

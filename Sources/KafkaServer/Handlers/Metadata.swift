@@ -40,7 +40,7 @@ enum MetadataHandler: KafkaHandler {
             exchange.version < 4 || request.allowAutoTopicCreation
         else { return [] }
         return (request.topics ?? []).compactMap(\.name).filter {
-            topicNameProblem($0) == nil && exchange.engine.topics.topic(named: $0) == nil
+            topicNameProblem($0) == nil && !Engine.isOwnTopic($0) && exchange.engine.topics.topic(named: $0) == nil
         }
     }
 

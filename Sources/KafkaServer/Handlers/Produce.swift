@@ -5,9 +5,13 @@
 // Behaviour: each partition's batch is validated, appended and answered on its own; the reply goes when all are.
 //   acks=0: no reply; a batch that is refused closes the connection, as in Kafka, because nothing else can tell.
 //   acks=1: answered when written; acks=all: when durable.
-//   A transactional batch needs an open transaction that names the partition, INVALID_TXN_STATE otherwise (KIP-890).
+//   A transactional batch needs an open transaction that names the partition (KIP-890): INVALID_TXN_STATE otherwise, from
+//   11 on TRANSACTION_ABORTABLE. From 12 on the request adds the partitions itself (Produce+Transactions.swift).
+//   Transactional batches without a transactional id: TRANSACTIONAL_ID_AUTHORIZATION_FAILED for the whole request; of more
+//   than one producer: INVALID_PRODUCER_ID_MAPPING.
 // Deviations from Kafka: exactly one batch per partition, as Kafka demands from version 3 on.
-// Notes: 5 adds logStartOffset, 8 error messages (KIP-467), 10 leader hints (KIP-951), 12 is 11 without transactions v2.
+// Notes: 5 adds logStartOffset, 8 error messages (KIP-467), 10 leader hints (KIP-951), 11 TRANSACTION_ABORTABLE, 12
+//   transactions version 2.
 
 import Engine
 import KafkaWire
@@ -18,14 +22,39 @@ enum ProduceHandler: KafkaHandler {
         guard let acks = Acks(rawValue: request.acks) else {
             return exchange.reply(refusal(of: request, .invalidRequiredAcks))
         }
-        let verification = request.transactionalId.map {
-            TransactionVerification($0, by: exchange.engine.transactions)
+        let transaction: ProduceTransaction?
+        do throws(ProduceRefusal) {
+            transaction = try ProduceTransaction.find(in: request)
+        } catch {
+            guard acks != .none else { return Self.close(exchange, error.message) }
+            return exchange.reply(refusal(of: request, error.code))
+        }
+        guard let transaction, exchange.version >= 12 else {
+            return append(request, acks, transaction, nil, exchange)
+        }
+        transaction.addPartitions(exchange) { append(request, acks, transaction, $0, exchange) }
+    }
+
+    /// `refusal`: why the partitions of the transaction could not be added to it.
+    private static func append(
+        _ request: ProduceRequest, _ acks: Acks, _ transaction: ProduceTransaction?, _ refusal: ProduceRefusal?,
+        _ exchange: Exchange
+    ) {
+        let verification = transaction.map {
+            TransactionVerification(
+                $0.id, by: exchange.engine.transactions, version: exchange.version >= 12 ? .two : .one)
         }
         let gathering = Gathering(request, acks: acks, exchange)
         var decompression = Decompression(exchange.connection.turn)
         for (topicAt, topic) in request.topics.enumerated() {
             let target = exchange.engine.topics.topic(named: topic.name)
             for (partitionAt, partition) in topic.partitions.enumerated() {
+                if let refusal, target?.partition(partition.index) != nil,
+                    transaction?.partitions.contains(.init(topic: topic.name, partition: partition.index)) == true
+                {
+                    gathering.finish(topicAt, partitionAt, refusal)
+                    continue
+                }
                 let bytesMax = decompression.bytesMax(with: partition.records)
                 append(partition, to: target, acks, bytesMax, verification, exchange) { result in
                     gathering.finish(topicAt, partitionAt, result)
@@ -75,6 +104,11 @@ enum ProduceHandler: KafkaHandler {
         }
     }
 
+    /// Nothing else can tell a client that asks for no reply.
+    fileprivate static func close(_ exchange: Exchange, _ cause: String) {
+        exchange.close("a record batch sent with acks=0 was refused: \(cause)")
+    }
+
     private static func refusal(of request: ProduceRequest, _ code: KafkaErrorCode) -> ProduceResponse {
         var response = ProduceResponse()
         response.topics = request.topics.map { topic in
@@ -94,7 +128,7 @@ enum ProduceHandler: KafkaHandler {
         private var missing = 1
         private let acks: Acks
         private let exchange: Exchange
-        private var refusal: EngineError?
+        private var refusal: ProduceRefusal?
 
         init(_ request: ProduceRequest, acks: Acks, _ exchange: Exchange) {
             self.acks = acks
@@ -117,14 +151,18 @@ enum ProduceHandler: KafkaHandler {
                 response.topics[topic].partitions[partition].baseOffset = appended.baseOffset
                 response.topics[topic].partitions[partition].logAppendTimeMs = appended.logAppendTimeMs
                 response.topics[topic].partitions[partition].logStartOffset = appended.logStartOffset
+                allStarted()
             case .failure(let error):
-                response.topics[topic].partitions[partition].errorCode = KafkaErrorCode(error)
-                response.topics[topic].partitions[partition].errorMessage = error.message
-                response.topics[topic].partitions[partition].baseOffset = -1
-                refusal = error
+                finish(topic, partition, ProduceRefusal(error, version: exchange.version))
             }
-            missing -= 1
-            if missing == 0 { answer() }
+        }
+
+        func finish(_ topic: Int, _ partition: Int, _ refusal: ProduceRefusal) {
+            response.topics[topic].partitions[partition].errorCode = refusal.code
+            response.topics[topic].partitions[partition].errorMessage = refusal.message
+            response.topics[topic].partitions[partition].baseOffset = -1
+            self.refusal = refusal
+            allStarted()
         }
 
         func allStarted() {
@@ -135,7 +173,7 @@ enum ProduceHandler: KafkaHandler {
         private func answer() {
             guard acks == .none else { return exchange.reply(response) }
             if let refusal {
-                exchange.close("a record batch sent with acks=0 was refused: \(refusal.message)")
+                ProduceHandler.close(exchange, refusal.message)
             } else {
                 exchange.replyNothing()
             }

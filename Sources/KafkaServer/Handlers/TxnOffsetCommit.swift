@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, KafkaServer: TxnOffsetCommit (key 28).
 //
-// Versions: 0 to 4.
+// Versions: 0 to 5.
 // Behaviour: the offsets are kept with the transaction and count when it commits. What is wrong with the producer, the
 //   member or the group fails all; unknown partitions fail on their own.
 // Deviations from Kafka: a producer that is not the transactional id's is told so here already.
-// Notes: 2 adds leader epochs, 3 is flexible and adds the member and its generation (KIP-447). 5 belongs to
-//   transactions version 2 (KIP-890).
+// Notes: 2 adds leader epochs, 3 is flexible and adds the member and its generation (KIP-447), 4 knows
+//   TRANSACTION_ABORTABLE, 5 needs no AddOffsetsToTxn before it (KIP-890).
 
 import Engine
 import KafkaWire
 
 enum TxnOffsetCommitHandler: KafkaHandler {
     static func handle(_ request: TxnOffsetCommitRequest, _ exchange: Exchange) {
+        guard !request.groupId.isEmpty else {
+            return exchange.reply(response(to: request, exchange, .group(.invalidGroupId)))
+        }
         let topics = exchange.engine.topics
         var positions: [OffsetCommit.Position] = []
         for topic in request.topics {
@@ -32,7 +35,8 @@ enum TxnOffsetCommitHandler: KafkaHandler {
             generationId: request.generationId, positions: positions)
         exchange.engine.transactions.commitOffsets(
             commit, of: request.transactionalId,
-            TransactionalProducer(id: request.producerId, epoch: request.producerEpoch), on: exchange.loop
+            TransactionalProducer(id: request.producerId, epoch: request.producerEpoch),
+            by: exchange.version >= 5 ? .two : .one, on: exchange.loop
         ) { refusal in
             exchange.reply(response(to: request, exchange, refusal))
         }
@@ -45,6 +49,7 @@ enum TxnOffsetCommitHandler: KafkaHandler {
             switch refusal {
             case nil: .none
             case .group(let error): KafkaErrorCode(error)
+            case .transaction(.invalidTxnState) where exchange.version >= 4: .transactionAbortable
             // What the group coordinator of Kafka says of a fenced producer, in every version.
             case .transaction(let error): KafkaErrorCode(error, isFencedKnown: false)
             }

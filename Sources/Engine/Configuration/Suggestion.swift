@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, Martlet: what somebody probably meant to type.
+// Martlet, Engine: what somebody probably meant to type.
 
-enum Suggestion {
+package enum Suggestion {
     /// The known name closest to `name`, if it is close enough to be a slip: one edit in three characters, at most three.
-    static func closest(to name: String, among known: [String]) -> String? {
+    package static func closest(to name: String, among known: [String]) -> String? {
         let limit = min(3, max(1, name.utf8.count / 3))
         return known.map { ($0, distance(name, $0)) }.filter { $0.1 <= limit }.min { $0.1 < $1.1 }?.0
     }
 
     /// "; did you mean `x`?", or nothing.
-    static func question(for name: String, among known: [String]) -> String {
+    package static func question(for name: String, among known: [String]) -> String {
         closest(to: name, among: known).map { "; did you mean `\($0)`?" } ?? ""
     }
 
     /// Insertions, deletions, replacements and swaps of neighbours that turn one into the other.
-    static func distance(_ left: String, _ right: String) -> Int {
+    package static func distance(_ left: String, _ right: String) -> Int {
         let left = Array(left.utf8.prefix(64)), right = Array(right.utf8.prefix(64))
         var beforePrevious = [Int]()
         var previous = Array(0...right.count)

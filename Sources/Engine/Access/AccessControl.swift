@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Engine: who may do what, for both protocols: the rules, the passwords, and every change to them.
+//
+// Decisions read a snapshot and never wait. A change is bounded, appended to the metadata log, and in force and
+// answered once it is durable. All changes go through one event loop, so that what is in force is what a restart
+// would replay. Without any rule everybody may do everything; from the first rule on, what no rule allows is denied,
+// or, with `allowsEveryoneWithoutRule`, only what some rule speaks of.
+
+import NIOConcurrencyHelpers
+import NIOCore
+import Security
+
+/// Which password.
+package struct CredentialKey: Hashable, Sendable {
+    package var user: String
+    package var mechanism: ScramMechanism
+
+    package init(user: String, mechanism: ScramMechanism) {
+        self.user = user
+        self.mechanism = mechanism
+    }
+}
+
+package struct AccessConfiguration: Equatable, Sendable {
+    /// May do everything; `User:` and a name.
+    package var superUsers: Set<String> = []
+    /// Whether a resource that no rule speaks of is free to all, once there are rules
+    /// (`allow.everyone.if.no.acl.found`).
+    package var allowsEveryoneWithoutRule = false
+
+    package init() {}
+}
+
+package final class AccessControl: Sendable {
+    package typealias Completion = @Sendable (Result<Void, EngineError>) -> Void
+
+    package let configuration: AccessConfiguration
+    private let metadata: InternalLog
+    private let loop: any EventLoop
+    private let state = NIOLockedValueBox(State())
+
+    fileprivate struct State {
+        var rules = AccessRules()
+        var credentials: [CredentialKey: ScramCredential] = [:]
+    }
+
+    init(configuration: AccessConfiguration, metadata: InternalLog, loop: any EventLoop) {
+        self.configuration = configuration
+        self.metadata = metadata
+        self.loop = loop
+    }
+
+    /// What the metadata log knew. At start.
+    func load(_ records: [AccessRecord]) {
+        state.withLockedValue { $0.apply(records) }
+    }
+
+    /// The records that would restore this, in a fixed order.
+    func durableState() -> [KeyedRecord] {
+        let (rules, credentials) = state.withLockedValue { ($0.rules.all, $0.credentials) }
+        let records =
+            rules.map { AccessRecord.rule($0, isPresent: true).encoded() }
+            + credentials.map { AccessRecord.credential($0.key, $0.value).encoded() }
+        return records.sorted { $0.key.lexicographicallyPrecedes($1.key) }
+    }
+
+    // MARK: Decisions
+
+    package func decide(
+        _ principal: String, host: String, _ operation: AccessOperation, _ resource: ResourceType, _ name: String
+    ) -> AccessRules.Decision {
+        if configuration.superUsers.contains(principal) { return .init(isAllowed: true, rule: nil) }
+        let rules = state.withLockedValue { $0.rules }
+        if rules.all.isEmpty { return .init(isAllowed: true, rule: nil) }
+        let decision = rules.decide(principal, host: host, operation, resource, name)
+        if decision.rule == nil, configuration.allowsEveryoneWithoutRule, !rules.speaks(of: resource, name) {
+            return .init(isAllowed: true, rule: nil)
+        }
+        return decision
+    }
+
+    /// Whether there is some resource of this type that the principal may use so (KIP-679).
+    package func decideAny(
+        _ principal: String, host: String, _ operation: AccessOperation, _ resource: ResourceType
+    ) -> AccessRules.Decision {
+        if configuration.superUsers.contains(principal) { return .init(isAllowed: true, rule: nil) }
+        let rules = state.withLockedValue { $0.rules }
+        if rules.all.isEmpty { return .init(isAllowed: true, rule: nil) }
+        return rules.decideAny(principal, host: host, operation, resource)
+    }
+
+    // MARK: Rules
+
+    package var rules: AccessRules { state.withLockedValue { $0.rules } }
+
+    package func add(_ added: [AccessRule], on loop: any EventLoop, completion: @escaping Completion) {
+        change(on: loop, completion: completion) { (state) throws(EngineError) in
+            guard state.rules.all.union(added).count <= Limits.accessRules else {
+                throw EngineError(.limitReached, "there would be more than \(Limits.accessRules) access rules")
+            }
+            return added.map { .rule($0, isPresent: true) }
+        }
+    }
+
+    package func remove(_ removed: [AccessRule], on loop: any EventLoop, completion: @escaping Completion) {
+        change(on: loop, completion: completion) { _ in removed.map { .rule($0, isPresent: false) } }
+    }
+
+    // MARK: Passwords
+
+    package func credential(of user: String, _ mechanism: ScramMechanism) -> ScramCredential? {
+        state.withLockedValue { $0.credentials[CredentialKey(user: user, mechanism: mechanism)] }
+    }
+
+    /// Mechanisms and iterations of every user, or of one.
+    package func credentials(of user: String? = nil) -> [CredentialKey: Int32] {
+        state.withLockedValue { state in
+            state.credentials.filter { user == nil || $0.key.user == user }.mapValues(\.iterations)
+        }
+    }
+
+    package func set(
+        _ credentials: [CredentialKey: ScramCredential?], on loop: any EventLoop, completion: @escaping Completion
+    ) {
+        change(on: loop, completion: completion) { (state) throws(EngineError) in
+            let added = credentials.filter { $0.value != nil && state.credentials[$0.key] == nil }.count
+            guard state.credentials.count + added <= Limits.credentials else {
+                throw EngineError(.limitReached, "there would be more than \(Limits.credentials) passwords")
+            }
+            return credentials.map { .credential($0.key, $0.value) }
+        }
+    }
+
+    // MARK: Changes
+
+    /// `records` must not leave out what the state already is: an earlier change may still be under way.
+    private func change(
+        on loop: any EventLoop, completion: @escaping Completion,
+        _ records: @escaping @Sendable (State) throws(EngineError) -> [AccessRecord]
+    ) {
+        let answer: Completion = { result in
+            if loop.inEventLoop { completion(result) } else { loop.execute { completion(result) } }
+        }
+        self.loop.execute {
+            do throws(EngineError) {
+                let changes = try records(self.state.withLockedValue { $0 })
+                self.metadata.append(changes.map { $0.encoded() }, on: self.loop) { result in
+                    if case .success = result { self.state.withLockedValue { $0.apply(changes) } }
+                    answer(result)
+                }
+            } catch {
+                answer(.failure(error))
+            }
+        }
+    }
+}
+
+extension AccessControl.State {
+    fileprivate mutating func apply(_ records: [AccessRecord]) {
+        var all = rules.all
+        for record in records {
+            switch record {
+            case .rule(let rule, true): all.insert(rule)
+            case .rule(let rule, false): all.remove(rule)
+            case .credential(let key, let credential): credentials[key] = credential
+            }
+        }
+        if all != rules.all { rules = AccessRules(all) }
+    }
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, tests: access rules and passwords are durable before they are in force, and there again after a restart.
+
+import NIOCore
+import Security
+import Storage
+import TestSupport
+import Testing
+
+@testable import Engine
+
+@Suite struct AccessControlTests {
+    private let rule = AccessRule(.allow, "User:a", .read, .topic, "t")
+    private let key = CredentialKey(user: "a", mechanism: .sha256)
+    private let password = ScramCredential(mechanism: .sha256, password: "p", salt: [1], iterations: 4_096)
+
+    private func mayRead(_ engine: Engine, _ user: String, _ topic: String = "t") -> Bool {
+        engine.access.decide(user, host: "h", .read, .topic, topic).isAllowed
+    }
+
+    @Test func withoutRulesEverybodyMayDoEverything() throws {
+        let own = try TestEngine()
+        #expect(mayRead(own.engine, "User:b"))
+        #expect(own.engine.access.decideAny("User:b", host: "h", .write, .topic).isAllowed)
+    }
+
+    @Test func aRuleIsInForceOnceItIsDurable() throws {
+        let own = try TestEngine(durability: .disk)
+        let answer = Answer<Void>()
+        own.engine.access.add([rule], on: own.loop) { answer.result = $0 }
+        own.turn()
+        #expect(answer.result == nil)
+        #expect(mayRead(own.engine, "User:b"))
+        own.sync()
+        #expect(answer.error == nil && answer.result != nil)
+        #expect(mayRead(own.engine, "User:a"))
+        #expect(!mayRead(own.engine, "User:b"))
+    }
+
+    @Test func superUsersAndFreeResources() throws {
+        let own = try TestEngine {
+            $0.access.superUsers = ["User:root"]
+            $0.access.allowsEveryoneWithoutRule = true
+        }
+        own.engine.access.add([rule], on: own.loop) { _ in }
+        own.sync()
+        #expect(mayRead(own.engine, "User:root"))
+        #expect(!mayRead(own.engine, "User:b"))
+        #expect(mayRead(own.engine, "User:b", "another"))
+    }
+
+    @Test func rulesAndPasswordsAreThereAfterARestartAndARewriting() throws {
+        let disk = MemoryFileSystem()
+        for rewrites in [false, true] {
+            let own = try TestEngine(fileSystem: disk, durability: .disk)
+            own.engine.access.add([rule, AccessRule(.deny, "User:a", .write, .topic, "t")], on: own.loop) { _ in }
+            own.engine.access.remove([AccessRule(.deny, "User:a", .write, .topic, "t")], on: own.loop) { _ in }
+            own.engine.access.set([key: password], on: own.loop) { _ in }
+            own.sync()
+            own.sync()
+            if rewrites {
+                own.engine.rewriteInternalLogs(largerThan: 0, on: own.loop)
+                own.sync()
+            }
+            try own.engine.shutDown()
+            let next = try TestEngine(fileSystem: disk, durability: .disk)
+            #expect(next.engine.access.rules.all == [rule])
+            #expect(next.engine.access.credential(of: "a", .sha256) == password)
+            #expect(next.engine.access.credential(of: "a", .sha512) == nil)
+            #expect(next.engine.access.credentials() == [key: 4_096])
+            try next.engine.shutDown()
+        }
+    }
+
+    @Test func aPasswordCanBeTakenBack() throws {
+        let own = try TestEngine()
+        own.engine.access.set([key: password], on: own.loop) { _ in }
+        own.sync()
+        own.engine.access.set([key: nil], on: own.loop) { _ in }
+        own.sync()
+        #expect(own.engine.access.credentials().isEmpty)
+    }
+
+    @Test func tooManyRulesAreRefusedWhole() throws {
+        let own = try TestEngine()
+        let many = (0...Limits.accessRules).map { AccessRule(.allow, "User:a", .read, .topic, "t\($0)") }
+        let answer = Answer<Void>()
+        own.engine.access.add(many, on: own.loop) { answer.result = $0 }
+        own.sync()
+        #expect(answer.error == .limitReached)
+        #expect(own.engine.access.rules.all.isEmpty)
+    }
+
+    @Test func recordsReadWhatTheyWroteAndNothingElse() {
+        let records: [AccessRecord] = [
+            .rule(rule, isPresent: true), .rule(rule, isPresent: false), .credential(key, password), .credential(key, nil),
+        ]
+        for record in records {
+            let (keyBytes, value) = record.encoded()
+            #expect(MetadataRecord(key: ByteBuffer(bytes: keyBytes), value: value.map { ByteBuffer(bytes: $0) }) == .access(record))
+            for length in 0..<(value?.count ?? 0) {
+                let cut = ByteBuffer(bytes: value?.prefix(length) ?? [])
+                #expect(MetadataRecord(key: ByteBuffer(bytes: keyBytes), value: cut) == nil)
+            }
+            for length in 1..<keyBytes.count {
+                let cut = ByteBuffer(bytes: keyBytes.prefix(length))
+                #expect(MetadataRecord(key: cut, value: value.map { ByteBuffer(bytes: $0) }) == nil)
+            }
+        }
+    }
+}
