@@ -33,6 +33,7 @@ package final class Engine: Sendable {
     let transactionLog: InternalTopic
     let logger: Logger
     let jobs = NIOLockedValueBox<[RepeatedTask]>([])
+    let compactor: Compactor
     let retentionClock: NIOLockedValueBox<RetentionClock>
     /// Whether the data directory was found to be gone.
     let hasLostDirectory = NIOLockedValueBox(false)
@@ -72,6 +73,7 @@ package final class Engine: Sendable {
         self.logger = logger
         clusterId = directory.clusterId
         retentionClock = NIOLockedValueBox(RetentionClock(wallMs: clock.nowMs(), monotonicNs: clock.monotonicNs()))
+        compactor = Compactor(clock: clock, logger: logger)
         turns = Turns()
         let factory = PartitionFactory(
             directory: directory, clock: clock, durability: configuration.durability, groupCommit: groupCommit,
@@ -143,6 +145,7 @@ package final class Engine: Sendable {
             return jobs
         }
         for job in jobs { job.cancel() }
+        compactor.cancel()
         prepareToShutDown()
         groupsOfCatalog.withLockedValue { $0.groups = nil }
         let partitions = allPartitions

@@ -78,6 +78,8 @@ enum MetadataRecord: Equatable {
         case .configuration(let resource, let overrides):
             let key = [Kind.configuration.rawValue, resource.kind.rawValue] + Array(resource.name.utf8)
             guard !overrides.isEmpty else { return (key, nil) }
+            var value = ByteBuffer()
+            value.writeInteger(Self.valueVersion)
             value.writeOverrides(overrides)
             return (key, Array(buffer: value))
         }

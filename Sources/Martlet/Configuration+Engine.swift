@@ -43,6 +43,7 @@ extension Configuration {
             "queued.max.request.bytes": "\(queuedRequestBytesMax)",
             "ssl.client.auth": clientAuthentication.rawValue,
         ]
+        engine.housekeeping.compactionBackoffMs = cleanerBackoffMs
         return engine
     }
 }

@@ -114,6 +114,7 @@ public struct Configuration: Equatable, Sendable {
     public var createsTopics = false
     public var topicDefaults = TopicDefaults()
     public var retentionCheckIntervalMs: Int64 = 300_000
+    public var cleanerBackoffMs: Int64 = 15_000
     public var groupInitialRebalanceDelayMs: Int64 = 3000
     public var groupMinSessionTimeoutMs: Int32 = 6000
     public var groupMaxSessionTimeoutMs: Int32 = 1_800_000

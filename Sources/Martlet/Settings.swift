@@ -45,6 +45,8 @@ package enum Settings {
             \.topicDefaults.segmentMs, in: 1...Int64.max),
         .number("log.retention.check.interval.ms", "ms", "How often retention is applied.",
             \.retentionCheckIntervalMs, in: 1...Int64(Int32.max)),
+        .number("log.cleaner.backoff.ms", "ms", "How long compaction waits when there is nothing to compact.",
+            \.cleanerBackoffMs, in: 1...Int64(Int32.max)),
         .number("message.max.bytes", "bytes", "Largest record batch. Per topic: max.message.bytes.",
             \.topicDefaults.messageBytesMax, in: 0...Int(Int32.max) / 2),
         .number("group.initial.rebalance.delay.ms", "ms", "How long a new group waits for more members.",

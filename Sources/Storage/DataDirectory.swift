@@ -68,14 +68,12 @@ package final class DataDirectory: Sendable {
     }
 
     /// Opens a log, recovering it if the last run did not close it. Once per name, unless it was removed in between.
-    /// A zero topic id stands for none. `allowsGaps` is for logs that were compacted elsewhere.
+    /// A zero topic id stands for none.
     package func openLog(
-        _ name: String, topicId: TopicId, configuration: LogConfiguration, allowsGaps: Bool = false
+        _ name: String, topicId: TopicId, configuration: LogConfiguration
     ) throws(StorageError) -> Log {
         precondition(!name.hasSuffix(Self.deletedSuffix), "log names do not end like deleted ones")
-        let log = Log(
-            name: name, topicId: topicId, configuration: configuration, environment: environment,
-            allowsGaps: allowsGaps)
+        let log = Log(name: name, topicId: topicId, configuration: configuration, environment: environment)
         var entry = state.withLock { $0.entries.removeValue(forKey: name) }
         if entry?.topicId != topicId { entry = nil }
         if let entry, entry.isComplete {

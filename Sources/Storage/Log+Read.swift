@@ -89,7 +89,7 @@ extension Log {
     private func checkPlace(
         of header: BatchHeader, at position: Int64, for offset: Int64, in segment: Segment, with walk: inout BatchWalk
     ) throws(StorageError) {
-        if allowsGaps { return }
+        if offset < compaction.holesBelow { return }
         let next = position + Int64(header.sizeInBytes)
         var isRight = header.baseOffset <= offset
         if next >= segment.written.size {

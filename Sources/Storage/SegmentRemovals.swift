@@ -53,7 +53,7 @@ final class SegmentRemovals: Sendable {
             // The segment that follows must be there to stay before these go.
             try fileSystem.syncDirectory(removal.directory)
             for baseOffset in removal.baseOffsets {
-                for name in SegmentFileName.all(baseOffset) {
+                for name in SegmentFileName.all(baseOffset) + SegmentFileName.swaps(baseOffset) {
                     try fileSystem.removeIfPresent("\(removal.directory)/\(name)")
                 }
                 try fileSystem.syncDirectory(removal.directory)

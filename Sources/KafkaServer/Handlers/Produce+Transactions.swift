@@ -81,8 +81,8 @@ struct ProduceRefusal: Error, Sendable {
         message = error.message
     }
 
-    /// Why partitions cannot be added to a transaction. Producers expect INVALID_PRODUCER_EPOCH when they are fenced, and
-    /// try again after NOT_ENOUGH_REPLICAS.
+    /// Why partitions cannot be added to a transaction. Producers expect INVALID_PRODUCER_EPOCH when they are fenced,
+    /// and try again after NOT_ENOUGH_REPLICAS.
     init(_ error: TransactionError) {
         code =
             switch error {
