@@ -178,6 +178,10 @@ package final class Engine: Sendable {
         }
     }
 
+    /// Where the data is, and the bytes of its volume, in all and free; nil where there is no such thing.
+    package var location: String { directory.location }
+    package var volumeBytes: (total: Int64, free: Int64)? { directory.volumeBytes }
+
     /// Every partition there is, the internal ones included.
     package var allPartitions: [Partition] {
         [metadataPartition] + topics.all.flatMap(\.partitions)

@@ -57,7 +57,7 @@ package struct TopicConfigurationKey: Sendable {
             documentation: "How long a tombstone can be read after compaction first met it, in milliseconds.",
             brokerName: "log.cleaner.delete.retention.ms", problem: integer(in: 0...Int64.max)),
         TopicConfigurationKey(
-            name: "file.delete.delay.ms", kind: .long, defaultValue: "60000",
+            name: "file.delete.delay.ms", kind: .long, defaultValue: "0",
             documentation: "How long the files of deleted segments stay on the disk, in milliseconds.",
             brokerName: "log.segment.delete.delay.ms", problem: integer(in: 0...Int64.max)),
         TopicConfigurationKey(

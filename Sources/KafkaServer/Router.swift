@@ -32,6 +32,7 @@ struct Router: Sendable {
         IncrementalAlterConfigsHandler.self,
         CreatePartitionsHandler.self,
         DeleteRecordsHandler.self,
+        DescribeLogDirsHandler.self,
         OffsetForLeaderEpochHandler.self,
         FindCoordinatorHandler.self,
         JoinGroupHandler.self,

@@ -111,10 +111,17 @@ package final class DataDirectory: Sendable {
         }
     }
 
+    /// Where the directory is, and the bytes of its volume, in all and free; nil where there is no such thing.
+    package var location: String { fileSystem.location }
+    package var volumeBytes: (total: Int64, free: Int64)? {
+        guard let total = fileSystem.totalBytes(), let free = fileSystem.availableBytes() else { return nil }
+        return (total, free)
+    }
+
     /// Unlinks what retention and deleted logs left behind. Slow; call it from a thread that nobody waits for.
     package func runBackgroundWork() {
         do throws(StorageError) {
-            try environment.removals.run()
+            try environment.removals.run(nowMs: clock.nowMs())
             try removeLeftovers()
         } catch {
             logger.error("cannot remove old files", metadata: ["cause": "\(error)"])

@@ -61,6 +61,8 @@ extension Log {
             let middle = (low + high) / 2
             if sealed[middle].written.nextOffset > offset { high = middle } else { low = middle + 1 }
         }
+        // Compaction may have left nothing of a segment.
+        while low < sealed.count, sealed[low].isEmpty { low += 1 }
         return low < sealed.count ? sealed[low] : active
     }
 

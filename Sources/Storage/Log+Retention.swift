@@ -98,7 +98,7 @@ extension Log {
         environment.removals.enqueue(
             SegmentRemoval(
                 directory: name, baseOffsets: dropped.map(\.baseOffset).filter { $0 != active?.baseOffset }, files: dropped.compactMap(\.file),
-                log: ObjectIdentifier(self)))
+                log: ObjectIdentifier(self), delayMs: configuration.fileDeleteDelayMs))
     }
 
     /// Makes segments durable that are about to go. The next round answers for their batches and cannot sync them any more;

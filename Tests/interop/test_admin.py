@@ -29,10 +29,6 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import (
-    AclBinding,
-    AclBindingFilter,
-    AclOperation,
-    AclPermissionType,
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
@@ -41,17 +37,11 @@ from confluent_kafka.admin import (
     NewPartitions,
     NewTopic,
     OffsetSpec,
-    ResourcePatternType,
     ResourceType,
-    ScramCredentialInfo,
-    ScramMechanism,
-    UserScramCredentialUpsertion,
 )
 from kafka import KafkaAdminClient
 from kafka import TopicPartition as PythonTopicPartition
-from kafka.admin import ACLFilter, ACLOperation, ACLPermissionType, ACLResourcePatternType, ResourcePatternFilter
 from kafka.admin import ConfigResource as PythonConfigResource
-from kafka.admin import ResourceType as PythonResourceType
 
 import wire
 from broker import Broker, Endpoint, wait_until
@@ -284,17 +274,6 @@ def test_no_election_is_needed(plaintext: Endpoint, topic: str) -> None:
     assert admin.elect_leaders(ElectionType.PREFERRED).result(20) == {}
 
 
-def test_access_and_credentials_are_refused_in_kafkas_words(plaintext: Endpoint, unique: Callable[[str], str]) -> None:
-    admin = AdminClient(plaintext.librdkafka())
-    rule = (ResourceType.TOPIC, "t", ResourcePatternType.LITERAL, "User:a", "*", AclOperation.READ, AclPermissionType.ALLOW)
-    assert code_of(lambda: only(admin.create_acls([AclBinding(*rule)]))) == KafkaError.SECURITY_DISABLED
-    assert code_of(lambda: only(admin.delete_acls([AclBindingFilter(*rule)]))) == KafkaError.SECURITY_DISABLED
-    user = unique("user")
-    assert code_of(lambda: only(admin.describe_user_scram_credentials([user]))) == KafkaError.RESOURCE_NOT_FOUND
-    change = UserScramCredentialUpsertion(user, ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 8192), b"secret", b"salt")
-    assert code_of(lambda: only(admin.alter_user_scram_credentials([change]))) == KafkaError.UNSUPPORTED_SASL_MECHANISM
-
-
 def test_a_client_pushes_the_metrics_that_are_configured(own: Broker, topic: str) -> None:
     python = KafkaAdminClient(**Endpoint(own, tls=False).kafka_python())
     try:
@@ -345,12 +324,6 @@ def test_kafka_python_alters_and_resets_configs(python: KafkaAdminClient, topic:
     refused = python.alter_configs([PythonConfigResource("topic", topic, configs={"retention.ms": "soon"})])
     assert "InvalidConfigurationError" in refused["topic"][topic]
     assert modified()["retention.ms"]["value"] == "9"
-
-
-def test_kafka_python_is_told_that_there_is_no_authoriser(python: KafkaAdminClient) -> None:
-    pattern = ResourcePatternFilter(PythonResourceType.TOPIC, "t", ACLResourcePatternType.LITERAL)
-    with pytest.raises(kafka.errors.SecurityDisabledError):
-        python.describe_acls(ACLFilter("User:a", "*", ACLOperation.READ, ACLPermissionType.ALLOW, pattern))
 
 
 def test_kafka_python_asks_about_replicas_and_the_quorum(python: KafkaAdminClient, topic: str) -> None:

@@ -8,6 +8,7 @@
 import Bytes
 import Logging
 import NIOCore
+import Records
 
 extension TransactionCoordinator {
     /// Reads the log of transactions. At start, after the topics and the groups.

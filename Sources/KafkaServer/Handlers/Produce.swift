@@ -160,6 +160,7 @@ enum ProduceHandler: KafkaHandler {
         func finish(_ topic: Int, _ partition: Int, _ refusal: ProduceRefusal) {
             response.topics[topic].partitions[partition].errorCode = refusal.code
             response.topics[topic].partitions[partition].errorMessage = refusal.message
+            response.topics[topic].partitions[partition].recordErrors = refusal.records
             response.topics[topic].partitions[partition].baseOffset = -1
             self.refusal = refusal
             allStarted()

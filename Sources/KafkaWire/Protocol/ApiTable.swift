@@ -73,7 +73,7 @@ package enum ApiTable {
         entry(.describeConfigs, 1...4, flexible: 4),
         entry(.alterConfigs, 0...2, flexible: 2),
         entry(.alterReplicaLogDirs, 1...2, flexible: 2),
-        entry(.describeLogDirs, 1...4, flexible: 2, isServed: false),
+        entry(.describeLogDirs, 1...4, flexible: 2),
         entry(.saslAuthenticate, 0...2, flexible: 2),
         entry(.createPartitions, 0...3, flexible: 2),
         entry(.deleteGroups, 0...2, flexible: 2),
