@@ -23,6 +23,7 @@ enum ConsumerGroupDescribeHandler: KafkaHandler {
         do throws(GroupError) {
             let found = try exchange.engine.groups.describeConsumerGroups(groupIds)
             response.groups = zip(groupIds, found).map { groupId, group in
+                guard !groupId.isEmpty else { return refusal(groupId, .invalidGroupId) }
                 guard let group else {
                     return refusal(groupId, .groupIdNotFound, "Group \(groupId) is not a consumer group.")
                 }

@@ -141,7 +141,9 @@ def partitioned(world: World) -> None:
 @feature(SECTION, "a record without a key is refused on a compacted topic (INVALID_RECORD)").cell()
 def compacted_needs_keys(world: World) -> None:
     topic = world.topic(cleanup_policy="compact")
-    with pytest.raises(Exception, match="(?i)invalid.?record|unable to validate|failed to validate"):
+    # aiokafka has no name for this code.
+    refusal = "UnknownError" if world.client.name == "aiokafka" else "(?i)invalid.?record|failed to validate"
+    with pytest.raises(Exception, match=refusal):
         world.client.produce(world.endpoint, topic, [Sent(b"no key")])
     world.client.produce(world.endpoint, topic, [Sent(b"v", b"key")])
     assert values_of(world.client.read(world.endpoint, topic)) == [b"v"]

@@ -130,7 +130,7 @@ def render(outcomes: Mapping[tuple[str, str], str]) -> str:
                 reasons.append(reason)
             signs.append(f"{ABSENT} [{reasons.index(reason) + 1}]")
         lines.append(f"| {row.name} | " + " | ".join(signs) + " |")
-    lines += ["", f"{PASSED} works, {ABSENT} the client has no call for it:", ""]
+    lines += ["", f"{PASSED} works, {FAILED} does not, {ABSENT} the client has no call for it:", ""]
     lines += [f"{number}. {reason}" for number, reason in enumerate(reasons, 1)]
     return "\n".join(lines) + "\n"
 
