@@ -248,7 +248,9 @@ extension GroupCoordinator {
         into outcome: inout GroupOutcome
     ) {
         var entry: GroupEntry
-        if var group = image.consumerGroup(id: groupId, configuration: configuration, nowMs: nowMs) {
+        if var group = image.consumerGroup(id: groupId, configuration: configuration) {
+            group.overrides = table.overrides[groupId] ?? GroupOverrides()
+            group.expectEverybody(nowMs: nowMs)
             group.resolvePatterns(table.topics, wallMs: wallMs)
             entry = GroupEntry(group: group)
         } else if let (group, sinceMs) = image.classicGroup(id: groupId, configuration: configuration, nowMs: nowMs) {

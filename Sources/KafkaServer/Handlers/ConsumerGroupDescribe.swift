@@ -5,7 +5,7 @@
 // Behaviour: state, epochs and members of each consumer group, with what each member has and is to have. A group that is
 //   not there, or is a classic one, is GROUP_ID_NOT_FOUND.
 // Deviations from Kafka: a group named twice is described once.
-// Notes: 1 says whether a member speaks the classic protocol (KIP-1099).
+// Notes: UNSUPPORTED_VERSION while the feature `group.version` is 0. 1 says whether a member speaks the classic protocol (KIP-1099).
 
 import Engine
 import KafkaWire
@@ -16,6 +16,10 @@ enum ConsumerGroupDescribeHandler: KafkaHandler {
         let groupIds = request.groupIds.filter { seen.insert($0).inserted }
         guard exchange.admits(groupIds.count, "groups", limit: 10 * Limits.groupsPerRequest) else { return }
         var response = ConsumerGroupDescribeResponse()
+        guard exchange.engine.features.level(of: .groups) >= 1 else {
+            response.groups = groupIds.map { refusal($0, .unsupportedVersion) }
+            return exchange.reply(response)
+        }
         if groupIds.count > Limits.groupsPerRequest {
             response.groups = groupIds.map { refusal($0, .invalidRequest) }
             return exchange.reply(response)

@@ -7,13 +7,18 @@
 //   goes when what it tells is durable.
 // Deviations from Kafka: a regular expression is matched before the reply, Kafka matches it in the background; Unicode
 //   classes (\p) in it get INVALID_REGULAR_EXPRESSION.
-// Notes: 1 wants a member id that the member made, and knows regular expressions in RE2's syntax.
+// Notes: UNSUPPORTED_VERSION while the feature `group.version` is 0. 1 wants a member id that the member made, and knows regular expressions in RE2's syntax.
 
 import Engine
 import KafkaWire
 
 enum ConsumerGroupHeartbeatHandler: KafkaHandler {
     static func handle(_ request: ConsumerGroupHeartbeatRequest, _ exchange: Exchange) {
+        guard exchange.engine.features.level(of: .groups) >= 1 else {
+            var refusal = ConsumerGroupHeartbeatResponse()
+            refusal.errorCode = .unsupportedVersion
+            return exchange.reply(refusal)
+        }
         let heartbeat = ConsumerHeartbeat(
             groupId: request.groupId, memberId: request.memberId, memberEpoch: request.memberEpoch,
             instanceId: request.instanceId, rackId: request.rackId,

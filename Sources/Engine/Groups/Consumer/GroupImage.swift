@@ -67,7 +67,7 @@ struct GroupImage {
     // MARK: Make
 
     /// The consumer group, if it is one. What was put right is among its changes.
-    func consumerGroup(id: String, configuration: GroupConfiguration, nowMs: Int64) -> ConsumerGroup? {
+    func consumerGroup(id: String, configuration: GroupConfiguration) -> ConsumerGroup? {
         guard let epoch else { return nil }
         var group = ConsumerGroup(id: id, configuration: configuration)
         group.groupEpoch = max(epoch, 0)
@@ -104,7 +104,6 @@ struct GroupImage {
         group.changes = isMended ? keys : []
         // Topics may have come and gone since.
         group.mustRefresh = true
-        group.expectEverybody(nowMs: nowMs)
         return group
     }
 
