@@ -10,7 +10,7 @@ set -eu
 root=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
 build="$root/.build/protoc-gen-swift"
 plugin=${PROTOC_GEN_SWIFT:-$build/debug/protoc-gen-swift}
-messages="martlet/v1/streams.proto martlet/v1/admin.proto grpc/health/v1/health.proto grpc/reflection/v1/reflection.proto"
+messages="martlet/v1/streams.proto martlet/v1/admin.proto martlet/v1/work.proto grpc/health/v1/health.proto grpc/reflection/v1/reflection.proto"
 # v1alpha has the messages of v1: only its descriptor is needed.
 described="$messages grpc/reflection/v1alpha/reflection.proto"
 

@@ -23,6 +23,7 @@ package final class Engine: Sendable {
     /// Of brokers, groups and client metrics, as set at run time.
     package let configurations: ResourceConfigurations
     package let transactions: TransactionCoordinator
+    package let shares: ShareCoordinator
     package let turns: Turns
     package let clock: any Clock
     let directory: DataDirectory
@@ -31,28 +32,31 @@ package final class Engine: Sendable {
     let metadata: InternalLog
     let offsets: InternalTopic
     let transactionLog: InternalTopic
+    let shareLog: InternalTopic
     let logger: Logger
     let jobs = NIOLockedValueBox<[RepeatedTask]>([])
+    let compactor: Compactor
     let retentionClock: NIOLockedValueBox<RetentionClock>
     /// Whether the data directory was found to be gone.
     let hasLostDirectory = NIOLockedValueBox(false)
     /// How the catalog reaches the groups, which hold it in turn: weakly, because an engine whose broker could not
     /// start is let go of and never shuts down. Emptied when the engine shuts down.
     private let groupsOfCatalog = NIOLockedValueBox(WeakGroups())
-    /// Who is told of groups' configurations.
-    let groupConfigured = NIOLockedValueBox<GroupConfigured?>(nil)
 
     /// The internal metadata log's topic; no client sees it.
     static let metadataTopic = "__martlet_metadata"
     /// Rewriting drops whole segments, so those of internal logs are small.
     package static let internalSegmentBytes = "16777216"
-    static let internalOverrides = ["retention.ms": "-1", "segment.bytes": internalSegmentBytes]
+    static let internalOverrides = [
+        "retention.ms": "-1", "segment.bytes": internalSegmentBytes, "max.message.bytes": "16777216",
+    ]
     package static let offsetsTopic = "__consumer_offsets"
     package static let transactionsTopic = "__transaction_state"
+    package static let shareStateTopic = "__share_group_state"
 
     /// Whether a name is kept for the broker's own topics, also while there is none.
     package static func isInternal(_ name: String) -> Bool {
-        name == offsetsTopic || name == transactionsTopic || name == metadataTopic
+        name == offsetsTopic || name == transactionsTopic || name == shareStateTopic || name == metadataTopic
     }
 
     /// Opens the data directory's topics and reads the internal logs. `loop` is where the groups' timers run and must
@@ -70,6 +74,7 @@ package final class Engine: Sendable {
         self.logger = logger
         clusterId = directory.clusterId
         retentionClock = NIOLockedValueBox(RetentionClock(wallMs: clock.nowMs(), monotonicNs: clock.monotonicNs()))
+        compactor = Compactor(clock: clock, logger: logger)
         turns = Turns()
         let factory = PartitionFactory(
             directory: directory, clock: clock, durability: configuration.durability, groupCommit: groupCommit,
@@ -88,7 +93,9 @@ package final class Engine: Sendable {
         topics = TopicCatalog(
             configuration: configuration, partitions: factory, metadata: metadata, background: background,
             logger: logger, random: random,
+            onChange: { change in forget.withLockedValue { $0.groups }?.topicChanged(change) },
             onDeleted: { topic, done in
+                forget.withLockedValue({ $0.shares })?.topicDeleted(topic, on: loop)
                 guard let groups = forget.withLockedValue({ $0.groups }) else { return done(true) }
                 groups.topicDeleted(topic.name, on: loop) { result in
                     if case .success = result { done(true) } else { done(false) }
@@ -101,13 +108,20 @@ package final class Engine: Sendable {
         configurations = ResourceConfigurations(
             metadata: metadata,
             rules: ConfigurationRules(groups: configuration.groups, topicDefaults: configuration.topicDefaults),
-            onChange: Self.configurationChanged(topics, configuration.nodeId, groupConfigured))
+            onChange: Self.configurationChanged(topics, configuration.nodeId, groups))
         transactionLog = InternalTopic(name: Self.transactionsTopic, topics: topics, turns: turns, clock: clock)
         transactions = TransactionCoordinator(
             configuration: configuration.transactions, clock: clock, loop: loop, log: transactionLog,
             topics: topics, groups: groups, producerIds: producerIds, features: features, turns: turns, logger: logger)
+        shareLog = InternalTopic(name: Self.shareStateTopic, topics: topics, turns: turns, clock: clock)
+        shares = ShareCoordinator(
+            configuration: configuration.shares, clock: clock, loop: loop, log: shareLog, topics: topics, turns: turns,
+            logger: logger, isOtherGroup: { [groups] in groups.hasGroup($0) },
+            overrides: { [configurations] in configurations.overrides(of: ConfigurationResource(.group, $0)) })
+        groups.isShareGroup.withLockedValue { $0 = { forget.withLockedValue({ $0.shares })?.contains($0) ?? false } }
         try load()
         try settle(metadataPartition)
+        for topic in topics.all { groups.topicChanged(.present(topic.groupTopic)) }
         do throws(GroupError) {
             _ = try groups.load(
                 topicExists: { [topics] in topics.topic(named: $0) != nil }, onOrphan: { [topics] in topics.hold($0) },
@@ -120,14 +134,18 @@ package final class Engine: Sendable {
         try transactions.load()
         if let partition = topics.topic(named: Self.transactionsTopic)?.partition(0) { try settle(partition) }
         transactions.start()
-        let groups = groups
-        forget.withLockedValue { $0.groups = groups }
+        try shares.load()
+        if let partition = topics.topic(named: Self.shareStateTopic)?.partition(0) { try settle(partition) }
+        shares.start()
+        let (groups, shares) = (groups, shares)
+        forget.withLockedValue { $0 = WeakGroups(groups: groups, shares: shares) }
         register(metrics)
     }
 
     /// The broker is about to stop: answers the members who wait for each other, so that connections can end.
     package func prepareToShutDown() {
         transactions.close()
+        shares.close()
         groups.close()
     }
 
@@ -139,8 +157,9 @@ package final class Engine: Sendable {
             return jobs
         }
         for job in jobs { job.cancel() }
+        compactor.cancel()
         prepareToShutDown()
-        groupsOfCatalog.withLockedValue { $0.groups = nil }
+        groupsOfCatalog.withLockedValue { $0 = WeakGroups() }
         let partitions = allPartitions
         guard configuration.durability != .memory else {
             for partition in partitions { _ = partition.shutDown() }
@@ -158,6 +177,10 @@ package final class Engine: Sendable {
             throw EngineError(error)
         }
     }
+
+    /// Where the data is, and the bytes of its volume, in all and free; nil where there is no such thing.
+    package var location: String { directory.location }
+    package var volumeBytes: (total: Int64, free: Int64)? { directory.volumeBytes }
 
     /// Every partition there is, the internal ones included.
     package var allPartitions: [Partition] {
@@ -209,4 +232,5 @@ package final class Engine: Sendable {
 
 private struct WeakGroups {
     weak var groups: GroupCoordinator?
+    weak var shares: ShareCoordinator?
 }

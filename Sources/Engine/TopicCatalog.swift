@@ -27,6 +27,8 @@ package final class TopicCatalog: @unchecked Sendable {
     private let background: (any EventLoop)?
     private let logger: Logger
     private let random: @Sendable () -> UInt64
+    /// Is told of every change of a topic while its name is reserved, so in order, and under no lock.
+    private let onChange: @Sendable (TopicChange) -> Void
     /// Told whenever the table, or the number of a topic's partitions, has changed.
     package let changes = TopicChanges()
     /// Forgets what others keep by the topic's name, and says whether it is durably forgotten.
@@ -67,6 +69,7 @@ package final class TopicCatalog: @unchecked Sendable {
     init(
         configuration: EngineConfiguration, partitions: PartitionFactory, metadata: InternalLog,
         background: (any EventLoop)? = nil, logger: Logger, random: @escaping @Sendable () -> UInt64,
+        onChange: @escaping @Sendable (TopicChange) -> Void = { _ in },
         onDeleted: @escaping @Sendable (Topic, _ done: @escaping @Sendable (Bool) -> Void) -> Void
     ) {
         state = State(defaults: TopicDefaults(atStart: configuration.topicDefaults))
@@ -76,6 +79,7 @@ package final class TopicCatalog: @unchecked Sendable {
         self.background = background
         self.logger = logger
         self.random = random
+        self.onChange = onChange
         self.onDeleted = onDeleted
     }
 
@@ -248,6 +252,8 @@ extension TopicCatalog {
         metadata.append([MetadataRecord.topic(record).encoded()], on: loop) { result in
             switch result {
             case .success:
+                // Before it can be seen, and so be changed by others.
+                self.onChange(.present(topic.groupTopic))
                 self.insert(topic)
                 // The defaults may have changed since it was built.
                 self.configure(topic)
@@ -282,6 +288,7 @@ extension TopicCatalog {
                 self.state.forget(name)
                 self.state.partitionCount -= topic.partitionCount
             }
+            self.onChange(.deleted(name: name, id: topic.id))
             for partition in topic.partitions {
                 partition.close(EngineError(.unknownTopic, "topic \(name) was deleted"))
             }
@@ -374,6 +381,7 @@ extension TopicCatalog {
                 for partition in added { partition.apply(topic.configuration) }
                 topic.grow(by: added)
             }
+            self.onChange(.present(topic.groupTopic))
             self.lock.withLock { self.state.partitionCount += added.count }
             self.changes.happened()
         } discard: {

@@ -65,6 +65,9 @@ package final class Waiter: Sendable {
         release()
     }
 
+    /// Completed or cancelled: nothing can happen any more.
+    package var isFinished: Bool { isDone.load(ordering: .acquiring) }
+
     private func release() {
         registration.value.deadline?.cancel()
         registration.value.deadline = nil

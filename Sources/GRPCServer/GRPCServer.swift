@@ -42,10 +42,11 @@ package final class GRPCServer: Sendable {
         self.logger = logger
         self.http2 = http2
         self.metrics = GRPCMetrics(metrics)
-        health = HealthRegistry(services: [StreamsService.name, AdminService.name])
-        let reflected = [StreamsService.name, AdminService.name, HealthService.name] + ReflectionService.names
+        health = HealthRegistry(services: [StreamsService.name, AdminService.name, WorkService.name])
+        let reflected = [StreamsService.name, AdminService.name, WorkService.name, HealthService.name] + ReflectionService.names
         router = GRPCRouter(
             StreamsService(engine: engine).methods + AdminService(engine: engine).methods
+                + WorkService(engine: engine).methods
                 + HealthService(health: health, durability: engine.configuration.durability).methods
                 + ReflectionService(services: reflected).methods + methods,
             metrics: self.metrics)

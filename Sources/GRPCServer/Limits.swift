@@ -45,6 +45,22 @@ package enum Limits {
     static let stalledSubscriberSeconds: Int64 = 1
     /// Bytes of a commit's metadata (Kafka's offset.metadata.max.bytes); more: INVALID_ARGUMENT.
     static let commitMetadataBytes = 4096
+    /// Items that a worker holds unless it asks otherwise, and the most that it can ask for; more: INVALID_ARGUMENT.
+    static let workItems = 100
+    static let workItemsMax = 10_000
+    /// The shortest lease, in ms; shorter: INVALID_ARGUMENT.
+    static let leaseMsMin = 100
+    /// Topics of one worker; more: INVALID_ARGUMENT.
+    static let topicsPerWorker = 1_000
+    /// Deliveries that one request settles; more: INVALID_ARGUMENT.
+    static let deliveriesPerRequest = 10_000
+    /// The longest delay of a nack, in ms (seven days); longer: INVALID_ARGUMENT.
+    static let nackDelayMsMax: UInt64 = 604_800_000
+    /// Bytes of a reject's reason; more: INVALID_ARGUMENT.
+    static let rejectReasonBytes = 1024
+    /// Items of one message to a worker, and about how many bytes they have.
+    static let itemsPerMessage = 500
+    static let itemBytesPerMessage = 256 << 10
     /// Calls of Health.Watch over all connections; more: RESOURCE_EXHAUSTED.
     static let healthWatchers = 10_000
     /// How long a connection waits, after GOAWAY, for calls that were on their way, if the peer answers no ping.

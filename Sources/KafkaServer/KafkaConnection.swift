@@ -39,6 +39,8 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     /// Replies that are next in order and not yet given to the channel.
     private var replies = ByteBuffer()
     private var waiters: [Int: Waiter] = [:]
+    /// Share sessions came over it, which end with it.
+    var hasShareSessions = false
     private var isReading = false
     private var isServing = false
     private var needsFlush = false
@@ -115,6 +117,8 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     private func abandon() {
         for waiter in waiters.values { waiter.cancel() }
         waiters = [:]
+        if hasShareSessions { server.engine.shares.connectionClosed(ObjectIdentifier(self), on: loop) }
+        hasShareSessions = false
         memory?.reservation.release()
         memory = nil
     }

@@ -36,13 +36,18 @@ struct SubscribeCommand: ParsableCommand {
     @Option(help: "Begin where this group has committed; --from counts where it has not.")
     var group: String?
 
-    @Option(help: "Only records with this key.")
+    // `--key` is the file of a client certificate's key.
+    @Option(name: .customLong("record-key"), help: ArgumentHelp("Only records with this key.", valueName: "key"))
     var key: String?
 
-    @Option(help: "Only records whose key begins like this.")
+    @Option(
+        name: .customLong("record-key-prefix"),
+        help: ArgumentHelp("Only records whose key begins like this.", valueName: "prefix"))
     var keyPrefix: String?
 
-    @Option(help: "Only records whose value begins like this.")
+    @Option(
+        name: .customLong("record-value-prefix"),
+        help: ArgumentHelp("Only records whose value begins like this.", valueName: "prefix"))
     var valuePrefix: String?
 
     @Option(

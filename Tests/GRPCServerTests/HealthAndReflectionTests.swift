@@ -34,7 +34,7 @@ import Transport
         try call.decoded(Grpc_Health_V1_HealthCheckResponse.self).map(\.status)
     }
 
-    @Test(arguments: ["", "martlet.v1.Streams", "martlet.v1.Admin"])
+    @Test(arguments: ["", "martlet.v1.Streams", "martlet.v1.Admin", "martlet.v1.Work"])
     func `The broker and its services serve, and say how durable an ack is`(service: String) throws {
         let call = try check(service)
         #expect(try states(call) == [.serving])
@@ -52,7 +52,7 @@ import Transport
     @Test func `All states can be listed`() throws {
         let call = try peer.call("/grpc.health.v1.Health/List", Grpc_Health_V1_HealthListRequest())
         let statuses = try #require(try call.decoded(Grpc_Health_V1_HealthListResponse.self).first).statuses
-        #expect(Set(statuses.keys) == ["", "martlet.v1.Streams", "martlet.v1.Admin"])
+        #expect(Set(statuses.keys) == ["", "martlet.v1.Streams", "martlet.v1.Admin", "martlet.v1.Work"])
         #expect(statuses.values.allSatisfy { $0.status == .serving })
     }
 
@@ -117,7 +117,7 @@ private typealias Answer = Grpc_Reflection_V1_ServerReflectionResponse
         #expect(
             answers.flatMap { $0.listServicesResponse.service }.map(\.name) == [
                 "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection",
-                "martlet.v1.Admin", "martlet.v1.Streams",
+                "martlet.v1.Admin", "martlet.v1.Streams", "martlet.v1.Work",
             ])
     }
 

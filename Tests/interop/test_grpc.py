@@ -471,7 +471,7 @@ def test_a_topic_that_cannot_be_is_refused(
 
 def test_health_is_checked_and_watched(client: Client) -> None:
     stub = health_pb2_grpc.HealthStub(client.channel)
-    for service in ("", "martlet.v1.Streams", "martlet.v1.Admin"):
+    for service in ("", "martlet.v1.Streams", "martlet.v1.Admin", "martlet.v1.Work"):
         answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=CALL_SECONDS)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
     unknown = health_pb2.HealthCheckRequest(service="no.such.Service")
@@ -487,7 +487,7 @@ def test_health_is_checked_and_watched(client: Client) -> None:
 def test_reflection_v1alpha_describes_all_services(client: Client, api: Any) -> None:
     database = ProtoReflectionDescriptorDatabase(client.channel)
     services = set(database.get_services())
-    assert {"martlet.v1.Streams", "martlet.v1.Admin", "grpc.health.v1.Health"} <= services
+    assert {"martlet.v1.Streams", "martlet.v1.Admin", "martlet.v1.Work", "grpc.health.v1.Health"} <= services
     assert any(name.startswith("grpc.reflection.v1") for name in services)
     file = database.FindFileContainingSymbol("martlet.v1.Streams")
     assert [method.name for service in file.service for method in service.method] == [

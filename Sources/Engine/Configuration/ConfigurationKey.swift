@@ -13,7 +13,7 @@ package struct ConfigurationKey: Sendable {
     package var defaultValue: @Sendable (GroupConfiguration) -> String
 }
 
-/// What a group may have of its own (KIP-848).
+/// What a group may have of its own (KIP-848, KIP-932).
 package enum GroupConfigurationKeys {
     package static let sessionTimeout = "consumer.session.timeout.ms"
     package static let heartbeatInterval = "consumer.heartbeat.interval.ms"
@@ -27,7 +27,7 @@ package enum GroupConfigurationKeys {
             name: sessionTimeout, kind: .int,
             documentation: "How long a member of this consumer group may be silent before it is removed, in milliseconds.",
             brokerName: "group.consumer.session.timeout.ms", defaultValue: { "\($0.consumerSessionTimeoutMs)" }),
-    ]
+    ] + ShareGroupSettings.keys
 
     /// Throws `invalidConfiguration` for what a group cannot have.
     static func check(_ overrides: [String: String], _ groups: GroupConfiguration) throws(EngineError) {
@@ -36,6 +36,8 @@ package enum GroupConfigurationKeys {
                 .invalidConfiguration,
                 "Unknown group config name: \(name)" + Suggestion.question(for: name, among: all.map(\.name)))
         }
+        _ = try ShareGroupSettings(
+            overrides.filter { ShareGroupSettings.names.contains($0.key) }, ShareConfiguration())
         let interval = try number(heartbeatInterval, overrides, groups.consumerHeartbeatIntervalMs)
         let timeout = try number(sessionTimeout, overrides, groups.consumerSessionTimeoutMs)
         try check(interval, heartbeatInterval, groups.consumerHeartbeatIntervals, "heartbeat.interval.ms")

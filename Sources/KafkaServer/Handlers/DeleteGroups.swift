@@ -26,8 +26,12 @@ enum DeleteGroupsHandler: KafkaHandler {
             exchange.reply(response)
         }
         guard groupIds.count <= Limits.groupsPerRequest else { return reply { _ in .invalidRequest } }
-        exchange.engine.groups.delete(groupIds, on: exchange.loop) { results in
-            reply { KafkaErrorCode(results[$0]) }
+        ShareGroupListing.delete(groupIds, exchange) { deleted in
+            let others = groupIds.filter { deleted[$0] == nil }
+            exchange.engine.groups.delete(others, on: exchange.loop) { results in
+                let codes = Dictionary(uniqueKeysWithValues: zip(others, results.map { KafkaErrorCode($0) }))
+                reply { deleted[groupIds[$0]] ?? codes[groupIds[$0]] ?? .unknownServerError }
+            }
         }
     }
 }

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, GRPCServer: Work.Redrive.
+//
+// Behaviour: a share group of the broker's own reads the dead-letter topic from its beginning, and so remembers which letters were
+//   put back. Each goes to the topic and partition that its headers name, without those headers and without `not-before`; it is acknowledged
+//   when it is durable there. Letters that are not wanted are left for another call.
+
+import Bytes
+import Contract
+import Engine
+import GRPCWire
+import NIOCore
+import Records
+
+extension WorkService {
+    private static let defaultRecords = 1_000
+    private static let recordsMax = 10_000
+
+    func redrive(_ request: Martlet_V1_RedriveRequest, _ call: GRPCCall) throws(GRPCStatus) {
+        guard let topic = engine.topics.topic(named: request.deadLetterTopic) else {
+            throw GRPCStatus(.notFound, "topic \(request.deadLetterTopic) does not exist")
+        }
+        guard topic.name.hasPrefix(engine.shares.configuration.deadLetterTopicPrefix) else {
+            throw GRPCStatus(.invalidArgument, "\(topic.name) is no dead-letter topic")
+        }
+        guard request.maxRecords <= UInt32(Self.recordsMax) else {
+            throw GRPCStatus(.invalidArgument, "max_records is above the \(Self.recordsMax) allowed")
+        }
+        let places = topic.partitions.map { SharePlace(topicId: topic.id, partition: $0.index) }
+        let redriving = Redriving(
+            group: request.group, max: request.maxRecords == 0 ? Self.defaultRecords : Int(request.maxRecords), call: call)
+        engine.shares.openQueues(ShareCoordinator.redriveGroup, places, on: call.loop) { opened in
+            redriving.run(opened)
+        }
+    }
+}
+
+/// One call of Redrive. Confined to the connection's loop.
+private final class Redriving: @unchecked Sendable {
+    // Unchecked: see above; completions of appends and queues run on that loop.
+    /// How long the letters are this call's.
+    private static let lockMs: Int64 = 60_000
+
+    private let group: String
+    private let max: Int
+    private let call: GRPCCall
+    private let member = ShareMemberId("redrive-\(TopicId(random: { .random(in: .min ... .max) }))")
+    private var queues: [ShareQueue] = []
+    private var redriven = 0
+    private var skipped = 0
+    private var missing = 0
+    private var isRead = false
+    private var failure: GRPCStatus?
+
+    private struct Letter {
+        var offset: Int64
+        var record: Record
+        var partition: Partition
+    }
+
+    init(group: String, max: Int, call: GRPCCall) {
+        self.group = group
+        self.max = max
+        self.call = call
+    }
+
+    func run(_ opened: [ShareCoordinator.OpenedQueue]) {
+        queues = opened.compactMap { try? $0.queue.get() }
+        var left = max
+        do throws(EngineError) {
+            for queue in queues {
+                while left > 0 {
+                    let limits = ShareFetchLimits(
+                        maxRecords: min(left, Limits.itemsPerMessage), maxBytes: Limits.itemBytesPerMessage, isStrict: true,
+                        lockDurationMs: Self.lockMs)
+                    guard case .acquired(let bytes, let runs) = try queue.fetch(member, limits, on: call.loop) else { break }
+                    left -= runs.reduce(0) { $0 + Int($1.count) }
+                    put(bytes, runs, of: queue)
+                }
+            }
+        } catch {
+            failure = GRPCStatus(error)
+        }
+        isRead = true
+        finishIfDone(hasMore: left <= 0)
+    }
+
+    private func put(_ bytes: ByteBuffer, _ runs: [SharePartition.Run], of queue: ShareQueue) {
+        var rest = bytes
+        while let header = BatchHeader(rest), let batch = rest.readSlice(length: header.sizeInBytes) {
+            guard var reader = try? RecordBatchReader(batch, decompressor: call.connection.decompressor) else { continue }
+            while let record = try? reader.next() {
+                guard runs.contains(where: { $0.first <= record.offset && record.offset <= $0.last }) else { continue }
+                guard let target = target(of: record) else {
+                    skipped += 1
+                    continue
+                }
+                put(record, to: target, of: queue)
+            }
+        }
+    }
+
+    private func target(of record: Record) -> Partition? {
+        func header(_ name: String) -> String? {
+            record.headers.last { $0.key == name }?.value.map { String(buffer: $0) }
+        }
+        guard group.isEmpty || header(DeadLetterHeader.group) == group,
+            let name = header(DeadLetterHeader.topic), let topic = call.engine.topics.topic(named: name), !topic.isInternal
+        else { return nil }
+        let index = header(DeadLetterHeader.partition).flatMap { Int32($0) } ?? 0
+        return topic.partition(index) ?? topic.partition(0)
+    }
+
+    private func put(_ record: Record, to target: Partition, of queue: ShareQueue) {
+        var builder = RecordBatchBuilder()
+        builder.append(
+            key: record.key, value: record.value,
+            headers: record.headers.filter { !$0.key.hasPrefix(DeadLetterHeader.prefix) && $0.key != "not-before" },
+            timestamp: call.engine.clock.nowMs())
+        missing += 1
+        target.append(builder.finish(), acks: .all, turn: call.connection.turn) { [self] result in
+            switch result {
+            case .failure(let error):
+                failure = failure ?? GRPCStatus(error)
+                missing -= 1
+                finishIfDone()
+            case .success:
+                let done = ShareAcknowledgement(first: record.offset, last: record.offset, outcome: .accept)
+                queue.acknowledge([done], member, on: call.loop) { [self] error in
+                    if let error { failure = failure ?? GRPCStatus(error) } else { redriven += 1 }
+                    missing -= 1
+                    finishIfDone()
+                }
+            }
+        }
+    }
+
+    private var hasMore = false
+
+    private func finishIfDone(hasMore: Bool? = nil) {
+        if let hasMore { self.hasMore = hasMore }
+        guard isRead, missing == 0 else { return }
+        // What was not wanted, or did not work, is for another call.
+        for queue in queues { queue.release(member, on: call.loop) }
+        if let failure { return call.fail(failure) }
+        call.respond(
+            Martlet_V1_RedriveResponse.with {
+                $0.redriven = UInt32(redriven)
+                $0.skipped = UInt32(skipped)
+                $0.hasMore_p = self.hasMore
+            })
+    }
+}

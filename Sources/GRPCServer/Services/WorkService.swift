@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, GRPCServer: martlet.v1.Work: its methods, and how a worker begins.
+//
+// Behaviour: `open` makes the caller a member of the share group, with every partition of its topics, and is answered when the group's
+//   start in each of them is durable. The items and what is said of them are the business of `Worker`.
+
+import Bytes
+import Contract
+import Engine
+import GRPCWire
+import NIOCore
+
+struct WorkService: Sendable {
+    static let name = "martlet.v1.Work"
+
+    let engine: Engine
+
+    var methods: [GRPCMethod] {
+        [
+            GRPCMethod(Self.name, "Receive", session: { call in Worker(self, call) }),
+            GRPCMethod(Self.name, "Redrive") { (request: Martlet_V1_RedriveRequest, call) throws(GRPCStatus) in
+                try redrive(request, call)
+            },
+        ]
+    }
+
+    // MARK: Opening
+
+    /// Makes a member of the worker. Everything that is wrong with the request is thrown.
+    func begin(_ open: Martlet_V1_WorkOpen, _ worker: Worker) throws(GRPCStatus) {
+        let call = worker.call
+        let topics = try check(open)
+        let id = ShareMemberId("worker-\(TopicId(random: { .random(in: .min ... .max) }))")
+        do throws(ShareError) {
+            try engine.shares.join(
+                worker: id, of: open.group, topics: open.topics, clientHost: "/\(call.peer.remoteAddress)")
+        } catch {
+            throw GRPCStatus(error)
+        }
+        worker.joined(open, id: id, topics: topics)
+        let changes = settings(open)
+        guard !changes.isEmpty else { return worker.open() }
+        engine.configurations.alter(ConfigurationResource(.group, open.group), on: call.loop) { current in
+            current.merging(changes) { $1 }
+        }.whenComplete { result in
+            switch result {
+            case .success: worker.open()
+            case .failure(let error): call.fail(GRPCStatus(error))
+            }
+        }
+    }
+
+    private func check(_ open: Martlet_V1_WorkOpen) throws(GRPCStatus) -> [Topic] {
+        guard !open.group.isEmpty else { throw GRPCStatus(.invalidArgument, "group is empty") }
+        guard (1...Limits.topicsPerWorker).contains(open.topics.count), Set(open.topics).count == open.topics.count else {
+            throw GRPCStatus(
+                .invalidArgument, "topics has to name 1 to \(Limits.topicsPerWorker) topics, none of them twice")
+        }
+        guard open.maxInFlight <= UInt32(Limits.workItemsMax) else {
+            throw GRPCStatus(.invalidArgument, "max_in_flight is above the \(Limits.workItemsMax) allowed")
+        }
+        try checkLease(open.leaseMs)
+        if case .UNRECOGNIZED(let value) = open.origin {
+            throw GRPCStatus(.invalidArgument, "origin \(value) is unknown")
+        }
+        var topics: [Topic] = []
+        for name in open.topics {
+            guard let topic = engine.topics.topic(named: name) else {
+                throw GRPCStatus(.notFound, "topic \(name) does not exist")
+            }
+            guard !topic.isInternal else { throw GRPCStatus(.invalidArgument, "topic \(name) belongs to the broker") }
+            topics.append(topic)
+        }
+        let count = topics.reduce(0) { $0 + $1.partitionCount }
+        guard count <= Limits.partitionsPerRequest else {
+            throw GRPCStatus(.invalidArgument, "topics has more than \(Limits.partitionsPerRequest) partitions together")
+        }
+        return topics
+    }
+
+    func checkLease(_ leaseMs: UInt32) throws(GRPCStatus) {
+        let allowed = Limits.leaseMsMin...Int(engine.shares.configuration.maxRecordLockDurationMs)
+        guard leaseMs == 0 || allowed.contains(Int(leaseMs)) else {
+            throw GRPCStatus(
+                .invalidArgument, "lease_ms must lie between \(allowed.lowerBound) and \(allowed.upperBound); extend an item that takes longer")
+        }
+    }
+
+    /// What of the group's settings the worker changes.
+    private func settings(_ open: Martlet_V1_WorkOpen) -> [String: String] {
+        let current = engine.configurations.overrides(of: ConfigurationResource(.group, open.group))
+        var changes: [String: String] = [:]
+        switch open.origin {
+        case .earliest: changes[ShareGroupSettings.offsetReset] = "earliest"
+        case .latest: changes[ShareGroupSettings.offsetReset] = "latest"
+        case .unspecified, .UNRECOGNIZED: break
+        }
+        if open.hasDeadLetterTopic {
+            changes[ShareGroupSettings.deadLetterTopic] = open.deadLetterTopic
+        } else if current[ShareGroupSettings.deadLetterTopic] == nil {
+            changes[ShareGroupSettings.deadLetterTopic] = deadLetterTopic(of: open.group)
+        }
+        return changes.filter { current[$0.key] != $0.value }
+    }
+
+    private func deadLetterTopic(of group: String) -> String {
+        let isLegal = { (character: Character) in
+            character.isASCII && (character.isLetter || character.isNumber || "._-".contains(character))
+        }
+        let name = engine.shares.configuration.deadLetterTopicPrefix + group.map { isLegal($0) ? $0 : "-" }
+        return String(name.prefix(249))
+    }
+}
