@@ -157,6 +157,8 @@ extension GRPCConnection {
 extension GRPCConnection: HTTP2SessionDelegate {
     func receivedRequest(_ fields: HTTP2Fields, endOfStream: Bool, on stream: HTTP2Stream) {
         if !isGRPC(fields), let request = WebRequest(fields.head) {
+            // Fields are missing, maybe the one that says whose page this is.
+            guard !fields.isTruncated else { return stream.respond(GRPCFields.refusal(431), endOfStream: true) }
             return begin(request, fields.head, endOfStream: endOfStream, on: stream)
         }
         guard fields.matches(.method, "POST") else {
