@@ -11,7 +11,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.build/pycache
 BUILD_PACKAGES := git make pkg-config libnghttp2-dev libssl-dev liblz4-dev zlib1g-dev libzstd-dev \
 	libsnappy-dev libyaml-dev
 TEST_PACKAGES := kcat protobuf-compiler nghttp2-client curl gcc libc6-dev python3 python3-venv \
-	faketime util-linux
+	faketime util-linux chromium
 SWIFT_AT_LEAST := 6.3
 
 BINARY := .build/martlet

@@ -599,7 +599,7 @@ package nonisolated struct Martlet_V1_SubscribeProgress: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  /// All partitions in the first of these messages; later those for which something has changed.
+  /// All partitions in the first of these messages, which comes before any record; later those for which something has changed.
   package var partitions: [Martlet_V1_PartitionProgress] = []
 
   /// Everything that is there has been delivered or passed over.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Engine: a reader that follows several partitions, for gRPC subscriptions.
 //
-// It reads committed records: up to each partition's last stable offset, and says which transactions were aborted.
+// By default it reads committed records: up to each partition's last stable offset, and says which transactions were aborted.
 //
 // A cursor is a list of positions and nothing else: records stay in the log until the caller has room for them, so
 // a slow reader costs this object. Confined to the event loop of its owner, who pulls with `next` and, when there
@@ -17,6 +17,8 @@ package final class Cursor {
         package var offset: Int64
         /// Stop before this offset; nil follows for ever.
         package var end: Int64?
+        /// Its topic was deleted: there is nothing to read, and its place may be taken.
+        package fileprivate(set) var isGone = false
 
         package init(partition: Partition, offset: Int64, end: Int64? = nil) {
             self.partition = partition
@@ -24,7 +26,7 @@ package final class Cursor {
             self.end = end
         }
 
-        var isFinished: Bool { end.map { offset >= $0 } ?? false }
+        var isFinished: Bool { isGone || (end.map { offset >= $0 } ?? false) }
     }
 
     /// Some batches of one partition. The first may begin before `from`; skip those records.
@@ -39,17 +41,24 @@ package final class Cursor {
     }
 
     package private(set) var positions: [Position]
+    /// The position that `next` looked at last, also if it threw.
+    package private(set) var current = 0
+    private let readsUncommitted: Bool
+    private let hasEnd: Bool
     private var seenEnds: [Int64]
     private var turn = 0
     private var waiter: Waiter?
 
-    package init(positions: [Position]) {
+    /// `hasEnd`: it is finished when all positions have reached their ends, or there are none.
+    package init(positions: [Position], readsUncommitted: Bool = false, hasEnd: Bool) {
         self.positions = positions
+        self.readsUncommitted = readsUncommitted
+        self.hasEnd = hasEnd
         seenEnds = positions.map(\.offset)
     }
 
     /// All positions reached their end.
-    package var isFinished: Bool { positions.allSatisfy(\.isFinished) }
+    package var isFinished: Bool { hasEnd && positions.allSatisfy(\.isFinished) }
 
     /// The next batches, round robin over the partitions; nil if there is nothing to read now. The caller reports
     /// how far it got with `advance`.
@@ -57,17 +66,28 @@ package final class Cursor {
         for _ in positions.indices {
             let index = turn
             turn = (turn + 1) % positions.count
+            current = index
             let position = positions[index]
             guard !position.isFinished else { continue }
-            let read = try position.partition.readCommitted(from: position.offset, maxBytes: maxBytes)
-            seenEnds[index] = read.offsets.highWatermark
-            if let slice = read.slice {
-                return Chunk(
-                    position: index, from: position.offset, slice: slice, offsets: read.offsets,
-                    aborted: read.aborted)
-            }
+            if let chunk = try read(index, maxBytes: maxBytes) { return chunk }
         }
         return nil
+    }
+
+    private func read(_ index: Int, maxBytes: Int) throws(EngineError) -> Chunk? {
+        let position = positions[index]
+        if readsUncommitted {
+            let read = try position.partition.read(from: position.offset, maxBytes: maxBytes)
+            seenEnds[index] = read.offsets.highWatermark
+            return read.slice.map {
+                Chunk(position: index, from: position.offset, slice: $0, offsets: read.offsets, aborted: [])
+            }
+        }
+        let read = try position.partition.readCommitted(from: position.offset, maxBytes: maxBytes)
+        seenEnds[index] = read.offsets.highWatermark
+        return read.slice.map {
+            Chunk(position: index, from: position.offset, slice: $0, offsets: read.offsets, aborted: read.aborted)
+        }
     }
 
     /// Everything before `offset` of this position was delivered.
@@ -75,10 +95,21 @@ package final class Cursor {
         positions[index].offset = max(positions[index].offset, offset)
     }
 
-    /// Adds a partition (a topic grew).
-    package func add(_ position: Position) {
+    /// Adds a partition (a topic came or grew), in the place of one that is gone if there is one. Returns the place.
+    package func add(_ position: Position) -> Int {
+        if let free = positions.firstIndex(where: \.isGone) {
+            positions[free] = position
+            seenEnds[free] = position.offset
+            return free
+        }
         positions.append(position)
         seenEnds.append(position.offset)
+        return positions.count - 1
+    }
+
+    /// The position's topic was deleted.
+    package func remove(_ index: Int) {
+        positions[index].isGone = true
     }
 
     /// Runs `onReady` on `loop`, once, when one of the partitions has more than `next` saw.

@@ -35,20 +35,21 @@ package final class Engine: Sendable {
     let shareLog: InternalTopic
     let logger: Logger
     let jobs = NIOLockedValueBox<[RepeatedTask]>([])
+    let compactor: Compactor
     let retentionClock: NIOLockedValueBox<RetentionClock>
     /// Whether the data directory was found to be gone.
     let hasLostDirectory = NIOLockedValueBox(false)
     /// How the catalog reaches the groups, which hold it in turn: weakly, because an engine whose broker could not
     /// start is let go of and never shuts down. Emptied when the engine shuts down.
     private let groupsOfCatalog = NIOLockedValueBox(WeakGroups())
-    /// Who is told of groups' configurations.
-    let groupConfigured = NIOLockedValueBox<GroupConfigured?>(nil)
 
     /// The internal metadata log's topic; no client sees it.
     static let metadataTopic = "__martlet_metadata"
     /// Rewriting drops whole segments, so those of internal logs are small.
     package static let internalSegmentBytes = "16777216"
-    static let internalOverrides = ["retention.ms": "-1", "segment.bytes": internalSegmentBytes]
+    static let internalOverrides = [
+        "retention.ms": "-1", "segment.bytes": internalSegmentBytes, "max.message.bytes": "16777216",
+    ]
     package static let offsetsTopic = "__consumer_offsets"
     package static let transactionsTopic = "__transaction_state"
     package static let shareStateTopic = "__share_group_state"
@@ -73,6 +74,7 @@ package final class Engine: Sendable {
         self.logger = logger
         clusterId = directory.clusterId
         retentionClock = NIOLockedValueBox(RetentionClock(wallMs: clock.nowMs(), monotonicNs: clock.monotonicNs()))
+        compactor = Compactor(clock: clock, logger: logger)
         turns = Turns()
         let factory = PartitionFactory(
             directory: directory, clock: clock, durability: configuration.durability, groupCommit: groupCommit,
@@ -91,6 +93,7 @@ package final class Engine: Sendable {
         topics = TopicCatalog(
             configuration: configuration, partitions: factory, metadata: metadata, background: background,
             logger: logger, random: random,
+            onChange: { change in forget.withLockedValue { $0.groups }?.topicChanged(change) },
             onDeleted: { topic, done in
                 forget.withLockedValue({ $0.shares })?.topicDeleted(topic, on: loop)
                 guard let groups = forget.withLockedValue({ $0.groups }) else { return done(true) }
@@ -105,7 +108,7 @@ package final class Engine: Sendable {
         configurations = ResourceConfigurations(
             metadata: metadata,
             rules: ConfigurationRules(groups: configuration.groups, topicDefaults: configuration.topicDefaults),
-            onChange: Self.configurationChanged(topics, configuration.nodeId, groupConfigured))
+            onChange: Self.configurationChanged(topics, configuration.nodeId, groups))
         transactionLog = InternalTopic(name: Self.transactionsTopic, topics: topics, turns: turns, clock: clock)
         transactions = TransactionCoordinator(
             configuration: configuration.transactions, clock: clock, loop: loop, log: transactionLog,
@@ -118,6 +121,7 @@ package final class Engine: Sendable {
         groups.isShareGroup.withLockedValue { $0 = { forget.withLockedValue({ $0.shares })?.contains($0) ?? false } }
         try load()
         try settle(metadataPartition)
+        for topic in topics.all { groups.topicChanged(.present(topic.groupTopic)) }
         do throws(GroupError) {
             _ = try groups.load(
                 topicExists: { [topics] in topics.topic(named: $0) != nil }, onOrphan: { [topics] in topics.hold($0) },
@@ -153,6 +157,7 @@ package final class Engine: Sendable {
             return jobs
         }
         for job in jobs { job.cancel() }
+        compactor.cancel()
         prepareToShutDown()
         groupsOfCatalog.withLockedValue { $0 = WeakGroups() }
         let partitions = allPartitions
@@ -172,6 +177,10 @@ package final class Engine: Sendable {
             throw EngineError(error)
         }
     }
+
+    /// Where the data is, and the bytes of its volume, in all and free; nil where there is no such thing.
+    package var location: String { directory.location }
+    package var volumeBytes: (total: Int64, free: Int64)? { directory.volumeBytes }
 
     /// Every partition there is, the internal ones included.
     package var allPartitions: [Partition] {

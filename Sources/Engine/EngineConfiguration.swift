@@ -38,6 +38,8 @@ package struct EngineConfiguration: Sendable {
 package struct HousekeepingConfiguration: Sendable {
     /// Between retention runs (log.retention.check.interval.ms).
     package var retentionCheckMs: Int64 = 300_000
+    /// How long compaction waits when it has found nothing to do (log.cleaner.backoff.ms).
+    package var compactionBackoffMs: Int64 = 15_000
     /// Between looks for idle producers (producer.id.expiration.check.interval.ms).
     package var producerIdExpirationCheckMs: Int64 = 600_000
     /// Between recovery checkpoints: bounds what a start after a crash has to scan.

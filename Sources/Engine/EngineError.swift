@@ -62,6 +62,9 @@ package struct EngineError: Error, Equatable, Sendable, CustomStringConvertible 
     /// For a person: what, and what to do next.
     package var message: String
 
+    /// The records at fault, if it is some of a batch's only.
+    package var records: [BatchIndexError] = []
+
     package init(_ code: Code, _ message: String) {
         self.code = code
         self.message = message
@@ -102,5 +105,6 @@ extension EngineError {
             case .invalidTimestamp: .invalidTimestamp
             }
         self.init(code, "\(place): \(error.message)")
+        records = error.records
     }
 }

@@ -61,6 +61,25 @@ extension Engine {
             Double(topics.all.reduce(0) { $0 + $1.partitionCount })
         }
         metrics.observe(
+            "martlet_compaction_runs_total", "Rounds of compaction that ended in order.",
+            kind: .counter
+        ) { [compactor] in Double(compactor.totals.rounds) }
+        metrics.observe(
+            "martlet_compaction_failures_total", "Rounds of compaction that could not begin or did not end in order.",
+            kind: .counter
+        ) { [compactor] in Double(compactor.totals.failures) }
+        metrics.observe(
+            "martlet_compaction_read_bytes_total", "Bytes that compaction has read.",
+            kind: .counter
+        ) { [compactor] in Double(compactor.totals.bytesRead) }
+        metrics.observe(
+            "martlet_compaction_removed_bytes_total", "Bytes by which compaction has made logs smaller.",
+            kind: .counter
+        ) { [compactor] in Double(compactor.totals.bytesRemoved) }
+        metrics.observe(
+            "martlet_compaction_last_duration_seconds", "How long the last round of compaction took."
+        ) { [compactor] in Double(compactor.totals.lastDurationMs) / 1000 }
+        metrics.observe(
             "martlet_logs_read_only", "Partitions that failed a write or a sync and take no more records."
         ) { [self] in
             Double(allPartitions.count { $0.failure != nil })

@@ -28,6 +28,7 @@ extension Engine {
             delay: .milliseconds(intervals.producerIdExpirationCheckMs)
         ) { _ in self.forgetIdleProducers() }
         jobs.withLockedValue { $0 = [retention, checkpoint, expiration] }
+        scheduleCompaction(after: intervals.compactionBackoffMs, on: loop)
         let early = EarlyCheckpoints(engine: self, loop: loop)
         groupCommit.whenSynced(every: intervals.checkpointBytes) { early.request() }
     }
@@ -74,6 +75,22 @@ extension Engine {
                 metadata: ["seconds": "\(jumpMs / 1000)"])
         }
         return now
+    }
+
+    /// Compacts logs, a bounded piece at a time, so that the other jobs have their turn; then waits for work.
+    private func scheduleCompaction(after delayMs: Int64, on loop: any EventLoop) {
+        loop.scheduleTask(in: .milliseconds(delayMs)) { [self] in
+            guard !jobs.withLockedValue({ $0.isEmpty }) else { return }
+            let hasMore = compact(bytes: StorageLimits.compactionStepBytes)
+            scheduleCompaction(after: hasMore ? 0 : configuration.housekeeping.compactionBackoffMs, on: loop)
+        }
+    }
+
+    /// One turn of compaction. Returns whether there may be more to do at once.
+    package func compact(bytes: Int = .max) -> Bool {
+        guard !hasLostDirectory.withLockedValue({ $0 }) else { return false }
+        let logs = { [topics] in topics.all.filter { !$0.isInternal && $0.configuration.log.compacts }.flatMap(\.partitions) }
+        return compactor.turn(logs, nowMs: believedNowMs(), bytes: bytes)
     }
 
     /// Writes down where recovery may start, and the producers' snapshots, so that a start after a crash has little to

@@ -16,6 +16,8 @@ package enum Limits {
     /// Records of one produced batch, decompressed, in bytes (or four times max.message.bytes if that is more);
     /// more: INVALID_RECORD.
     package static let decompressedBytes = 64 << 20
+    /// Within so many ms whatever was written is synced, although nobody waits for it.
+    package static let backgroundSyncMs: Int64 = 3_000
     /// Long polls waiting on one partition; one more is answered at once instead of waiting.
     package static let waitersPerPartition = 100_000
     /// Internal logs larger than this, in bytes, and than four times their live state are rewritten.

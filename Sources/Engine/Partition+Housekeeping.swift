@@ -29,7 +29,7 @@ extension Partition {
     }
 
     /// Runs what may roll the log, and so write what waits; if that fails, those who wait must be told. With the lock held.
-    private func rolling<T>(_ body: () throws(StorageError) -> T) throws(EngineError) -> T {
+    func rolling<T>(_ body: () throws(StorageError) -> T) throws(EngineError) -> T {
         let end = log.endOffset
         do throws(StorageError) {
             return try body()

@@ -112,7 +112,7 @@ extension Partition {
         try lock.withLockTyped { () throws(EngineError) -> Int64 in try lastStableOffsetLocked() }
     }
 
-    private func lastStableOffsetLocked() throws(EngineError) -> Int64 {
+    func lastStableOffsetLocked() throws(EngineError) -> Int64 {
         if isClosed { throw EngineError(.unknownTopic, "topic \(topic) was deleted") }
         try loadProducers()
         // Records that are appended and not yet written are not readable, open transaction or not.

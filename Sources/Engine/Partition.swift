@@ -117,13 +117,14 @@ extension Partition {
         let nowMs = clock.nowMs()
         let batch = try validate(
             records, rules, nowMs: nowMs, allowsZstd: allowsZstd,
-            decompressor: BatchHeader.isCompressed(records) ? turn.decompressor : nil)
+            decompressor: BatchHeader.isCompressed(records) ? turn.decompressor : nil, turn: turn)
         let pending = try lock.withLockTyped { () throws(EngineError) -> Pending in
             try appendLocked(batch.records, batch.header, rules.isLogAppendTime ? nowMs : -1, verify)
         }
+        let needsSync = acks == .all && durability == .disk && !sabotaged("answerBeforeSync")
         turn.add(
             self, group: pending.group, result: pending.result, endOffset: pending.endOffset,
-            needsSync: acks == .all && durability == .disk && !sabotaged("answerBeforeSync"), completion: completion)
+            needsSync: needsSync || pending.mustFlush, completion: completion)
     }
 
     /// An append that waits for the turn's write.
@@ -131,6 +132,8 @@ extension Partition {
         var group: WriteGroup
         var result: AppendResult
         var endOffset: Int64
+        /// Whether `flush.messages` asks for a sync before it is acknowledged.
+        var mustFlush = false
     }
 
     private func appendLocked(
@@ -162,8 +165,9 @@ extension Partition {
         producersChanged = producersChanged || header.producerId >= 0
         bytesSinceSnapshot += Int64(header.sizeInBytes)
         bytesPending += header.sizeInBytes
-        return Pending(
-            group: writing, result: result, endOffset: result.baseOffset + Int64(header.lastOffsetDelta) + 1)
+        let endOffset = result.baseOffset + Int64(header.lastOffsetDelta) + 1
+        let mustFlush = durability != .memory && endOffset - log.syncedEndOffset >= configuration.flushMessages
+        return Pending(group: writing, result: result, endOffset: endOffset, mustFlush: mustFlush)
     }
 
     /// Ends a turn: writes the tail and wakes whoever waits for these bytes.
@@ -190,7 +194,8 @@ extension Partition {
         }
         for waiter in woken { waiter.arrived(bytes: bytes) }
         // Nobody may wait for it, but it is to be durable soon: it bounds what a start after a crash has to read.
-        if bytes > 0, durability != .memory { groupCommit.enqueueDelayed(self, bytes: bytes) }
+        guard bytes > 0, durability != .memory else { return }
+        if isFlushedAtOnce { groupCommit.enqueue(self) } else { groupCommit.enqueueDelayed(self, bytes: bytes) }
     }
 
     /// What waited for this write is gone from the log; the producers forget it, the group's appends fail.
@@ -204,13 +209,18 @@ extension Partition {
 
     /// The batch as it is to be stored: as received, but for the timestamps that are the broker's to set.
     private func validate(
-        _ records: ByteBuffer, _ rules: BatchRules, nowMs: Int64, allowsZstd: Bool, decompressor: Decompressor?
+        _ records: ByteBuffer, _ rules: BatchRules, nowMs: Int64, allowsZstd: Bool, decompressor: Decompressor?,
+        turn: Turn
     ) throws(EngineError) -> (records: ByteBuffer, header: BatchHeader) {
         do {
             let batch = try BatchValidator(rules: rules).validate(
                 records, nowMs: nowMs, allowsZstd: allowsZstd, decompressor: decompressor)
             var stored = records
-            if rules.isLogAppendTime {
+            if let codec = rules.compression, codec.type != batch.header.compression {
+                stored = try recompress(records, codec, rules, turn)
+                guard rules.isLogAppendTime else { return (stored, try BatchBytes.header(of: stored)) }
+                stored = BatchBytes.withLogAppendTime(stored, nowMs: nowMs)
+            } else if rules.isLogAppendTime {
                 stored = BatchBytes.withLogAppendTime(records, nowMs: nowMs)
             } else if let maxTimestamp = batch.correctedMaxTimestamp {
                 stored = BatchBytes.withMaxTimestamp(records, maxTimestamp)
@@ -222,6 +232,23 @@ extension Partition {
             throw EngineError(error, in: name)
         }
     }
+
+    /// The batch in the topic's codec; by that it may have become too large.
+    private func recompress(
+        _ records: ByteBuffer, _ codec: Compression, _ rules: BatchRules, _ turn: Turn
+    ) throws(RecordError) -> ByteBuffer {
+        let batch = try RecordBatchReader(records, decompressor: turn.decompressor, limit: rules.decompressedBytesMax)
+        let stored = try BatchRewriter.recompress(batch, codec, compressor: turn.compressor)
+        guard stored.readableBytes <= rules.maxMessageBytes else {
+            throw RecordError(
+                .messageTooLarge, "the batch has \(stored.readableBytes) bytes once it is stored as compression.type says,"
+                    + " and the topic takes \(rules.maxMessageBytes)")
+        }
+        return stored
+    }
+
+    /// Whether `flush.ms` is shorter than what the background takes.
+    private var isFlushedAtOnce: Bool { lock.withLock { configuration.flushMs < Limits.backgroundSyncMs } }
 
     func loadProducers() throws(EngineError) {
         guard !producersLoaded else { return }

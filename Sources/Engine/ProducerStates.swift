@@ -9,23 +9,9 @@
 
 import Bytes
 import Records
+import Storage
 
-/// A transaction that was aborted, as consumers and `.txnindex` files are told. Offsets are absolute.
-package struct AbortedTransaction: Equatable, Sendable {
-    package var producerId: Int64
-    /// Offset of its first record.
-    package var firstOffset: Int64
-    /// Offset of its marker.
-    package var lastOffset: Int64
-    /// The partition's last stable offset once it had ended.
-    package var lastStableOffset: Int64
-
-    /// Whether this batch belongs to it.
-    package func contains(_ header: BatchHeader) -> Bool {
-        header.isTransactional && header.producerId == producerId && header.baseOffset >= firstOffset
-            && header.baseOffset < lastOffset
-    }
-}
+package typealias AbortedTransaction = Storage.AbortedTransaction
 
 struct ProducerStates {
     struct Batch: Equatable {
@@ -73,8 +59,9 @@ struct ProducerStates {
     /// The first offset of the oldest open transaction: readers of committed records stop there.
     var firstOpenOffset: Int64? { openStarts.first }
 
-    /// May this batch be appended? Batches without a producer id always may. A producer that is not known may begin with
-    /// any sequence (what it wrote may have been deleted), unless its transactions are of version 2 (`startsAtZero`).
+    /// May this batch be appended? Batches without a producer id always may. A producer that is not known may begin
+    /// with any sequence (what it wrote may have been deleted), unless its transactions are of version 2
+    /// (`startsAtZero`).
     func check(_ header: BatchHeader, startsAtZero: Bool = false) -> Verdict {
         if sabotaged("ignoreSequence") { return .append }
         guard header.producerId >= 0 else { return .append }
@@ -216,8 +203,8 @@ struct ProducerStates {
         }
     }
 
-    /// Forgets the producers that wrote nothing for `afterMs`, neither by the broker's clock nor by their own, and have no
-    /// open transaction. Whoever is first seen here counts as used now. Returns how many went.
+    /// Forgets the producers that wrote nothing for `afterMs`, neither by the broker's clock nor by their own, and have
+    /// no open transaction. Whoever is first seen here counts as used now. Returns how many went.
     mutating func forgetIdle(nowMs: Int64, afterMs: Int64) -> Int {
         let before = entries.count
         for (producerId, entry) in entries {
@@ -241,6 +228,18 @@ struct ProducerStates {
     /// Restores what index files hold; they are in order.
     mutating func restore(_ aborted: [AbortedTransaction]) {
         self.aborted = aborted
+    }
+
+    /// Compaction has replaced the records at these offsets: of the aborted transactions that ended there, these are left.
+    mutating func replaceAborted(in offsets: Range<Int64>, with kept: [AbortedTransaction]) {
+        let first = aborted.firstIndex { $0.lastOffset >= offsets.lowerBound } ?? aborted.endIndex
+        let end = aborted[first...].firstIndex { $0.lastOffset >= offsets.upperBound } ?? aborted.endIndex
+        aborted.replaceSubrange(first..<end, with: kept)
+    }
+
+    /// What compaction has to leave in the log, so that a start finds every producer's last sequence and epoch.
+    var lastRecords: [Int64: LastProducerRecord] {
+        entries.mapValues { LastProducerRecord(offset: $0.batches.last?.lastOffset, epoch: $0.epoch) }
     }
 
     /// Forgets aborted transactions that lie wholly before the start of the log.

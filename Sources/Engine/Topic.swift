@@ -37,6 +37,9 @@ package final class Topic: Sendable {
         state.withLock { $0.partitions.indices.contains(Int(index)) ? $0.partitions[Int(index)] : nil }
     }
 
+    /// As consumer groups know it.
+    var groupTopic: GroupTopic { GroupTopic(name: name, id: id, partitions: Int32(partitionCount)) }
+
     func apply(_ configuration: TopicConfiguration) {
         let partitions = state.withLock {
             $0.configuration = configuration

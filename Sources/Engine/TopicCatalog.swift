@@ -27,6 +27,10 @@ package final class TopicCatalog: @unchecked Sendable {
     private let background: (any EventLoop)?
     private let logger: Logger
     private let random: @Sendable () -> UInt64
+    /// Is told of every change of a topic while its name is reserved, so in order, and under no lock.
+    private let onChange: @Sendable (TopicChange) -> Void
+    /// Told whenever the table, or the number of a topic's partitions, has changed.
+    package let changes = TopicChanges()
     /// Forgets what others keep by the topic's name, and says whether it is durably forgotten.
     private let onDeleted: @Sendable (Topic, _ done: @escaping @Sendable (Bool) -> Void) -> Void
 
@@ -65,6 +69,7 @@ package final class TopicCatalog: @unchecked Sendable {
     init(
         configuration: EngineConfiguration, partitions: PartitionFactory, metadata: InternalLog,
         background: (any EventLoop)? = nil, logger: Logger, random: @escaping @Sendable () -> UInt64,
+        onChange: @escaping @Sendable (TopicChange) -> Void = { _ in },
         onDeleted: @escaping @Sendable (Topic, _ done: @escaping @Sendable (Bool) -> Void) -> Void
     ) {
         state = State(defaults: TopicDefaults(atStart: configuration.topicDefaults))
@@ -74,6 +79,7 @@ package final class TopicCatalog: @unchecked Sendable {
         self.background = background
         self.logger = logger
         self.random = random
+        self.onChange = onChange
         self.onDeleted = onDeleted
     }
 
@@ -246,6 +252,8 @@ extension TopicCatalog {
         metadata.append([MetadataRecord.topic(record).encoded()], on: loop) { result in
             switch result {
             case .success:
+                // Before it can be seen, and so be changed by others.
+                self.onChange(.present(topic.groupTopic))
                 self.insert(topic)
                 // The defaults may have changed since it was built.
                 self.configure(topic)
@@ -280,9 +288,11 @@ extension TopicCatalog {
                 self.state.forget(name)
                 self.state.partitionCount -= topic.partitionCount
             }
+            self.onChange(.deleted(name: name, id: topic.id))
             for partition in topic.partitions {
                 partition.close(EngineError(.unknownTopic, "topic \(name) was deleted"))
             }
+            self.changes.happened()
         } afterwards: { topic, done in
             // Directories take their time to go; the name is free when they and what others kept by it are gone.
             self.inBackground {
@@ -371,7 +381,9 @@ extension TopicCatalog {
                 for partition in added { partition.apply(topic.configuration) }
                 topic.grow(by: added)
             }
+            self.onChange(.present(topic.groupTopic))
             self.lock.withLock { self.state.partitionCount += added.count }
+            self.changes.happened()
         } discard: {
             for partition in added.withLockedValue({ $0 }) { self.partitions.remove(partition) }
         }
@@ -473,6 +485,7 @@ extension TopicCatalog {
             if let key = State.key(topic.name) { state.alike[key, default: []].insert(topic.name) }
             state.partitionCount += topic.partitionCount
         }
+        changes.happened()
     }
 
     private func build(_ record: MetadataRecord.TopicRecord) throws(EngineError) -> Topic {

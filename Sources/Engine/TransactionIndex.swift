@@ -9,7 +9,7 @@ import NIOCore
 import Storage
 
 struct TransactionIndex {
-    private static let entryBytes = 34
+    private static let entryBytes = AbortedTransaction.size
 
     private let fileSystem: any FileSystem
     private let directory: String
@@ -55,7 +55,7 @@ struct TransactionIndex {
             let file = try fileSystem.open("\(directory)/\(Self.name(base))", create: true)
             let known = Int(try file.size()) / Self.entryBytes
             guard known < entries.count else { continue }
-            let bytes = Self.encode(entries[known...])
+            let bytes = AbortedTransaction.encode(entries[known...])
             // SAFETY: the pointer lives for the closure, which writes exactly its bytes.
             try unsafe bytes.withUnsafeReadableBytes { raw throws(StorageError) in
                 try unsafe file.write([raw], at: Int64(known * Self.entryBytes))
@@ -73,18 +73,6 @@ struct TransactionIndex {
     private static func name(_ base: Int64) -> String {
         let digits = String(base)
         return String(repeating: "0", count: max(0, 20 - digits.count)) + digits + ".txnindex"
-    }
-
-    private static func encode(_ entries: ArraySlice<AbortedTransaction>) -> ByteBuffer {
-        var bytes = ByteBuffer()
-        for entry in entries {
-            bytes.writeInteger(Int16(0))
-            bytes.writeInteger(entry.producerId)
-            bytes.writeInteger(entry.firstOffset)
-            bytes.writeInteger(entry.lastOffset)
-            bytes.writeInteger(entry.lastStableOffset)
-        }
-        return bytes
     }
 
     private func read(_ file: any File, size: Int64) throws(StorageError) -> [AbortedTransaction] {

@@ -44,6 +44,8 @@ package final class Turn: @unchecked Sendable {
     package let loop: any EventLoop
     /// For looking into compressed batches; one a loop, because it is costly to make.
     private(set) lazy var decompressor = Decompressor()
+    /// For topics that keep their batches in a codec of their own.
+    private(set) lazy var compressor = Compressor()
     /// Bytes that came out of `decompressor` so far, in all.
     package var decompressedBytes: Int { decompressor.bytesOut }
     private var appends: [Append] = []

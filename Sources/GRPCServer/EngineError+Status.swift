@@ -35,13 +35,15 @@ extension GRPCStatus {
         let code: Code =
             switch error {
             case .unknownServerError: .internal
-            case .offsetMetadataTooLarge, .invalidGroupId, .inconsistentGroupProtocol, .invalidSessionTimeout:
+            case .offsetMetadataTooLarge, .invalidGroupId, .inconsistentGroupProtocol, .invalidSessionTimeout,
+                .unsupportedAssignor, .invalidRegularExpression, .invalidRequest:
                 .invalidArgument
             case .coordinatorLoadInProgress, .coordinatorNotAvailable: .unavailable
             case .notCoordinator: .failedPrecondition
             // Somebody who is no member speaks to a group that has members, or the other way round.
             case .illegalGeneration, .unknownMemberId, .rebalanceInProgress, .nonEmptyGroup, .memberIdRequired,
-                .fencedInstanceId, .groupSubscribedToTopic:
+                .fencedInstanceId, .groupSubscribedToTopic, .fencedMemberEpoch, .unreleasedInstanceId,
+                .staleMemberEpoch, .unsupportedVersion:
                 .failedPrecondition
             case .invalidCommitOffsetSize, .groupMaxSizeReached: .resourceExhausted
             case .groupIdNotFound: .notFound

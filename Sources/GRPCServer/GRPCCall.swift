@@ -39,11 +39,11 @@ final class GRPCCall: @unchecked Sendable {
         case ended
     }
 
-    let connection: GRPCConnection
+    let connection: any CallOwner
     let route: GRPCRoute
     /// When the caller gives up; nil: never.
     private(set) var deadline: NIODeadline?
-    private let stream: HTTP2Stream
+    private let stream: any CallStream
     private let encoding: MessageEncoding
     private let startedNs: UInt64
     private var phase = Phase.receiving
@@ -60,7 +60,7 @@ final class GRPCCall: @unchecked Sendable {
     private var onEnd: (() -> Void)?
 
     init(
-        connection: GRPCConnection, stream: HTTP2Stream, route: GRPCRoute, encoding: MessageEncoding,
+        connection: any CallOwner, stream: any CallStream, route: GRPCRoute, encoding: MessageEncoding,
         deadline: NIODeadline?
     ) {
         self.connection = connection
@@ -84,7 +84,7 @@ final class GRPCCall: @unchecked Sendable {
         guard phase != .ended else { return }
         sendHeaders(fields)
         stream.outbound.writeMessage(write)
-        end(.ok, trailers: GRPCFields.trailersOK)
+        end(.ok)
     }
 
     func respond(_ message: some SwiftProtobuf.Message, fields: HTTP2FieldList = GRPCFields.headers) {
@@ -120,17 +120,13 @@ final class GRPCCall: @unchecked Sendable {
     func finish() {
         guard phase != .ended else { return }
         sendHeaders()
-        end(.ok, trailers: GRPCFields.trailersOK)
+        end(.ok)
     }
 
     /// Ends the call with an error.
     func fail(_ status: GRPCStatus) {
         guard phase != .ended else { return }
-        guard hasSentHeaders else {
-            stream.respond(GRPCFields.trailersOnly(status), endOfStream: true)
-            return end(status, trailers: nil)
-        }
-        end(status, trailers: GRPCFields.trailers(status))
+        end(status)
     }
 
     /// The source has something again.
@@ -148,7 +144,7 @@ final class GRPCCall: @unchecked Sendable {
     private func sendHeaders(_ fields: HTTP2FieldList = GRPCFields.headers) {
         guard !hasSentHeaders else { return }
         hasSentHeaders = true
-        stream.respond(fields)
+        stream.begin(fields)
     }
 
     private func serialized(_ message: some SwiftProtobuf.Message) -> [UInt8]? {
@@ -160,8 +156,10 @@ final class GRPCCall: @unchecked Sendable {
         }
     }
 
-    private func end(_ status: GRPCStatus, trailers: HTTP2FieldList?) {
-        if let trailers { stream.finish(trailers: trailers) }
+    private func end(_ status: GRPCStatus) {
+        // What the stream makes of this may end the call once more.
+        phase = .ended
+        if hasSentHeaders { stream.finish(status) } else { stream.refuse(status) }
         settle(status.code)
         connection.scheduleFlush()
     }
@@ -195,7 +193,7 @@ extension GRPCCall {
         // What waits for the peer's window would arrive after its deadline: a client that is still there has given up.
         if stream.outbound.readableBytes > 0 {
             settle(.deadlineExceeded)
-            stream.reset(.cancel)
+            stream.abandon()
             connection.scheduleFlush()
         } else {
             fail(GRPCStatus(.deadlineExceeded, "the deadline passed before the call was done"))
@@ -215,10 +213,18 @@ extension GRPCCall {
 extension GRPCCall: HTTP2StreamHandler {
     func received(_ fields: HTTP2Fields, endOfStream: Bool, on stream: HTTP2Stream) {
         // Trailers of a request mean nothing in gRPC.
-        if endOfStream { receivedEnd(on: stream) }
+        if endOfStream { receivedEnd() }
     }
 
-    func received(_ data: ByteBuffer, on stream: HTTP2Stream) {
+    func received(_ data: ByteBuffer, on stream: HTTP2Stream) { received(data) }
+    func receivedEnd(on stream: HTTP2Stream) { receivedEnd() }
+    func produce(room: Int, on stream: HTTP2Stream) { produce(room: room) }
+    func closed(_ code: HTTP2ErrorCode, on stream: HTTP2Stream) { closed() }
+}
+
+extension GRPCCall {
+    /// More of the request. It shares the storage of the current read.
+    func received(_ data: ByteBuffer) {
         guard phase != .ended else { return }
         deframer.append(data)
         readMessages()
@@ -227,7 +233,7 @@ extension GRPCCall: HTTP2StreamHandler {
         connection.keepLater(self)
     }
 
-    func receivedEnd(on stream: HTTP2Stream) {
+    func receivedEnd() {
         guard phase != .ended else { return }
         hasEndOfRequest = true
         if takesManyRequests { return finishRequests() }
@@ -336,7 +342,8 @@ extension GRPCCall: HTTP2StreamHandler {
 
     // MARK: Sending
 
-    func produce(room: Int, on stream: HTTP2Stream) {
+    /// There is room to send about this many bytes, and nothing waits.
+    func produce(room: Int) {
         if route.method.kind == .bidirectional {
             readMessages()
             return finishRequests()
@@ -344,11 +351,12 @@ extension GRPCCall: HTTP2StreamHandler {
         guard phase != .ended, let source else { return }
         switch source.produce(room: room, into: &stream.outbound) {
         case .produced, .waiting: break
-        case .finished(let status): end(status, trailers: GRPCFields.trailers(status))
+        case .finished(let status): end(status)
         }
     }
 
-    func closed(_ code: HTTP2ErrorCode, on stream: HTTP2Stream) {
+    /// The peer is gone, or has what it wanted.
+    func closed() {
         connection.forget(self)
         if phase != .ended { settle(.cancelled) }
     }

@@ -143,7 +143,9 @@ extension GRPCConnection {
         sharing = call
     }
 
-    private var openCalls: [GRPCCall] { session.openStreams.compactMap { $0.handler as? GRPCCall } }
+    private var openCalls: [GRPCCall] {
+        session.openStreams.compactMap { $0.handler as? GRPCCall ?? ($0.handler as? HTTP2WebSink)?.call?.call }
+    }
 
     func forget(_ call: GRPCCall) {
         if sharing === call { sharing = nil }
@@ -154,6 +156,9 @@ extension GRPCConnection {
 
 extension GRPCConnection: HTTP2SessionDelegate {
     func receivedRequest(_ fields: HTTP2Fields, endOfStream: Bool, on stream: HTTP2Stream) {
+        if !isGRPC(fields), let request = WebRequest(fields.head) {
+            return begin(request, fields.head, endOfStream: endOfStream, on: stream)
+        }
         guard fields.matches(.method, "POST") else {
             return stream.respond(GRPCFields.refusal(405, [("allow", "POST")]), endOfStream: true)
         }
@@ -169,6 +174,15 @@ extension GRPCConnection: HTTP2SessionDelegate {
         } catch {
             stream.respond(GRPCFields.trailersOnly(error), endOfStream: true)
         }
+    }
+
+    /// A browser's call.
+    private func begin(_ request: WebRequest, _ head: HTTPHead, endOfStream: Bool, on stream: HTTP2Stream) {
+        let sink = HTTP2WebSink(stream, self)
+        stream.handler = sink
+        sink.call = server.begin(request, head, sink: sink, owner: self)
+        if let deadline = sink.call?.call?.deadline { watch(deadline) }
+        if endOfStream { sink.call?.receivedEnd() }
     }
 
     /// `application/grpc`, with or without `+proto`. Other message formats are somebody else's (gRPC over HTTP/2).

@@ -5,6 +5,7 @@ import Engine
 import HTTP2
 import Logging
 import NIOCore
+import Synchronization
 import Telemetry
 import Transport
 
@@ -18,20 +19,24 @@ package final class GRPCServer: Sendable {
     /// What unfinished requests of all connections, of both protocols, hold.
     let memory: RequestMemory
     let publishing: PublishGatherers
+    let web: WebOptions
+    /// Where records without key and partition go that come over HTTP/1.1, where connections are many and short.
+    let unkeyed = Atomic<UInt32>(0)
 
     package convenience init(
         engine: Engine, memory: RequestMemory = RequestMemory(limit: .max), metrics: Metrics, logger: Logger,
-        http2: HTTP2Configuration = HTTP2Configuration()
+        http2: HTTP2Configuration = HTTP2Configuration(), web: WebOptions = WebOptions()
     ) {
-        self.init(engine: engine, memory: memory, metrics: metrics, logger: logger, http2: http2, adding: [])
+        self.init(engine: engine, memory: memory, metrics: metrics, logger: logger, http2: http2, web: web, adding: [])
     }
 
     /// With methods that a test adds.
     init(
         engine: Engine, memory: RequestMemory = RequestMemory(limit: .max), metrics: Metrics, logger: Logger,
-        http2: HTTP2Configuration, adding methods: [GRPCMethod]
+        http2: HTTP2Configuration, web: WebOptions = WebOptions(), adding methods: [GRPCMethod]
     ) {
         self.memory = memory
+        self.web = web
         self.engine = engine
         publishing = PublishGatherers(engine: engine)
         self.logger = logger
@@ -45,6 +50,11 @@ package final class GRPCServer: Sendable {
                 + HealthService(health: health, durability: engine.configuration.durability).methods
                 + ReflectionService(services: reflected).methods + methods,
             metrics: self.metrics)
+    }
+
+    /// Takes the requests of browsers and curl over HTTP/1.1, and leaves all others.
+    package var taker: HTTPTaker {
+        { head, peer, loop, exchange in HTTPWebSink.take(self, head, peer, loop, exchange) }
     }
 
     /// Makes an HTTP/2 connection of the channel (Transport's `ProtocolHandlers.http2`).

@@ -35,6 +35,10 @@ package enum Limits {
     static let subscribeMessageBytesMin = 16 << 10
     /// Bytes read from the log at once, unless one batch is larger.
     static let subscribeReadBytes = 256 << 10
+    /// Bytes looked at for one message; then the loop's other connections have their turn.
+    static let subscribeScanBytes = 2 << 20
+    /// Milliseconds between progress messages; others: INVALID_ARGUMENT.
+    static let progressIntervalMs: ClosedRange<UInt32> = 100...3_600_000
     /// Largest record section that is decompressed; a larger one ends the subscription with RESOURCE_EXHAUSTED.
     static let decompressedBatchBytes = 128 << 20
     /// A subscriber that takes nothing for this long gives back what was read for it and not yet sent.

@@ -17,9 +17,13 @@ import Storage
 
 final class Subscription: GRPCStreamSource, @unchecked Sendable {
     // Unchecked: every entry point runs on the connection's loop; the waiter's closure only holds the reference.
-    private let call: GRPCCall
-    private let cursor: Cursor
+    let call: GRPCCall
+    let cursor: Cursor
+    var progress: Progress?
     private let origin: Martlet_V1_Origin
+    private let filters: RecordFilters?
+    private var topics: SubscribedTopics
+    private var observer: UInt64?
     private let messageBytes: Int
     private let messageRecords: Int
     private var recordsLeft: UInt64
@@ -29,6 +33,8 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
     /// How the stream ends, once that is known.
     private var ending: GRPCStatus?
     private var productions = 0
+    /// Bytes of the log that were read for the current message.
+    private var scanned = 0
     private var stallTimer: Scheduled<Void>?
 
     /// What was read from the log and not yet delivered.
@@ -47,24 +53,39 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
         var isEmpty: Bool { batch == nil && bytes.readableBytes == 0 }
     }
 
-    init(_ request: Martlet_V1_SubscribeRequest, cursor: Cursor, call: GRPCCall) {
+    init(
+        _ request: Martlet_V1_SubscribeRequest, cursor: Cursor, topics: SubscribedTopics, filters: RecordFilters?,
+        call: GRPCCall
+    ) {
         self.call = call
         self.cursor = cursor
+        self.topics = topics
+        self.filters = filters
+        progress = Progress(milliseconds: request.progressIntervalMs)
         origin = request.origin
         messageBytes = request.maxBytesPerMessage == 0 ? Limits.subscribeMessageBytes : Int(request.maxBytesPerMessage)
         messageRecords = request.maxRecordsPerMessage == 0 ? .max : Int(request.maxRecordsPerMessage)
         recordsLeft = request.maxRecords == 0 ? .max : request.maxRecords
         partitionFields = Array(repeating: nil, count: cursor.positions.count)
+        if topics.mayChange, !request.untilEnd {
+            observer = call.engine.topics.changes.observe(on: call.loop) { [weak self] in self?.topicsChanged() }
+        }
     }
 
     func produce(room: Int, into buffer: inout ByteBuffer) -> GRPCProduction {
         productions &+= 1
+        if progress?.hasBegun == false {
+            // Positions come before records, so that whoever keeps positions knows all of them.
+            writeProgress(isCaughtUp: false, into: &buffer)
+            return .produced
+        }
         let size = min(messageBytes, max(room, Limits.subscribeMessageBytesMin))
         var message = Message(
             writer: RecordStreamWriter(into: &buffer), bytesMax: size,
             recordsMax: Int(min(UInt64(messageRecords), recordsLeft)))
+        var supply = Supply.more
         do throws(GRPCStatus) {
-            try fill(&message, &buffer)
+            if ending == nil { supply = try fill(&message, &buffer) }
         } catch {
             ending = error
         }
@@ -72,16 +93,28 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
         message.writer.finish(&buffer)
         if recordsLeft != .max { recordsLeft -= UInt64(message.writer.recordCount) }
         if recordsLeft == 0 || cursor.isFinished { ending = ending ?? .ok }
-        if let ending { return .finished(ending) }
-        guard message.writer.recordCount > 0 else {
-            waitForRecords()
-            return .waiting
+        if ending == nil || ending?.code == .ok {
+            writeProgress(isCaughtUp: supply == .none || cursor.isFinished, into: &buffer)
         }
-        watchForStall()
-        return .produced
+        if let ending { return .finished(ending) }
+        if buffer.readableBytes > 0 {
+            watchForStall()
+            return .produced
+        }
+        if supply == .none {
+            waitForRecords()
+        } else {
+            // Much was read and nothing of it is to be delivered: the loop's other connections come first.
+            call.loop.execute { self.call.resume() }
+        }
+        return .waiting
     }
 
     func ended() {
+        if let observer { call.engine.topics.changes.remove(observer) }
+        observer = nil
+        progress?.timer?.cancel()
+        progress = nil
         cursor.cancel()
         stallTimer?.cancel()
         stallTimer = nil
@@ -105,14 +138,25 @@ extension Subscription {
         }
     }
 
-    /// Adds records until the message is full or there is nothing left to read.
-    private func fill(_ message: inout Message, _ buffer: inout ByteBuffer) throws(GRPCStatus) {
+    /// What is left in the log after a message.
+    private enum Supply {
+        case more
+        case none
+    }
+
+    /// Adds records until the message is full, much was looked at, or there is nothing left to read.
+    private func fill(_ message: inout Message, _ buffer: inout ByteBuffer) throws(GRPCStatus) -> Supply {
         let start = buffer.writerIndex
+        scanned = 0
         while true {
             if reading.batch == nil {
                 let isFull = buffer.writerIndex - start >= message.bytesMax
-                if isFull || message.writer.recordCount >= message.recordsMax { return }
-                guard try nextBatch() else { return }
+                if isFull || message.writer.recordCount >= message.recordsMax { return .more }
+                switch try nextBatch() {
+                case .some(true): break
+                case .some(false): return .none
+                case .none: return .more
+                }
             }
             let outcome = try append(&message, &buffer)
             cursor.advance(reading.position, to: reading.from)
@@ -120,7 +164,7 @@ extension Subscription {
             case .batchIsRead:
                 finishBatch()
             case .messageIsFull:
-                return
+                return .more
             case .endIsReached:
                 // The offsets up to the end may have no records any more.
                 if let end = cursor.positions[reading.position].end { cursor.advance(reading.position, to: end) }
@@ -159,7 +203,7 @@ extension Subscription {
                 limits: RecordStreamWriter.Limits(
                     bytesMax: message.bytesMax, recordsMax: message.recordsMax,
                     endOffset: cursor.positions[index].end ?? .max),
-                into: &buffer)
+                filters: filters, into: &buffer)
         } catch {
             throw damaged(reader.header, error)
         }
@@ -177,11 +221,13 @@ extension Subscription {
 // MARK: - Reading the log
 
 extension Subscription {
-    /// Opens the next batch with records to deliver; false if there is none now.
-    private func nextBatch() throws(GRPCStatus) -> Bool {
+    /// Opens the next batch with records to deliver; false if there is none now, nil if enough was looked at for this time.
+    private func nextBatch() throws(GRPCStatus) -> Bool? {
         while true {
             if reading.bytes.readableBytes == 0 {
+                if scanned >= Limits.subscribeScanBytes { return nil }
                 guard try readLog() else { return false }
+                scanned += reading.bytes.readableBytes
             }
             do throws(RecordError) {
                 guard let (header, bytes) = try BatchBytes.next(from: &reading.bytes) else {
@@ -227,6 +273,7 @@ extension Subscription {
                 }
                 return true
             } catch {
+                if error.code == .unknownTopic, leave(cursor.current) { continue }
                 guard error.code == .offsetOutOfRange, try skipToOrigin() else { throw GRPCStatus(error) }
             }
         }
@@ -274,6 +321,37 @@ extension Subscription {
     }
 
     private func name(_ position: Int) -> String { cursor.positions[position].partition.name }
+}
+
+// MARK: - Topics that come and go
+
+extension Subscription {
+    /// Forgets a topic that was deleted, if the subscription does without it.
+    private func leave(_ index: Int) -> Bool {
+        guard !topics.named.contains(cursor.positions[index].partition.topic) else { return false }
+        cursor.remove(index)
+        return true
+    }
+
+    private func topicsChanged() {
+        guard observer != nil else { return }
+        let added = topics.additions(call.engine.topics)
+        guard !added.isEmpty else { return }
+        let present = cursor.positions.lazy.filter { !$0.isGone }.count
+        if present + added.count > Limits.partitionsPerRequest {
+            ending = GRPCStatus(
+                .resourceExhausted,
+                "the topics of the subscription have more than \(Limits.partitionsPerRequest) partitions together")
+        } else {
+            for partition in added {
+                let place = cursor.add(Cursor.Position(partition: partition, offset: partition.offsets.start))
+                if place == partitionFields.count { partitionFields.append(nil) } else { partitionFields[place] = nil }
+                if let told = progress?.told, place < told.count { progress?.told[place] = (-1, -1) }
+            }
+        }
+        cursor.cancel()
+        call.resume()
+    }
 }
 
 // MARK: - Waiting

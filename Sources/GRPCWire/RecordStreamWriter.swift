@@ -102,13 +102,14 @@ package struct RecordStreamWriter {
     }
 
     /// Appends records of one batch, from `cursor` on, except those before the offset `from`; moves both behind what was
-    /// appended. `records` is the batch's record section.
+    /// appended or, being none that `filters` want, passed over. `records` is the batch's record section.
     package mutating func append(
         _ records: ByteBuffer, cursor: inout RecordCursor, from: inout Int64, limits: Limits,
-        into buffer: inout ByteBuffer
+        filters: RecordFilters? = nil, into buffer: inout ByteBuffer
     ) throws(RecordError) -> Outcome {
         var walk = Walk(
-            cursor: cursor, from: from, count: recordCount, written: buffer.writerIndex - start, limits: limits)
+            cursor: cursor, from: from, count: recordCount, written: buffer.writerIndex - start, limits: limits,
+            filters: filters)
         defer {
             cursor = walk.cursor
             from = walk.from
@@ -136,11 +137,16 @@ private struct Walk {
     var count: Int
     var written: Int
     let limits: RecordStreamWriter.Limits
+    private let filters: RecordFilters?
     var outcome: RecordStreamWriter.Outcome?
     /// The size of a record that did not fit into the space offered.
     private var sizeNeeded = 0
 
-    init(cursor: RecordCursor, from: Int64, count: Int, written: Int, limits: RecordStreamWriter.Limits) {
+    init(
+        cursor: RecordCursor, from: Int64, count: Int, written: Int, limits: RecordStreamWriter.Limits,
+        filters: RecordFilters?
+    ) {
+        self.filters = filters
         self.cursor = cursor
         self.from = from
         self.count = count
@@ -167,6 +173,10 @@ private struct Walk {
                 return used
             }
             if record.offset < from { continue }
+            if let filters, try unsafe !filters.accepts(record, source) {
+                from = record.offset + 1
+                continue
+            }
             let headersSize = record.headerCount == 0 ? 0 : try unsafe RecordFields.headersSize(record, source)
             let bodySize = RecordFields.size(record) + headersSize
             let size = Protobuf.fieldSize(bodySize)

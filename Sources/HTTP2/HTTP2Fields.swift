@@ -103,6 +103,20 @@ package final class HTTP2Fields {
         return nil
     }
 
+    /// Every field, as text.
+    package var all: [(name: String, value: String)] {
+        let fixed: [(name: String, value: String)] = HTTP2Field.allCases.compactMap { field in
+            string(field).map { (field.name.description, $0) }
+        }
+        return fixed
+            + others.map { other in
+                (
+                    storage.getString(at: other.name.lowerBound, length: other.name.count) ?? "",
+                    storage.getString(at: other.value.lowerBound, length: other.value.count) ?? ""
+                )
+            }
+    }
+
     func removeAll() {
         storage.clear()
         for index in known.indices { known[index] = nil }

@@ -7,6 +7,7 @@
 // `DrainEvent` an idle connection is closed, a busy one after its answer.
 //
 //     waiting --head--> reading --end--> answering --written--> waiting | closed
+//            \--taken by another edge--> exchange --both ends--> waiting | closed
 
 import Logging
 import NIOCore
@@ -22,12 +23,15 @@ final class HTTPConnectionHandler: ChannelInboundHandler {
         case waiting
         case reading(HTTPRequestHead, bodyBytes: Int)
         case answering(HTTPRequestHead)
+        /// Another edge answers.
+        case exchange(HTTPExchangeChannel)
         case closing
     }
 
     private let pages: HTTPPages
     private let limits: HTTPLimits
     private let requests: MetricFamily<Counter>
+    private let taker: HTTPTaker?
     private let connection: ConnectionContext
     private let logger: Logger
     private var state = State.waiting
@@ -37,9 +41,10 @@ final class HTTPConnectionHandler: ChannelInboundHandler {
     private var unsent: HTTPAnswer?
 
     init(
-        pages: HTTPPages, limits: HTTPLimits, requests: MetricFamily<Counter>, connection: ConnectionContext,
-        logger: Logger
+        pages: HTTPPages, limits: HTTPLimits, requests: MetricFamily<Counter>, taker: HTTPTaker?,
+        connection: ConnectionContext, logger: Logger
     ) {
+        self.taker = taker
         self.pages = pages
         self.limits = limits
         self.requests = requests
@@ -53,12 +58,25 @@ final class HTTPConnectionHandler: ChannelInboundHandler {
 
     func handlerRemoved(context: ChannelHandlerContext) {
         deadline?.cancel()
+        if case .exchange(let exchange) = state { exchange.close() }
+        state = .closing
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        if case .exchange(let exchange) = state { exchange.close() }
+        state = .closing
+        context.fireChannelInactive()
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch (unwrapInboundIn(data), state) {
         case (.head(let head), .waiting):
-            state = .reading(head, bodyBytes: 0)
+            if !take(head, context) { state = .reading(head, bodyBytes: 0) }
+        case (.body(let bytes), .exchange(let exchange)):
+            exchange.received(bytes)
+        case (.end, .exchange(let exchange)):
+            deadline?.cancel()
+            exchange.receivedEnd()
         case (.body(let bytes), .reading(let head, let bodyBytes)):
             let total = bodyBytes + bytes.readableBytes
             state = .reading(head, bodyBytes: total)
@@ -70,6 +88,26 @@ final class HTTPConnectionHandler: ChannelInboundHandler {
         default:
             break  // what follows a request that was refused
         }
+    }
+
+    /// Asks the other edge whether the request is its.
+    private func take(_ head: HTTPRequestHead, _ context: ChannelHandlerContext) -> Bool {
+        guard let taker else { return false }
+        let exchange = HTTPExchangeChannel(context, head, isDraining: { [unowned self] in isDraining }) {
+            [unowned self] status, keepsAlive in
+            requests.with("grpc", String(status)).increment()
+            guard keepsAlive else {
+                state = .closing
+                return
+            }
+            state = .waiting
+            arm(context, limits.requestTimeout)
+        }
+        // It may answer at once.
+        state = .exchange(exchange)
+        if exchange.begin(taker, connection) { return true }
+        state = .waiting
+        return false
     }
 
     private func answer(_ head: HTTPRequestHead, _ context: ChannelHandlerContext) {
@@ -94,6 +132,7 @@ final class HTTPConnectionHandler: ChannelInboundHandler {
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
+        if case .exchange(let exchange) = state, context.channel.isWritable { exchange.writable() }
         if context.channel.isWritable, let answer = unsent {
             unsent = nil
             finish(answer, context)
@@ -130,6 +169,7 @@ final class HTTPConnectionHandler: ChannelInboundHandler {
         if event is DrainEvent {
             isDraining = true
             if case .waiting = state { context.close(promise: nil) }
+            if case .exchange(let exchange) = state { exchange.drain() }
         }
         context.fireUserInboundEventTriggered(event)
     }
@@ -141,6 +181,7 @@ final class HTTPConnectionHandler: ChannelInboundHandler {
         }
         logger.info(
             "an HTTP request was not understood: \(cause)", metadata: ["peer": "\(connection.remoteAddress)"])
+        if case .exchange(let exchange) = state { return exchange.abort() }
         guard case .closing = state else {
             let text = "The request is not HTTP/1.1 as it should be: \(cause).\n"
             return write(HTTPPages.refusal(.badRequest, text, closes: true), to: nil, context)
@@ -158,6 +199,7 @@ final class HTTPConnectionHandler: ChannelInboundHandler {
     }
 
     private func timedOut(_ context: ChannelHandlerContext) {
+        // A request that another edge takes has to come as quickly.
         guard case .reading(let head, _) = state else { return context.close(promise: nil) }
         write(
             HTTPPages.refusal(.requestTimeout, "The request was not complete in time.\n", closes: true), to: head,

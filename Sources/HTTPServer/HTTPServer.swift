@@ -36,11 +36,14 @@ package struct HTTPServer: Sendable {
     private let limits: HTTPLimits
     private let logger: Logger
     private let requests: MetricFamily<Counter>
+    private let taker: HTTPTaker?
 
+    /// `taker` is asked first who answers a request.
     package init(
         version: String, metrics: Metrics, logger: Logger, limits: HTTPLimits = HTTPLimits(),
-        readiness: @escaping @Sendable () -> Readiness, offload: @escaping Offload
+        taker: HTTPTaker? = nil, readiness: @escaping @Sendable () -> Readiness, offload: @escaping Offload
     ) {
+        self.taker = taker
         self.limits = limits
         self.logger = logger
         requests = metrics.counters(
@@ -59,6 +62,6 @@ package struct HTTPServer: Sendable {
         try channel.pipeline.syncOperations.addHandlers(
             HTTPResponseEncoder(), ByteToMessageHandler(decoder), HTTPServerPipelineHandler(),
             HTTPConnectionHandler(
-                pages: pages, limits: limits, requests: requests, connection: connection, logger: logger))
+                pages: pages, limits: limits, requests: requests, taker: taker, connection: connection, logger: logger))
     }
 }

@@ -56,7 +56,6 @@ struct BrokerSetting: Sendable {
         BrokerSetting("advertised.listeners", .string, nil, "The address that clients are told.") {
             "PLAINTEXT://\($0.advertisedAddress.host):\($0.advertisedAddress.port)"
         },
-        fixed("authorizer.class.name", .string, "", "Who decides what clients may do: nobody."),
         BrokerSetting("broker.id", .int, "-1", "The number of this broker.") { "\($0.engine.configuration.nodeId)" },
         BrokerSetting("broker.rack", .string, nil, "The rack of this broker.") { _ in nil },
         fixed("inter.broker.protocol.version", .string, "4.0-IV3", "The version whose protocol is spoken."),

@@ -15,10 +15,21 @@ struct Exchange: Sendable {
     let correlationId: Int32
     let slot: Int
     let startedNs: UInt64
+    /// What the authorisation has to say to the response.
+    private(set) var amendment: Amendment?
 
     var engine: Engine { connection.server.engine }
     var server: KafkaServer { connection.server }
     var loop: any EventLoop { connection.loop }
+
+    /// Whether there is anything that this client may not do.
+    var isRestricted: Bool { engine.access.restricts(connection.login.principal) }
+
+    func amended(by amendment: Amendment) -> Exchange {
+        var copy = self
+        copy.amendment = amendment
+        return copy
+    }
 
     /// Where clients are told to connect: the advertised address, or the one this client used.
     var advertisedAddress: (host: String, port: Int32) {
@@ -32,6 +43,8 @@ struct Exchange: Sendable {
     /// not served.
     func reply(_ response: some KafkaResponse, version: Int16? = nil) {
         let version = version ?? self.version
+        var response = response
+        amendment?.apply(to: &response)
         connection.complete(slot) { buffer throws(WireError) in
             try Frame.write(response, version: version, correlationId: correlationId, into: &buffer)
         }
@@ -41,6 +54,8 @@ struct Exchange: Sendable {
     /// Sends a Fetch response whose external records are `slices`, in order.
     func reply(_ response: FetchResponse, slices: [ReplySegment]) {
         var buffer = ByteBuffer()
+        var response = response
+        amendment?.apply(to: &response)
         do {
             var slices = slices.makeIterator()
             let segments = try Frame.segments(

@@ -27,6 +27,13 @@ extension KafkaErrorCode {
             case .groupMaxSizeReached: .groupMaxSizeReached
             case .fencedInstanceId: .fencedInstanceId
             case .groupSubscribedToTopic: .groupSubscribedToTopic
+            case .fencedMemberEpoch: .fencedMemberEpoch
+            case .unreleasedInstanceId: .unreleasedInstanceId
+            case .staleMemberEpoch: .staleMemberEpoch
+            case .unsupportedAssignor: .unsupportedAssignor
+            case .invalidRegularExpression: .invalidRegularExpression
+            case .invalidRequest: .invalidRequest
+            case .unsupportedVersion: .unsupportedVersion
             }
     }
 

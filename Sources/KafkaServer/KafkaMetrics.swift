@@ -9,6 +9,7 @@ struct KafkaMetrics: Sendable {
     private let refused: Counter
     private let logins: Counter
     private let failedLogins: Counter
+    private let denials: Counter
     private let latencies: [Histogram?]
 
     init(_ metrics: Metrics) {
@@ -17,6 +18,7 @@ struct KafkaMetrics: Sendable {
             "martlet_kafka_connections_refused_total", "Kafka connections closed because of what the client sent.")
         logins = metrics.counter("martlet_kafka_logins_total", "SASL logins that succeeded.")
         failedLogins = metrics.counter("martlet_kafka_failed_logins_total", "SASL logins that failed.")
+        denials = metrics.counter("martlet_kafka_denials_total", "Things that an access rule, or none, did not allow.")
         let family = metrics.histograms(
             "martlet_kafka_request_seconds", "Time from reading a Kafka request to its reply, by API.",
             labels: ["api"])
@@ -33,6 +35,7 @@ struct KafkaMetrics: Sendable {
     func connectionRefused() { refused.increment() }
     func loggedIn() { logins.increment() }
     func loginFailed() { failedLogins.increment() }
+    func requestDenied() { denials.increment() }
 
     func requestFinished(apiKey: Int16, durationNs: Int) {
         guard latencies.indices.contains(Int(apiKey)) else { return }

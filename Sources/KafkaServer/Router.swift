@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, KafkaServer: from a request's header to its handler.
 //
-// One handler per API, each in a file of that name. Which versions are served is said by `ApiTable`; a test checks
+// One handler per API, each in a file of that name. What a request's client must be allowed is said and checked apart from
+// them, in `Authorization`. Which versions are served is said by `ApiTable`; a test checks
 // that every served API has its handler here and the other way round.
 
 import KafkaWire
@@ -9,7 +10,7 @@ import NIOCore
 
 /// Serves one API. The request is decoded; the handler answers `exchange` exactly once, now or later.
 protocol KafkaHandler: SendableMetatype {
-    associatedtype Request: KafkaRequest
+    associatedtype Request: AuthorizedRequest
     static func handle(_ request: Request, _ exchange: Exchange)
 }
 
@@ -31,6 +32,7 @@ struct Router: Sendable {
         IncrementalAlterConfigsHandler.self,
         CreatePartitionsHandler.self,
         DeleteRecordsHandler.self,
+        DescribeLogDirsHandler.self,
         OffsetForLeaderEpochHandler.self,
         FindCoordinatorHandler.self,
         JoinGroupHandler.self,
@@ -40,6 +42,8 @@ struct Router: Sendable {
         OffsetCommitHandler.self,
         OffsetFetchHandler.self,
         DescribeGroupsHandler.self,
+        ConsumerGroupHeartbeatHandler.self,
+        ConsumerGroupDescribeHandler.self,
         ListGroupsHandler.self,
         DeleteGroupsHandler.self,
         OffsetDeleteHandler.self,
@@ -88,8 +92,14 @@ struct Router: Sendable {
             let key = Int(Handler.Request.apiKey.rawValue)
             while routes.count <= key { routes.append(nil) }
             routes[key] = { exchange, body throws(WireError) in
-                let request = try Handler.Request(from: &body, version: exchange.version)
-                Handler.handle(request, exchange)
+                var request = try Handler.Request(from: &body, version: exchange.version)
+                guard exchange.isRestricted else { return Handler.handle(request, exchange) }
+                switch request.authorize(Rights(exchange)) {
+                case .granted: Handler.handle(request, exchange)
+                case .amended(let amend): Handler.handle(request, exchange.amended(by: TypedAmendment(amend)))
+                case .refused(let response): exchange.reply(response)
+                case .closed(let cause): exchange.close(cause)
+                }
             }
         }
         for handler in Self.handlers { add(handler) }

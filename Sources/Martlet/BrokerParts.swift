@@ -62,7 +62,10 @@ final class BrokerParts: Sendable {
         memory = RequestMemory(limit: configuration.queuedRequestBytesMax)
         grpc = GRPCServer(
             engine: engine, memory: memory, metrics: metrics,
-            logger: output.logger("GRPCServer", level: configuration.logLevel))
+            logger: output.logger("GRPCServer", level: configuration.logLevel),
+            web: WebOptions(
+                allowedOrigins: configuration.corsAllowedOrigins,
+                hosts: (configuration.listen + (configuration.advertise.map { [$0] } ?? [])).map(\.host)))
         if let warning = DescriptorShares(configuration).warning(configuration) { logger.warning("\(warning)") }
         ProcessMetrics.register(metrics, startMs: clock.nowMs())
         BrokerMetrics.register(
@@ -136,7 +139,7 @@ extension BrokerParts {
             engine: engine, advertised: advertised, memory: memory, login: configuration.login, metrics: metrics,
             logger: logger("KafkaServer"))
         let http = HTTPServer(
-            version: Version.current, metrics: metrics, logger: logger("HTTPServer"),
+            version: Version.current, metrics: metrics, logger: logger("HTTPServer"), taker: grpc.taker,
             readiness: { [self] in Readiness(of: self) },
             offload: { [housekeeping] in housekeeping.any().execute($0) })
         return ProtocolHandlers(

@@ -24,6 +24,14 @@ extension Configuration {
         engine.transactions.idExpirationMs = transactions.idExpirationMs
         engine.producerIdExpirationMs = transactions.producerIdExpirationMs
         engine.housekeeping.producerIdExpirationCheckMs = transactions.producerIdExpirationCheckMs
+        engine.groups.membersMax = groupMaxSize
+        engine.groups.consumerSessionTimeoutMs = groupConsumerSessionTimeoutMs
+        engine.groups.consumerHeartbeatIntervalMs = groupConsumerHeartbeatIntervalMs
+        engine.groups.consumerMembersMax = groupConsumerMaxSize
+        engine.groups.consumerSessionTimeouts =
+            groupConsumerMinSessionTimeoutMs...max(60_000, groupConsumerSessionTimeoutMs)
+        engine.groups.consumerHeartbeatIntervals =
+            groupConsumerMinHeartbeatIntervalMs...max(15_000, groupConsumerHeartbeatIntervalMs)
         engine.housekeeping.retentionCheckMs = retentionCheckIntervalMs
         engine.access.superUsers = Set(superUsers)
         engine.access.allowsEveryoneWithoutRule = allowsEveryoneWithoutRule
@@ -35,6 +43,7 @@ extension Configuration {
             "queued.max.request.bytes": "\(queuedRequestBytesMax)",
             "ssl.client.auth": clientAuthentication.rawValue,
         ]
+        engine.housekeeping.compactionBackoffMs = cleanerBackoffMs
         return engine
     }
 }

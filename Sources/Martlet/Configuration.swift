@@ -114,10 +114,19 @@ public struct Configuration: Equatable, Sendable {
     public var createsTopics = false
     public var topicDefaults = TopicDefaults()
     public var retentionCheckIntervalMs: Int64 = 300_000
+    public var cleanerBackoffMs: Int64 = 15_000
     public var groupInitialRebalanceDelayMs: Int64 = 3000
     public var groupMinSessionTimeoutMs: Int32 = 6000
     public var groupMaxSessionTimeoutMs: Int32 = 1_800_000
+    /// Origins of web pages that may use the broker (CORS), lower case; `*` is all. None: only the broker's own.
+    public var corsAllowedOrigins: [String] = []
     public var transactions = Transactions()
+    public var groupMaxSize = 1000
+    public var groupConsumerSessionTimeoutMs: Int32 = 45_000
+    public var groupConsumerMinSessionTimeoutMs: Int32 = 45_000
+    public var groupConsumerHeartbeatIntervalMs: Int32 = 5000
+    public var groupConsumerMinHeartbeatIntervalMs: Int32 = 5000
+    public var groupConsumerMaxSize = 1000
     /// Event loops; 0 is one for each processor.
     public var threads = 0
     public var maxConnections = 10_000
@@ -147,6 +156,8 @@ public struct Configuration: Equatable, Sendable {
         configuration.allowsEveryoneWithoutRule = true
         configuration.groupInitialRebalanceDelayMs = 0
         configuration.groupMinSessionTimeoutMs = 100
+        configuration.groupConsumerMinSessionTimeoutMs = 100
+        configuration.groupConsumerMinHeartbeatIntervalMs = 10
         return configuration
     }
 

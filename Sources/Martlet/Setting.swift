@@ -152,6 +152,25 @@ extension Setting {
         }
     }
 
+    static func origins(_ key: String, _ help: String, _ field: Field<[String]>) -> Setting {
+        Setting(key: key, form: "origin,…", help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+            var origins: [String] = []
+            for part in text.split(separator: ",") {
+                let origin = part.filter { $0 != " " }.lowercased()
+                let host = origin.split(separator: "/", omittingEmptySubsequences: false)
+                let isOrigin = host.count == 3 && (host[0] == "http:" || host[0] == "https:") && host[1].isEmpty
+                    && !host[2].isEmpty
+                guard isOrigin || origin == "*" else {
+                    throw Refusal(expected: "origins such as https://example.org, or *")
+                }
+                origins.append(origin)
+            }
+            configuration[keyPath: field] = origins
+        } show: {
+            $0[keyPath: field].joined(separator: ",")
+        }
+    }
+
     private static func whole<Number: FixedWidthInteger>(
         _ text: String, in range: ClosedRange<Number>
     ) throws(Refusal) -> Number {

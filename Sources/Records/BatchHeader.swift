@@ -103,6 +103,9 @@ package struct BatchHeader: Equatable, Sendable {
     package var isLogAppendTime: Bool { attributes & 0x08 != 0 }
     package var isTransactional: Bool { attributes & 0x10 != 0 }
     package var isControl: Bool { attributes & 0x20 != 0 }
+    /// From when on the batch's tombstones, or its marker, may go (KIP-534). It stands in place of the
+    /// base timestamp: records are relative to it all the same.
+    package var deleteHorizonMs: Int64? { attributes & 0x40 != 0 ? baseTimestamp : nil }
 
     /// Whether the batch at the buffer's reader index says that it belongs to a transaction.
     package static func isTransactional(_ batch: ByteBuffer) -> Bool {

@@ -25,8 +25,22 @@ package struct BatchRules: Equatable, Sendable {
     /// `cleanup.policy` contains `compact`: every record needs a key. Asks for `.allRecords`.
     package var requiresKeys = false
     package var depth = Depth.uncompressedRecords
+    /// `compression.type`: how batches are stored; nil keeps what the producer chose.
+    package var compression: Compression?
     /// The largest record section that is decompressed to be checked.
     package var decompressedBytesMax = 256 * 1024 * 1024
 
     package init() {}
+}
+
+/// A codec and how hard it tries.
+package struct Compression: Equatable, Sendable {
+    package var type: CompressionType
+    /// nil: the library's default.
+    package var level: Int32?
+
+    package init(_ type: CompressionType, level: Int32? = nil) {
+        self.type = type
+        self.level = level
+    }
 }

@@ -45,12 +45,14 @@ package struct BatchValidator: Sendable {
                 throw badCRC(header)
             }
             try check(header)
-            try checkTimes(header, nowMs: nowMs)
             var batch = ValidatedBatch(header: header, correctedMaxTimestamp: nil)
             let isCompressed = header.attributes & 7 != 0
-            if isCompressed
+            let isWalked =
+                isCompressed
                 ? rules.depth == .allRecords || rules.requiresKeys : rules.depth != .head
-            {
+            // A walk looks at each record's time, and says which are wrong.
+            try checkTimes(header, nowMs: nowMs, areRecordsChecked: isWalked)
+            if isWalked {
                 batch.correctedMaxTimestamp = try unsafe walk(
                     raw, header, nowMs: nowMs, decompressor: decompressor)
             }
@@ -127,26 +129,30 @@ package struct BatchValidator: Sendable {
         }
     }
 
-    private func checkTimes(_ header: BatchHeader, nowMs: Int64) throws(RecordError) {
+    private func checkTimes(
+        _ header: BatchHeader, nowMs: Int64, areRecordsChecked: Bool
+    ) throws(RecordError) {
         guard !header.isLogAppendTime else {
             throw RecordError(
                 .invalidTimestamp, "a producer may not set the timestamp type to LogAppendTime")
         }
-        guard !rules.isLogAppendTime else { return }
+        guard !rules.isLogAppendTime, !areRecordsChecked else { return }
         try checkTime(header.maxTimestamp, nowMs: nowMs)
         try checkTime(header.baseTimestamp, nowMs: nowMs)
     }
 
     @inline(__always) private func checkTime(_ timestamp: Int64, nowMs: Int64) throws(RecordError) {
+        guard isTimely(timestamp, nowMs: nowMs) else { throw outOfTime(timestamp, nowMs) }
+    }
+
+    @inline(__always) private func isTimely(_ timestamp: Int64, nowMs: Int64) -> Bool {
         // -1 says that there is none. Differences may overflow; what overflows is out of any bound
         // but .max.
-        guard timestamp != -1 else { return }
+        guard timestamp != -1 else { return true }
         let (age, isFar) = nowMs.subtractingReportingOverflow(timestamp)
-        let isInside =
-            isFar
+        return isFar
             ? (timestamp > nowMs ? rules.timestampAfterMaxMs : rules.timestampBeforeMaxMs) == .max
             : age <= rules.timestampBeforeMaxMs && age >= -rules.timestampAfterMaxMs
-        guard isInside else { throw outOfTime(timestamp, nowMs) }
     }
 
     /// Walks the records. Returns their maximum timestamp if it is not the one declared.
@@ -173,6 +179,8 @@ package struct BatchValidator: Sendable {
         var cursor = RecordCursor(header)
         var expectedOffset = header.baseOffset
         var maxTimestamp: Int64 = -1
+        var keyless: [BatchIndexError] = []
+        var untimely: [BatchIndexError] = []
         while let record = try unsafe cursor.next(in: records) {
             guard record.offset == expectedOffset else {
                 throw RecordError(
@@ -181,16 +189,41 @@ package struct BatchValidator: Sendable {
             }
             expectedOffset += 1
             if record.keyLength < 0 && rules.requiresKeys {
-                throw RecordError(.invalidRecord, "a compacted topic takes no record without a key")
+                note("a compacted topic takes no record without a key", record, header, &keyless)
+            } else if !rules.isLogAppendTime, !isTimely(record.timestamp, nowMs: nowMs) {
+                note(outOfTime(record.timestamp, nowMs).message, record, header, &untimely)
             }
-            if !rules.isLogAppendTime { try checkTime(record.timestamp, nowMs: nowMs) }
             maxTimestamp = max(maxTimestamp, record.timestamp)
             if record.headerCount > 0 {
                 var headers = HeaderCursor(record)
                 while try unsafe headers.next(in: records) != nil {}
             }
         }
+        // As in Kafka, one untimely record gives all that are wrong the name of that.
+        if let refusal = refusal(.invalidTimestamp, untimely, keyless) { throw refusal }
+        if let refusal = refusal(.invalidRecord, keyless, []) { throw refusal }
         return maxTimestamp == header.maxTimestamp ? nil : maxTimestamp
+    }
+
+    private func note(
+        _ message: String, _ record: RecordLayout, _ header: BatchHeader,
+        _ errors: inout [BatchIndexError]
+    ) {
+        guard errors.count < BatchIndexError.limit else { return }
+        errors.append(
+            BatchIndexError(
+                index: Int32(truncatingIfNeeded: record.offset - header.baseOffset),
+                message: message))
+    }
+
+    private func refusal(
+        _ code: RecordError.Code, _ errors: [BatchIndexError], _ others: [BatchIndexError]
+    ) -> RecordError? {
+        guard let first = errors.first else { return nil }
+        let all = (errors + others).sorted { $0.index < $1.index }
+        return RecordError(
+            code, "\(all.count) record(s) of the batch are refused, so it is: \(first.message)",
+            records: Array(all.prefix(BatchIndexError.limit)))
     }
 
     @inline(never) private func wrongLength(_ header: BatchHeader, _ count: Int) -> RecordError {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Records: compresses a batch's records in shapes that every Kafka client reads.
 //
-// gzip at zlib's default level; one raw snappy block (as librdkafka sends); an lz4 frame of
+// gzip at zlib's default level unless another is asked for; one raw snappy block (as librdkafka sends); an lz4 frame of
 // independent 64 KiB blocks (older Java clients refuse dependent ones); a zstd frame at level 3
 // with its content size. Owns the encoding contexts, made on first use and reused. Not thread-safe:
 // one owner has each instance.
@@ -32,21 +32,27 @@ import NIOCore
         if let zstd = unsafe zstd { _ = unsafe ZSTD_freeCCtx(zstd) }
     }
 
-    /// Appends `source`, compressed.
+    /// Appends `source`, compressed; `level` as the library counts them, nil for its default.
     package func compress(
-        _ source: UnsafeRawBufferPointer, _ type: CompressionType, into output: inout ByteBuffer
+        _ source: UnsafeRawBufferPointer, _ type: CompressionType, level: Int32? = nil,
+        into output: inout ByteBuffer
     ) {
         switch type {
         case .none: unsafe output.writeBytes(source)
-        case .gzip: unsafe gzip(source, into: &output)
+        case .gzip: unsafe gzip(source, level: level ?? Z_DEFAULT_COMPRESSION, into: &output)
         case .snappy: unsafe snappy(source, into: &output)
-        case .lz4: unsafe frame(source, into: &output)
-        case .zstd: unsafe zstandard(source, into: &output)
+        case .lz4: unsafe frame(source, level: level ?? 0, into: &output)
+        case .zstd: unsafe zstandard(source, level: level ?? Self.zstdLevel, into: &output)
         }
     }
 
-    private func gzip(_ source: UnsafeRawBufferPointer, into output: inout ByteBuffer) {
+    private func gzip(
+        _ source: UnsafeRawBufferPointer, level: Int32, into output: inout ByteBuffer
+    ) {
         let stream = unsafe readyDeflater()
+        // SAFETY: the stream is ready and holds nothing yet, so its level may change.
+        let status = unsafe deflateParams(stream, level, Z_DEFAULT_STRATEGY)
+        precondition(status == Z_OK, "a fresh encoder takes another level")
         let bound = unsafe Int(deflateBound(stream, UInt(source.count)))
         // SAFETY: zlib reads `avail_in` bytes of `source` and writes into the space of at least
         // `bound` bytes, within this call; the input pointer is mutable in its old interface only.
@@ -90,8 +96,11 @@ import NIOCore
         }
     }
 
-    private func frame(_ source: UnsafeRawBufferPointer, into output: inout ByteBuffer) {
+    private func frame(
+        _ source: UnsafeRawBufferPointer, level: Int32, into output: inout ByteBuffer
+    ) {
         var preferences = LZ4F_preferences_t()
+        preferences.compressionLevel = level
         preferences.frameInfo.blockSizeID = LZ4F_max64KB
         preferences.frameInfo.blockMode = LZ4F_blockIndependent
         // SAFETY: the space holds the library's own bound; `preferences` outlives the calls.
@@ -104,7 +113,9 @@ import NIOCore
         }
     }
 
-    private func zstandard(_ source: UnsafeRawBufferPointer, into output: inout ByteBuffer) {
+    private func zstandard(
+        _ source: UnsafeRawBufferPointer, level: Int32, into output: inout ByteBuffer
+    ) {
         if unsafe zstd == nil { unsafe zstd = unsafe ZSTD_createCCtx() }
         let context = unsafe zstd
         // SAFETY: the space holds the library's own bound; it is told how many bytes it may write.
@@ -114,7 +125,7 @@ import NIOCore
             space in
             let produced = unsafe ZSTD_compressCCtx(
                 context, space.baseAddress, space.count, source.baseAddress, source.count,
-                Self.zstdLevel)
+                level)
             precondition(ZSTD_isError(produced) == 0, "ZSTD_compressBound bounds one frame")
             return produced
         }

@@ -29,15 +29,33 @@ package struct RecordError: Error, Equatable, Sendable, CustomStringConvertible 
 
     package var code: Code
     package var message: String
+    /// The records at fault, if it is some of the batch's only (KIP-467); a bounded number of them.
+    package var records: [BatchIndexError] = []
 
-    package init(_ code: Code, _ message: String) {
+    package init(_ code: Code, _ message: String, records: [BatchIndexError] = []) {
         self.code = code
         self.message = message
+        self.records = records
     }
 
     package var description: String { message }
 
     package static func == (left: RecordError, right: RecordError) -> Bool {
         left.code == right.code
+    }
+}
+
+/// What is wrong with one record of a batch.
+package struct BatchIndexError: Equatable, Sendable {
+    /// How many are named at most.
+    package static let limit = 100
+
+    /// The record's place in its batch, from 0.
+    package var index: Int32
+    package var message: String
+
+    package init(index: Int32, message: String) {
+        self.index = index
+        self.message = message
     }
 }

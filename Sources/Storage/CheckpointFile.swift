@@ -71,10 +71,15 @@ enum CheckpointFile {
     private static func encode(_ log: LogCheckpoint, into bytes: inout ByteBuffer) {
         bytes.writeInteger(UInt16(log.name.utf8.count))
         bytes.writeString(log.name)
-        let flags: UInt8 = (log.isComplete ? 1 : 0) | (log.hasActive ? 2 : 0)
+        let isCompacted = log.compaction.generation > 0
+        let flags: UInt8 = (log.isComplete ? 1 : 0) | (log.hasActive ? 2 : 0) | (isCompacted ? 4 : 0)
         bytes.writeMultipleIntegers(
             log.topicId.high, log.topicId.low, flags, log.startOffset, log.endOffset, UInt32(log.segments.count),
             UInt32(log.quarantined.count))
+        if isCompacted {
+            bytes.writeMultipleIntegers(
+                log.compaction.generation, log.compaction.holesBelow, log.compaction.firstDirtyOffset)
+        }
         for point in log.segments {
             let extent = point.extent
             bytes.writeMultipleIntegers(
@@ -99,6 +104,14 @@ enum CheckpointFile {
         var log = LogCheckpoint(
             name: name, topicId: TopicId(high: high, low: low), isComplete: flags & 1 != 0,
             hasActive: flags & 2 != 0, startOffset: start, endOffset: end, segments: [], quarantined: [])
+        if flags & 4 != 0 {
+            guard let (generation, holesBelow, firstDirty) = bytes.readMultipleIntegers(as: (Int64, Int64, Int64).self),
+                generation > 0, (0...StorageLimits.offset).contains(holesBelow)
+            else { return nil }
+            log.compaction.generation = generation
+            log.compaction.holesBelow = holesBelow
+            log.compaction.firstDirtyOffset = firstDirty
+        }
         for _ in 0..<segmentCount {
             guard let point = decodePoint(&bytes) else { return nil }
             log.segments.append(point)

@@ -68,14 +68,12 @@ package final class DataDirectory: Sendable {
     }
 
     /// Opens a log, recovering it if the last run did not close it. Once per name, unless it was removed in between.
-    /// A zero topic id stands for none. `allowsGaps` is for logs that were compacted elsewhere.
+    /// A zero topic id stands for none.
     package func openLog(
-        _ name: String, topicId: TopicId, configuration: LogConfiguration, allowsGaps: Bool = false
+        _ name: String, topicId: TopicId, configuration: LogConfiguration
     ) throws(StorageError) -> Log {
         precondition(!name.hasSuffix(Self.deletedSuffix), "log names do not end like deleted ones")
-        let log = Log(
-            name: name, topicId: topicId, configuration: configuration, environment: environment,
-            allowsGaps: allowsGaps)
+        let log = Log(name: name, topicId: topicId, configuration: configuration, environment: environment)
         var entry = state.withLock { $0.entries.removeValue(forKey: name) }
         if entry?.topicId != topicId { entry = nil }
         if let entry, entry.isComplete {
@@ -113,10 +111,17 @@ package final class DataDirectory: Sendable {
         }
     }
 
+    /// Where the directory is, and the bytes of its volume, in all and free; nil where there is no such thing.
+    package var location: String { fileSystem.location }
+    package var volumeBytes: (total: Int64, free: Int64)? {
+        guard let total = fileSystem.totalBytes(), let free = fileSystem.availableBytes() else { return nil }
+        return (total, free)
+    }
+
     /// Unlinks what retention and deleted logs left behind. Slow; call it from a thread that nobody waits for.
     package func runBackgroundWork() {
         do throws(StorageError) {
-            try environment.removals.run()
+            try environment.removals.run(nowMs: clock.nowMs())
             try removeLeftovers()
         } catch {
             logger.error("cannot remove old files", metadata: ["cause": "\(error)"])

@@ -24,6 +24,10 @@ package protocol FileSystem: Sendable {
     func syncDirectory(_ path: String) throws(StorageError)
     /// Bytes that can still be written, if known.
     func availableBytes() -> Int64?
+    /// Bytes of the volume, if known.
+    func totalBytes() -> Int64?
+    /// Where the root is, for people.
+    var location: String { get }
     /// Whether syncing several files at the same time is faster than one after the other.
     var syncsInParallel: Bool { get }
     /// Takes an exclusive lock on a file, made if it is missing; throws `.inUse` if somebody else has it.
@@ -63,6 +67,10 @@ package final class UncontendedLock: FileLock {
 
 extension FileSystem {
     package var syncsInParallel: Bool { false }
+
+    package func totalBytes() -> Int64? { nil }
+
+    package var location: String { "memory" }
 
     package func lock(_ path: String, contents: String) throws(StorageError) -> any FileLock {
         UncontendedLock()

@@ -46,7 +46,7 @@ extension Log {
     /// Compares a segment's file with what the checkpoint says of it, before the first use.
     func check(_ segment: Segment) throws(StorageError) {
         guard !segment.isChecked else { return }
-        let path = path(SegmentFileName.log(segment.baseOffset))
+        let path = logPath(segment)
         var size: Int64 = -1
         if try fileSystem.exists(path) {
             let file = try fileSystem.open(path, create: false)
@@ -71,7 +71,7 @@ extension Log {
     }
 
     private func quarantineMissingEnd(of segment: Segment, in file: any File, size: Int64) throws(StorageError) {
-        var scan = SegmentScan(file: file, baseOffset: segment.baseOffset, fileSize: size, isDense: !allowsGaps)
+        var scan = SegmentScan(file: file, baseOffset: segment.baseOffset, fileSize: size, holesBelow: compaction.holesBelow)
         let found = try scan.run(from: 0, expecting: segment.baseOffset) { _, _ in }
         for range in found.damage { quarantine(range, in: segment) }
         quarantine(
@@ -96,7 +96,7 @@ extension Log {
         guard let file = segment.file else { return false }
         var scan = SegmentScan(
             file: file, baseOffset: segment.baseOffset, fileSize: min(segment.written.size, try file.size()),
-            isDense: !allowsGaps)
+            holesBelow: compaction.holesBelow)
         let found = try scan.run(from: 0, expecting: segment.baseOffset) { _, _ in }
         var damage = found.damage
         if found.end < segment.written.size {

@@ -61,6 +61,8 @@ extension Log {
             let middle = (low + high) / 2
             if sealed[middle].written.nextOffset > offset { high = middle } else { low = middle + 1 }
         }
+        // Compaction may have left nothing of a segment.
+        while low < sealed.count, sealed[low].isEmpty { low += 1 }
         return low < sealed.count ? sealed[low] : active
     }
 
@@ -89,7 +91,7 @@ extension Log {
     private func checkPlace(
         of header: BatchHeader, at position: Int64, for offset: Int64, in segment: Segment, with walk: inout BatchWalk
     ) throws(StorageError) {
-        if allowsGaps { return }
+        if offset < compaction.holesBelow { return }
         let next = position + Int64(header.sizeInBytes)
         var isRight = header.baseOffset <= offset
         if next >= segment.written.size {

@@ -6,6 +6,7 @@
 // the background (`SegmentRemoval`), so that the owner's lock is not held for it. Same owner and lock as `Log`.
 
 import Bytes
+import NIOCore
 
 extension Log {
     /// Rolls the active segment if it is due by time; drops segments that retention no longer keeps.
@@ -13,7 +14,7 @@ extension Log {
     package func applyRetention(nowMs: Int64) throws(StorageError) -> Int {
         guard failure == nil else { return 0 }
         if let active, isExpired(active, nowMs: nowMs) || isDueToRoll(active, nowMs: nowMs) { try roll() }
-        var excess = configuration.retentionBytes < 0 ? -1 : sizeInBytes - configuration.retentionBytes
+        var excess = configuration.retentionBytes < 0 || !configuration.deletes ? -1 : sizeInBytes - configuration.retentionBytes
         var count = 0
         for (number, segment) in sealed.enumerated() {
             let isSurplus = excess >= segment.written.size
@@ -43,24 +44,36 @@ extension Log {
 
     /// Where the next segment starts. Offsets that are missing before that belong to this one: it stays as long as the log
     /// has to say that they are damaged.
-    private func end(ofSealed number: Int) -> Int64 {
+    func end(ofSealed number: Int) -> Int64 {
         number + 1 < sealed.count ? sealed[number + 1].baseOffset : active?.baseOffset ?? writtenEndOffset
     }
 
     /// Whether the newest record is older than `retentionMs`. Records without timestamps count from when they were seen.
     private func isExpired(_ segment: Segment, nowMs: Int64) -> Bool {
-        // A sealed segment without batches holds damage only, and must not keep newer segments from going.
-        guard segment.extent.firstTimestamp != nil else { return segment.isSealed }
-        guard configuration.retentionMs >= 0 else { return false }
+        // A sealed segment with damage only must not keep newer segments from going; one that compaction has emptied
+        // keeps the log's start where it is.
+        guard segment.extent.firstTimestamp != nil else { return segment.isSealed && !segment.damage.isEmpty }
+        guard configuration.retentionMs >= 0, configuration.deletes else { return false }
         return nowMs - age(of: segment, from: segment.extent.maxTimestamp, nowMs: nowMs) > configuration.retentionMs
     }
 
-    private func isDueToRoll(_ segment: Segment, nowMs: Int64) -> Bool {
+    func isDueToRoll(_ segment: Segment, nowMs: Int64) -> Bool {
         guard let first = segment.extent.firstTimestamp else { return false }
-        return nowMs - age(of: segment, from: first, nowMs: nowMs) > configuration.segmentMs
+        return nowMs - age(of: segment, from: first, nowMs: nowMs) > rollMs(of: segment)
     }
 
-    private func age(of segment: Segment, from timestamp: Int64, nowMs: Int64) -> Int64 {
+    /// After how long a segment is closed: by some jitter sooner, which for one segment is always the same.
+    func rollMs(of segment: Segment) -> Int64 {
+        guard configuration.segmentJitterMs > 0 else { return configuration.rollMs }
+        let range = min(configuration.segmentJitterMs, configuration.segmentMs)
+        var bytes = ByteBuffer(string: name)
+        bytes.writeInteger(segment.baseOffset)
+        // SAFETY: the pointer is used within the closure only.
+        let jitter = Int64(unsafe bytes.withUnsafeReadableBytes { unsafe crc32c($0) }) % range
+        return max(0, configuration.rollMs - jitter)
+    }
+
+    func age(of segment: Segment, from timestamp: Int64, nowMs: Int64) -> Int64 {
         if timestamp >= 0 { return timestamp }
         if let seen = segment.seenMs { return seen }
         segment.seenMs = nowMs
@@ -85,7 +98,7 @@ extension Log {
         environment.removals.enqueue(
             SegmentRemoval(
                 directory: name, baseOffsets: dropped.map(\.baseOffset).filter { $0 != active?.baseOffset }, files: dropped.compactMap(\.file),
-                log: ObjectIdentifier(self)))
+                log: ObjectIdentifier(self), delayMs: configuration.fileDeleteDelayMs))
     }
 
     /// Makes segments durable that are about to go. The next round answers for their batches and cannot sync them any more;

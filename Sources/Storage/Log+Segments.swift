@@ -45,7 +45,7 @@ extension Log {
         try check(segment)
         if let file = segment.file { return file }
         do throws(StorageError) {
-            let file = try fileSystem.open(path(SegmentFileName.log(segment.baseOffset)), create: false)
+            let file = try fileSystem.open(logPath(segment), create: false)
             segment.file = file
             return file
         } catch {
@@ -62,6 +62,11 @@ extension Log {
     }
 
     func path(_ file: String) -> String { "\(name)/\(file)" }
+
+    /// The segment's `.log` file, under the name that it has now.
+    func logPath(_ segment: Segment) -> String {
+        path(SegmentFileName.log(segment.baseOffset)) + (segment.isSwapping ? SegmentFileName.swap : "")
+    }
 
     private func makeDirectoryIfNeeded() throws(StorageError) {
         if hasDirectory { return }

@@ -27,6 +27,7 @@ extension Log {
         }
         guard !files.isEmpty || !unsyncedDirectories.isEmpty else { return nil }
         var work = SyncWork(files: files, directories: unsyncedDirectories.sorted(), endOffset: writtenEndOffset)
+        work.generation = compaction.generation
         if let last = active ?? sealed.last {
             work.point = RecoveryPoint(segment: last.baseOffset, extent: last.written)
         }
@@ -52,7 +53,13 @@ extension Log {
         }
         guard work.endOffset >= syncedEndOffset else { return }
         syncedEndOffset = sabotaged("countLateWrites") ? writtenEndOffset : work.endOffset
-        syncPoint = work.point
+        syncPoint = work.generation == compaction.generation ? work.point : lastDurablePoint
+    }
+
+    /// The end of the last segment that is wholly durable: what a round says whose segments compaction has replaced.
+    private var lastDurablePoint: RecoveryPoint? {
+        (sealed + (active.map { [$0] } ?? [])).last { $0.written.nextOffset <= syncedEndOffset && !$0.isDirty }
+            .map { RecoveryPoint(segment: $0.baseOffset, extent: $0.written) }
     }
 
     /// A round could not open what it was to sync, and has tried nothing: the next one has to do it all.

@@ -33,8 +33,10 @@ package final class Log {
     let environment: LogEnvironment
     /// Kafka's topic id for `partition.metadata`; zero: no such file.
     let topicId: TopicId
-    /// Whether offsets may be missing between batches (compacted logs, made elsewhere). Otherwise a gap is damage.
-    let allowsGaps: Bool
+    /// How far it was compacted. Offsets may be missing below `holesBelow`; from there on a gap is damage.
+    var compaction = CompactionMark()
+    /// Whether a replacement of segments could not be brought to its end: the next start does that.
+    var isCompactionSuspended = false
     /// Full segments, oldest first; they do not change any more.
     var sealed: [Segment] = []
     /// The segment that is written to; nil until the next append needs one.
@@ -64,14 +66,12 @@ package final class Log {
 
     /// A log without data. `DataDirectory.openLog` makes those that live in a data directory.
     init(
-        name: String, topicId: TopicId, configuration: LogConfiguration, environment: LogEnvironment,
-        allowsGaps: Bool = false
+        name: String, topicId: TopicId, configuration: LogConfiguration, environment: LogEnvironment
     ) {
         self.name = name
         self.topicId = topicId
         self.configuration = configuration
         self.environment = environment
-        self.allowsGaps = allowsGaps
     }
 
     var fileSystem: any FileSystem { environment.fileSystem }
@@ -120,7 +120,8 @@ package final class Log {
         if let active {
             let lastOffset = endOffset + Int64(header.lastOffsetDelta)
             let isFull = active.mustRoll(
-                size: size, lastOffset: lastOffset, maxTimestamp: header.maxTimestamp, configuration: configuration)
+                size: size, lastOffset: lastOffset, maxTimestamp: header.maxTimestamp, configuration: configuration,
+                rollMs: rollMs(of: active))
             if !isFull { return active }
             try roll()
         }

@@ -20,6 +20,8 @@ package struct LogCheckpoint: Equatable, Sendable {
     /// Up to the recovery point, oldest first; the last one only as far as it is durable.
     var segments: [RecoveryPoint]
     var quarantined: [QuarantinedRange]
+    /// How far the log was compacted; the segments are those after this replacement.
+    var compaction = CompactionMark()
 }
 
 extension Log {
@@ -39,7 +41,7 @@ extension Log {
             name: name, topicId: topicId, isComplete: false,
             hasActive: active.map { $0.baseOffset == segments.last?.segment } ?? false,
             startOffset: sabotaged("forgetStartOffset") ? 0 : startOffset, endOffset: syncedEndOffset, segments: segments,
-            quarantined: quarantined.filter { $0.offsets.upperBound <= syncedEndOffset })
+            quarantined: quarantined.filter { $0.offsets.upperBound <= syncedEndOffset }, compaction: compaction)
     }
 
     /// Writes and syncs everything and ends the log: nothing can be read or written afterwards. The result is complete
@@ -56,7 +58,7 @@ extension Log {
             fail(error)
         }
         var state = checkpoint()
-        state.isComplete = failure == nil && syncedEndOffset == endOffset
+        state.isComplete = failure == nil && syncedEndOffset == endOffset && !isCompactionSuspended
         closeFiles(saying: "the log \(name) is closed")
         return state
     }

@@ -10,6 +10,23 @@ package struct LogConfiguration: Equatable, Sendable {
     package var retentionMs: Int64 = 7 * 24 * 3600 * 1000
     /// -1: no limit.
     package var retentionBytes: Int64 = -1
+    /// Kafka's segment.index.bytes: a segment whose offset or time index would outgrow it is rolled.
+    package var segmentIndexBytes = StorageLimits.indexBytes
+    /// How much sooner than after `segmentMs` a segment may be rolled, so that not all are at once.
+    package var segmentJitterMs: Int64 = 0
+    /// `cleanup.policy`: whether age and size delete segments, and whether old records of a key are.
+    package var deletes = true
+    package var compacts = false
+    /// How long a tombstone can be read after the cleaning that met it.
+    package var deleteRetentionMs: Int64 = 24 * 3600 * 1000
+    package var minCompactionLagMs: Int64 = 0
+    package var maxCompactionLagMs = Int64.max
+    package var minCleanableDirtyRatio = 0.5
+    /// How long files of dropped segments stay.
+    package var fileDeleteDelayMs: Int64 = 0
 
     package init() {}
+
+    /// After how long the active segment is closed: compaction may not have to wait for it.
+    var rollMs: Int64 { compacts ? min(segmentMs, maxCompactionLagMs) : segmentMs }
 }

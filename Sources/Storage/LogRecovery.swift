@@ -50,6 +50,7 @@ extension Log {
     fileprivate func adopt(_ entry: LogCheckpoint) {
         startOffset = entry.startOffset
         quarantined = entry.quarantined
+        compaction = entry.compaction
     }
 
     fileprivate func segment(trusting point: RecoveryPoint, _ entry: LogCheckpoint) -> Segment {
@@ -60,8 +61,8 @@ extension Log {
 }
 
 /// One recovery; lives as long as that.
-private struct LogRecovery {
-    private let log: Log
+struct LogRecovery {
+    let log: Log
     private let entry: LogCheckpoint?
     private let point: RecoveryPoint?
     private var report: LogRecoveryReport
@@ -73,6 +74,8 @@ private struct LogRecovery {
     private var mustRewrite = false
     /// Whether the recovery point's segment is as long as the checkpoint says.
     private var pointHolds = false
+    /// Below this the checkpoint describes files that compaction has replaced since.
+    private var replacedBelow: Int64 = 0
 
     init(log: Log, entry: LogCheckpoint?) {
         self.log = log
@@ -84,20 +87,35 @@ private struct LogRecovery {
     mutating func run() throws(StorageError) -> LogRecoveryReport {
         if let entry { log.adopt(entry) }
         let known = log.quarantined
+        try finishCompaction()
         let baseOffsets = try baseOffsetsOnDisk()
         log.hasDirectory = !baseOffsets.isEmpty
-        try takeTrusted(baseOffsets)
         mustRewrite = try log.fileSystem.exists(log.path(Log.failedSyncMark))
-        for (number, baseOffset) in baseOffsets.enumerated() where baseOffset >= point?.segment ?? 0 {
-            let next = number + 1 < baseOffsets.count ? baseOffsets[number + 1] : Int64.max
-            try scan(baseOffset, below: next)
-        }
+        try scan(baseOffsets, in: 0..<replacedBelow)
+        try takeTrusted(baseOffsets)
+        try scan(baseOffsets, in: max(replacedBelow, point?.segment ?? 0)..<Int64.max)
         try removeEmptySegments()
         closeGaps()
         try finish()
         try forgetFailedSync()
         report.quarantined = log.quarantined.filter { !known.contains($0) }
         return report
+    }
+
+    /// Discards what a compaction had only begun, and finishes what it had decided.
+    private mutating func finishCompaction() throws(StorageError) {
+        guard try log.fileSystem.exists(log.name) else { return }
+        let mark = try CompactionRecovery(log.name, log.fileSystem).run()
+        guard let mark else { return }
+        if mark.generation != log.compaction.generation { replacedBelow = mark.holesBelow }
+        log.compaction = mark
+    }
+
+    private mutating func scan(_ baseOffsets: [Int64], in range: Range<Int64>) throws(StorageError) {
+        for (number, baseOffset) in baseOffsets.enumerated() where range.contains(baseOffset) {
+            let next = number + 1 < baseOffsets.count ? baseOffsets[number + 1] : Int64.max
+            try scan(baseOffset, below: next)
+        }
     }
 
     private mutating func baseOffsetsOnDisk() throws(StorageError) -> [Int64] {
@@ -115,7 +133,7 @@ private struct LogRecovery {
     /// The segments below the one with the recovery point.
     private mutating func takeTrusted(_ baseOffsets: [Int64]) throws(StorageError) {
         guard let entry, let point else { return }
-        for known in entry.segments where known.segment < point.segment {
+        for known in entry.segments where known.segment < point.segment && known.segment >= replacedBelow {
             let isOnDisk = baseOffsets.contains(known.segment)
             // Without a file at the old end of the log: retention has gone on after the checkpoint.
             if !isOnDisk && found.isEmpty && !baseOffsets.isEmpty { continue }
@@ -134,7 +152,7 @@ private struct LogRecovery {
         let segment = try segmentToScan(baseOffset, file: file, size: size)
         let interval = log.configuration.indexIntervalBytes
         let start = segment.extent.size
-        var scan = SegmentScan(file: file, baseOffset: baseOffset, fileSize: size, isDense: !log.allowsGaps)
+        var scan = SegmentScan(file: file, baseOffset: baseOffset, fileSize: size, holesBelow: log.compaction.holesBelow)
         let result = try scan.run(from: start, expecting: segment.extent.nextOffset, below: next) { position, header in
             segment.note(header, at: position, indexIntervalBytes: interval)
         }
@@ -152,7 +170,8 @@ private struct LogRecovery {
     private mutating func segmentToScan(
         _ baseOffset: Int64, file: any File, size: Int64
     ) throws(StorageError) -> Segment {
-        guard let entry, let point, point.segment == baseOffset, size >= point.extent.size else {
+        guard let entry, let point, point.segment == baseOffset, baseOffset >= replacedBelow, size >= point.extent.size
+        else {
             let segment = Segment(baseOffset: baseOffset)
             segment.file = file
             return segment
@@ -207,7 +226,7 @@ private struct LogRecovery {
 
     /// Quarantines the offsets that are missing between one segment's end and the next one's start.
     private mutating func closeGaps() {
-        for (segment, next) in zip(found, found.dropFirst()) {
+        for (segment, next) in zip(found, found.dropFirst()) where next.baseOffset > log.compaction.holesBelow {
             quarantineMissing(from: segment, to: next.baseOffset)
         }
     }

@@ -106,6 +106,20 @@ package final class RealFileSystem: FileSystem {
 
     package var syncsInParallel: Bool { true }
 
+    package var location: String {
+        // SAFETY: the path is a C string for the call; the result is freed after it was copied.
+        guard let resolved = unsafe realpath(root, nil) else { return root }
+        defer { unsafe free(resolved) }
+        return unsafe String(cString: resolved)
+    }
+
+    package func totalBytes() -> Int64? {
+        var status = statvfs()
+        // SAFETY: `status` is a live local for the duration of the call.
+        guard unsafe fstatvfs(rootDescriptor, &status) == 0 else { return nil }
+        return Int64(clamping: UInt64(status.f_blocks).multipliedReportingOverflow(by: UInt64(status.f_frsize)).partialValue)
+    }
+
     package func availableBytes() -> Int64? {
         var status = statvfs()
         // SAFETY: `status` is a live local for the duration of the call.

@@ -54,6 +54,8 @@ final class Segment {
     var isSuspect = false
     /// False until the file was seen to be as long as it should be.
     var isChecked = true
+    /// Whether its file still has the name that compaction gives to what it is about to put in place.
+    var isSwapping = false
     /// When retention first saw it as it is, for records without a timestamp.
     var seenMs: Int64?
 
@@ -142,13 +144,16 @@ final class Segment {
     }
 
     /// Whether a batch must go to a new segment (the rules of Kafka's LogSegment.shouldRoll).
-    func mustRoll(size: Int, lastOffset: Int64, maxTimestamp: Int64, configuration: LogConfiguration) -> Bool {
+    func mustRoll(
+        size: Int, lastOffset: Int64, maxTimestamp: Int64, configuration: LogConfiguration, rollMs: Int64
+    ) -> Bool {
         guard let firstTimestamp = extent.firstTimestamp else { return false }
         if extent.size > min(configuration.segmentBytes, StorageLimits.segmentBytes) - Int64(size) { return true }
         if lastOffset - baseOffset > Int64(Int32.max) { return true }
-        if index.offsets.count >= StorageLimits.indexBytes / OffsetEntry.size { return true }
+        if index.offsets.count >= configuration.segmentIndexBytes / OffsetEntry.size { return true }
+        if index.times.count >= configuration.segmentIndexBytes / TimeEntry.size - 1 { return true }
         return firstTimestamp >= 0 && maxTimestamp.subtractingReportingOverflow(firstTimestamp).partialValue
-            > configuration.segmentMs
+            > rollMs
     }
 
     private func relative(_ offset: Int64) -> UInt32 { UInt32(truncatingIfNeeded: offset - baseOffset) }
@@ -162,6 +167,12 @@ enum SegmentFileName {
         return String(repeating: "0", count: max(0, 20 - digits.utf8.count)) + digits
     }
 
+    /// Kafka's suffixes of files that compaction writes: not yet whole, and whole.
+    static let cleaned = ".cleaned"
+    static let swap = ".swap"
+    /// Of a log file that a swap has replaced.
+    static let deleted = ".deleted"
+
     static func log(_ baseOffset: Int64) -> String { stem(baseOffset) + ".log" }
     static func offsetIndex(_ baseOffset: Int64) -> String { stem(baseOffset) + ".index" }
     static func timeIndex(_ baseOffset: Int64) -> String { stem(baseOffset) + ".timeindex" }
@@ -170,6 +181,11 @@ enum SegmentFileName {
     /// All files of a segment, the log itself first.
     static func all(_ baseOffset: Int64) -> [String] {
         [log(baseOffset), offsetIndex(baseOffset), timeIndex(baseOffset), transactionIndex(baseOffset)]
+    }
+
+    /// What compaction may have left beside them.
+    static func swaps(_ baseOffset: Int64) -> [String] {
+        [log(baseOffset) + swap, transactionIndex(baseOffset) + swap]
     }
 
     /// The base offset of a `.log` file; nil for any other name.

@@ -16,6 +16,9 @@ struct SegmentRemoval: Sendable {
     var files: [any File]
     /// Which log they belonged to.
     var log: ObjectIdentifier
+    /// How long the files stay from when the background first sees this, and until when that is.
+    var delayMs: Int64 = 0
+    var dueMs: Int64?
 }
 
 /// Work that the background does for retention.
@@ -33,10 +36,11 @@ final class SegmentRemovals: Sendable {
         running.withLock { _ in queue.withLock { $0.removeAll { $0.log == log } } }
     }
 
-    /// Removes everything that waits. Throws the first error; what it met stays on disk until the next start.
-    func run() throws(StorageError) {
+    /// Removes everything that waits and has waited long enough (nil: everything). Throws the first error; what it met
+    /// stays on disk until the next start.
+    func run(nowMs: Int64? = nil) throws(StorageError) {
         var failure: StorageError?
-        while let problem = running.withLock({ _ in removeNext() }) {
+        while let problem = running.withLock({ _ in removeNext(nowMs) }) {
             if case .failed(let error) = problem { failure = failure ?? error }
         }
         if let failure { throw failure }
@@ -47,13 +51,29 @@ final class SegmentRemovals: Sendable {
         case failed(StorageError)
     }
 
-    private func removeNext() -> Outcome? {
-        guard let removal = queue.withLock({ $0.isEmpty ? nil : $0.removeFirst() }) else { return nil }
+    /// The first that is due; of one log never one before another that came earlier.
+    private func takeNext(_ nowMs: Int64?) -> SegmentRemoval? {
+        queue.withLock { queue in
+            guard let nowMs else { return queue.isEmpty ? nil : queue.removeFirst() }
+            var waiting: Set<ObjectIdentifier> = []
+            for at in queue.indices {
+                let (due, isNever) = nowMs.addingReportingOverflow(queue[at].delayMs)
+                let dueMs = queue[at].dueMs ?? (isNever ? .max : due)
+                queue[at].dueMs = dueMs
+                if dueMs <= nowMs, !waiting.contains(queue[at].log) { return queue.remove(at: at) }
+                waiting.insert(queue[at].log)
+            }
+            return nil
+        }
+    }
+
+    private func removeNext(_ nowMs: Int64?) -> Outcome? {
+        guard let removal = takeNext(nowMs) else { return nil }
         do throws(StorageError) {
             // The segment that follows must be there to stay before these go.
             try fileSystem.syncDirectory(removal.directory)
             for baseOffset in removal.baseOffsets {
-                for name in SegmentFileName.all(baseOffset) {
+                for name in SegmentFileName.all(baseOffset) + SegmentFileName.swaps(baseOffset) {
                     try fileSystem.removeIfPresent("\(removal.directory)/\(name)")
                 }
                 try fileSystem.syncDirectory(removal.directory)

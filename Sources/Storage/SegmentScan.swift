@@ -28,16 +28,16 @@ struct SegmentScan {
     private let file: any File
     private let baseOffset: Int64
     private let fileSize: Int64
-    /// Whether each batch must follow the one before without a gap (true of logs that were never compacted).
-    private let isDense: Bool
+    /// Below this a batch need not follow the one before without a gap: what lay between them was compacted.
+    private let holesBelow: Int64
     private var window = ByteBuffer()
     private var windowStart: Int64 = 0
 
-    init(file: any File, baseOffset: Int64, fileSize: Int64, isDense: Bool) {
+    init(file: any File, baseOffset: Int64, fileSize: Int64, holesBelow: Int64 = 0) {
         self.file = file
         self.baseOffset = baseOffset
         self.fileSize = fileSize
-        self.isDense = isDense
+        self.holesBelow = holesBelow
     }
 
     private enum Verdict {
@@ -86,8 +86,12 @@ struct SegmentScan {
         guard let header = try head(at: position) else { return .bad("no batch starts here", nil) }
         guard position + Int64(header.sizeInBytes) <= fileSize else { return .bad("the batch is cut short", nil) }
         guard try hasValidCRC(header, at: position) else { return .bad("the batch's checksum is wrong", header) }
-        if header.baseOffset == expected || (!isDense && header.baseOffset > expected) { return .good(header) }
+        if isDue(header, expected) { return .good(header) }
         return .bad("the batch says that it starts at offset \(header.baseOffset), not \(expected)", header)
+    }
+
+    private func isDue(_ header: BatchHeader, _ expected: Int64) -> Bool {
+        header.baseOffset == expected || (header.baseOffset > expected && header.baseOffset <= holesBelow)
     }
 
     /// Where good batches go on after a bad one at `position`, and with which offset.
@@ -97,7 +101,8 @@ struct SegmentScan {
         if let header {
             let next = position + Int64(header.sizeInBytes)
             let due = expected + Int64(header.lastOffsetDelta) + 1
-            if case .good = try verdict(at: next, expecting: due) { return (next, due) }
+            // Where there are holes the next batch alone says how far the damage may go.
+            if case .good(let following) = try verdict(at: next, expecting: due) { return (next, following.baseOffset) }
             // The checksum is right and only the base offset is off: what follows tells whether offsets were skipped.
             let hasWrongOffset = header.baseOffset != expected
             if hasWrongOffset, try hasValidCRC(header, at: position) {
@@ -149,7 +154,7 @@ struct SegmentScan {
         let next = position + Int64(header.sizeInBytes)
         if next == fileSize { return true }
         guard let following = try head(at: next) else { return false }
-        return isDense ? following.baseOffset == header.nextOffset : following.baseOffset >= header.nextOffset
+        return isDue(following, header.nextOffset)
     }
 
     /// A plausible head at `position`, nil if there is none.

@@ -28,6 +28,8 @@ package final class SlowFileSystem: FileSystem {
     package func rename(_ from: String, to: String) throws(StorageError) { try base.rename(from, to: to) }
     package func remove(_ path: String) throws(StorageError) { try base.remove(path) }
     package func availableBytes() -> Int64? { base.availableBytes() }
+    package func totalBytes() -> Int64? { base.totalBytes() }
+    package var location: String { base.location }
 
     package func syncDirectory(_ path: String) throws(StorageError) {
         pause(forMs: delayMs)

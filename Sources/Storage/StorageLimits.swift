@@ -2,7 +2,7 @@
 // Martlet, Storage: every bound of this module, in one place.
 
 /// The bounds of this module.
-enum StorageLimits {
+package enum StorageLimits {
     /// A batch of at most this many bytes is copied and waits for `write()`; a larger one is written at once.
     static let smallBatchBytes = 16 << 10
     /// So many bytes waiting in memory are written without being asked.
@@ -14,7 +14,7 @@ enum StorageLimits {
     /// Offsets stay below this, so that no sum of an offset and a length can overflow.
     static let offset = Int64.max >> 1
     /// Kafka's segment.index.bytes: a segment whose offset or time index would outgrow it is rolled.
-    static let indexBytes = 10 << 20
+    package static let indexBytes = 10 << 20
     /// What of an index file is read at most.
     static let indexFileBytes = 64 << 20
     /// A segment's index that leaves more than this at its end without an entry is rebuilt.
@@ -32,4 +32,8 @@ enum StorageLimits {
     static let walkBytes = 8 << 10
     /// What a scan of whole batches reads at a time.
     static let scanBytes = 1 << 20
+    /// Keys that one round of compaction tells apart, which takes 24 MiB; what lies behind them is left to the next round.
+    package static let compactionKeys = 3 << 18
+    /// What compaction reads before others have their turn.
+    package static let compactionStepBytes = 16 << 20
 }

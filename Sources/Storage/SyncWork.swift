@@ -10,6 +10,8 @@ package struct SyncWork: Sendable {
     package var endOffset: Int64
     /// The same, as a place in a file: where recovery may start once this work is done.
     var point: RecoveryPoint?
+    /// Which replacement of segments the place belongs to.
+    var generation: Int64 = 0
 
     package init(files: [any File], directories: [String], endOffset: Int64) {
         self.files = files

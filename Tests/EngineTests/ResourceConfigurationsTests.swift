@@ -69,11 +69,10 @@ import Testing
         let topic = try #require(second.engine.topics.topic(named: "orders"))
         #expect(topic.configuration.log.retentionMs == 1)
         #expect(topic.configuration.log.segmentBytes == 1000)
-        let told = NIOLockedValueBox<[String: [String: String]]>([:])
-        second.engine.onGroupConfiguration { groupId, overrides in told.withLockedValue { $0[groupId] = overrides } }
-        #expect(told.withLockedValue { $0 } == ["g": ["consumer.session.timeout.ms": "50000"]])
+        func overrides() -> [String: GroupOverrides] { second.engine.groups.table.withLock { $0.overrides } }
+        #expect(overrides() == ["g": GroupOverrides(sessionTimeoutMs: 50_000)])
         try set(second, group, [:])
-        #expect(told.withLockedValue { $0 } == ["g": [:]])
+        #expect(overrides() == [:])
     }
 
     @Test func rewritingTheMetadataLogKeepsThem() throws {

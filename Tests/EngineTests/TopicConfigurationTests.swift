@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, EngineTests: topic names and configuration keys.
 
+import Records
 import Testing
 
 @testable import Engine
@@ -17,7 +18,22 @@ import Testing
             "segment.bytes": "1000", "segment.ms": "2000", "index.interval.bytes": "3", "retention.ms": "4",
             "retention.bytes": "5", "max.message.bytes": "6", "message.timestamp.type": "LogAppendTime",
             "message.timestamp.before.max.ms": "7", "message.timestamp.after.max.ms": "8",
+            "cleanup.policy": "compact, delete", "delete.retention.ms": "9", "min.compaction.lag.ms": "10",
+            "max.compaction.lag.ms": "11", "min.cleanable.dirty.ratio": "0.25", "compression.type": "zstd",
+            "compression.zstd.level": "7", "segment.index.bytes": "12", "segment.jitter.ms": "13",
+            "file.delete.delay.ms": "14", "flush.messages": "15", "flush.ms": "16",
         ])
+        #expect(configuration.log.compacts && configuration.log.deletes && configuration.rules.requiresKeys)
+        #expect(configuration.log.deleteRetentionMs == 9)
+        #expect(configuration.log.minCompactionLagMs == 10)
+        #expect(configuration.log.maxCompactionLagMs == 11)
+        #expect(configuration.log.minCleanableDirtyRatio == 0.25)
+        #expect(configuration.rules.compression == Compression(.zstd, level: 7))
+        #expect(configuration.log.segmentIndexBytes == 12)
+        #expect(configuration.log.segmentJitterMs == 13)
+        #expect(configuration.log.fileDeleteDelayMs == 14)
+        #expect(configuration.flushMessages == 15)
+        #expect(configuration.flushMs == 16)
         #expect(configuration.log.segmentBytes == 1000)
         #expect(configuration.log.segmentMs == 2000)
         #expect(configuration.log.indexIntervalBytes == 3)
@@ -27,6 +43,17 @@ import Testing
         #expect(configuration.rules.isLogAppendTime)
         #expect(configuration.rules.timestampBeforeMaxMs == 7)
         #expect(configuration.rules.timestampAfterMaxMs == 8)
+    }
+
+    @Test func aTopicThatOnlyCompactsDeletesNothing() throws {
+        let configuration = try TopicConfiguration(overrides: ["cleanup.policy": "compact"])
+        #expect(configuration.log.compacts && !configuration.log.deletes)
+    }
+
+    @Test func lagsThatExcludeEachOtherAreRefused() {
+        #expect(throws: EngineError(.invalidConfiguration, "")) {
+            try TopicConfiguration(overrides: ["min.compaction.lag.ms": "2", "max.compaction.lag.ms": "1"])
+        }
     }
 
     @Test func topicValuesWinOverTheBrokersAndThoseOverKafkas() throws {
@@ -39,7 +66,10 @@ import Testing
     }
 
     @Test(arguments: [
-        ("retention.mss", "1"), ("retention.ms", "soon"), ("retention.ms", "-2"), ("cleanup.policy", "compact"),
+        ("retention.mss", "1"), ("retention.ms", "soon"), ("retention.ms", "-2"), ("cleanup.policy", "compacted"),
+        ("cleanup.policy", ""), ("cleanup.policy", " , "), ("min.cleanable.dirty.ratio", "1.1"), ("preallocate", "true"),
+        ("compression.type", "none"), ("compression.gzip.level", "0"), ("remote.storage.enable", "true"),
+        ("message.downconversion.enable", "true"), ("leader.replication.throttled.replicas", "1-2"),
         ("min.insync.replicas", "2"), ("segment.bytes", "1"), ("message.timestamp.type", "createtime"),
     ])
     func aBadKeyOrValueIsRefusedByName(_ name: String, _ value: String) {

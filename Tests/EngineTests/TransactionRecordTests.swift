@@ -76,7 +76,9 @@ import Testing
     }
 
     @Test func damageIsRecognised() {
-        for version: Int16 in 0...1 { expectDamageIsRecognised(TransactionRecord.encode("id", transaction, version: version)) }
+        for version: Int16 in 0...1 {
+            expectDamageIsRecognised(TransactionRecord.encode("id", transaction, version: version))
+        }
         expectDamageIsRecognised(TransactionRecord.encode("id", second))
     }
 

@@ -311,7 +311,7 @@ import Testing
             of: "etl", producer.producer, on: test.loop
         ) { outcome.result = .success($0) }
         test.settle()
-        #expect(try outcome.result?.get() == .group(.groupIdNotFound))
+        #expect(try outcome.result?.get() == .group(.illegalGeneration))
     }
 
     @Test func offsetsThatWereCommittedOnceAreNotCommittedAgainAfterACrash() throws {

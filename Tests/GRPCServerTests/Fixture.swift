@@ -70,6 +70,8 @@ final class Fixture {
 final class Call: HTTP2StreamHandler {
     var headers: [HTTP2Field: String] = [:]
     var durability: String?
+    /// `grpc-status-details-bin`.
+    var details: String?
     var trailers: [HTTP2Field: String] = [:]
     var messages: [ByteBuffer] = []
     var isClosed = false
@@ -93,6 +95,7 @@ final class Call: HTTP2StreamHandler {
         var seen: [HTTP2Field: String] = [:]
         for field in HTTP2Field.allCases { seen[field] = fields.string(field) }
         if let value = fields.value(named: "martlet-durability") { durability = value }
+        if let value = fields.value(named: "grpc-status-details-bin") { details = value }
         if headers.isEmpty { headers = seen } else { trailers = seen }
     }
 

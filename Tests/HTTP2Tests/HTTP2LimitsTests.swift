@@ -223,6 +223,31 @@ private func frame(type: UInt8, flags: UInt8 = 0, stream: UInt32 = 0, payload: [
         #expect(seen.recorder.body.readableBytes == 200_000)
     }
 
+    @Test func `Frames of unknown types are passed over`() throws {
+        let exchange = Exchange()
+        exchange.server.delegate = exchange.serverEvents
+        try exchange.server.receive(opening())
+        for type: UInt8 in [0x0a, 0x42, 0xff] {
+            try exchange.server.receive(frame(type: type, flags: 0xff, payload: Array(repeating: 7, count: 100)))
+        }
+        try exchange.server.receive(frame(type: 6, payload: Array(repeating: 1, count: 8)))
+        var out = ByteBuffer()
+        _ = try exchange.server.collect(into: &out, limit: 1 << 20)
+        #expect(!exchange.server.isDone && exchange.server.goAwaySent == nil)
+    }
+
+    @Test func `A window beyond what a window can be ends the connection with FLOW_CONTROL_ERROR`() throws {
+        let exchange = Exchange()
+        exchange.server.delegate = exchange.serverEvents
+        try exchange.server.receive(opening())
+        for _ in 0..<2 {
+            try exchange.server.receive(frame(type: 8, payload: [0x7f, 0xff, 0xff, 0xff]))
+        }
+        var out = ByteBuffer()
+        _ = try exchange.server.collect(into: &out, limit: 1 << 20)
+        #expect(exchange.server.isDone && exchange.server.goAwaySent == .flowControlError)
+    }
+
     @Test func `A budget refills with time, never beyond its burst`() {
         let exchange = Exchange()
         var budget = ResetBudget(burst: 2, perSecond: 1, clock: exchange.clock)

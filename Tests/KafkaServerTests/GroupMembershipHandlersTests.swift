@@ -366,6 +366,8 @@ import Testing
         (.invalidSessionTimeout, 26), (.rebalanceInProgress, 27), (.invalidCommitOffsetSize, 28),
         (.nonEmptyGroup, 68), (.groupIdNotFound, 69), (.memberIdRequired, 79), (.groupMaxSizeReached, 81),
         (.fencedInstanceId, 82), (.groupSubscribedToTopic, 86),
+        (.fencedMemberEpoch, 110), (.unreleasedInstanceId, 111), (.unsupportedAssignor, 112),
+        (.staleMemberEpoch, 113), (.invalidRegularExpression, 128), (.invalidRequest, 42), (.unsupportedVersion, 35),
     ]
 
     @Test func `Every error of a group has its Kafka code`() {

@@ -332,8 +332,8 @@ struct TransactionalClient {
         var client = try client("owner")
         client.id = nil
         for version: Int16 in [3, 8, 11, 12] {
-            let request = client.produceRequest(
-                "orders", [0: client.batch("a", sequence: 0), 1: client.batch("plain", sequence: 0, isTransactional: false)])
+            let plain = client.batch("plain", sequence: 0, isTransactional: false)
+            let request = client.produceRequest("orders", [0: client.batch("a", sequence: 0), 1: plain])
             let answer = try connection.call(request, version: version).topics[0].partitions
             // All of it, so that nothing is half done.
             #expect(answer.map(\.errorCode) == [

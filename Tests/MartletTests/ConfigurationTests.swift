@@ -181,6 +181,7 @@ import Testing
         #expect(
             differing == [
                 "auto.create.topics.enable", "group.initial.rebalance.delay.ms", "group.min.session.timeout.ms",
+                "group.consumer.min.session.timeout.ms", "group.consumer.min.heartbeat.interval.ms",
             ])
     }
 

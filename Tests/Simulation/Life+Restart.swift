@@ -166,7 +166,8 @@ extension Life {
             for number in 0..<pick(0...2) { fetchers.append(FetchActor(self, number)) }
             for number in 0..<pick(0...2) { subscribers.append(SubscribeActor(self, number)) }
             for number in 0..<pick(0...2) { members.append(MemberActor(self, number)) }
-            if settings.transacts { for number in 0..<pick(1...3) { transactionActors.append(TransactionActor(self, number)) } }
+            let transactional = settings.transacts ? pick(1...3) : 0
+            for number in 0..<transactional { transactionActors.append(TransactionActor(self, number)) }
         }
         for producer in producers { try producer.connect(broker) }
         for fetcher in fetchers { try fetcher.connect(broker) }

@@ -52,7 +52,11 @@ final class TransactionActor {
             link.discard()
             return try connect(broker)
         }
-        if isWaiting { return }
+        if isWaiting {
+            // The answer is lost.
+            if life.chance(0.04) { link.close() }
+            return
+        }
         guard life.ledger.isThere else { return try createTopic(link) }
         if let zombie, state != .outside, life.chance(0.1) { return try haunt(link, zombie) }
         switch state {
@@ -216,7 +220,7 @@ final class TransactionActor {
         request.topics = [topic]
         try send(request, version, link) { [unowned self] response in
             let code = response?.topics.first?.partitions.first?.errorCode
-            life.trace.note("\(id) commits offset \(offset) with its transaction: \(code.map { "\($0)" } ?? "no answer")")
+            life.trace.note("\(id) gives offset \(offset): \(code.map { "\($0)" } ?? "no answer")")
             if code != KafkaErrorCode.none { state = .outside }
         }
     }
@@ -229,7 +233,8 @@ final class TransactionActor {
         let commits = current.fate != .aborted
         let isFirst = state == .open
         state = .ending
-        life.trace.note("\(id) \(commits ? "commits" : "aborts") transaction \(current.number)\(isFirst ? "" : " again")")
+        let how = isFirst ? "" : " again"
+        life.trace.note("\(id) \(commits ? "commits" : "aborts") transaction \(current.number)\(how)")
         let request = EndTxnRequest.of(id, me.producerId, me.epoch, commits: commits)
         try send(request, isVersionTwo ? 5 : Int16(life.pick(0...4)), link) { [unowned self] response in
             guard let response else { return }

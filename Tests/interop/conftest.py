@@ -121,6 +121,24 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return stubs.generate(REPOSITORY / "proto", tmp_path_factory.mktemp("stubs"))
 
 
+OUTCOMES = pytest.StashKey[dict[tuple[str, str], str]]()
+
+
+@pytest.fixture(scope="session")
+def matrix_outcomes(pytestconfig: pytest.Config) -> dict[tuple[str, str], str]:
+    """The sign of each cell of the matrix that has run, by feature and client."""
+    return pytestconfig.stash.setdefault(OUTCOMES, {})
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    outcomes = config.stash.get(OUTCOMES, {})
+    if outcomes:
+        from matrix import table
+
+        terminalreporter.section("features and clients")
+        terminalreporter.write_line(table.render(outcomes))
+
+
 class DeadlinePassed(Exception):
     pass
 

@@ -100,10 +100,9 @@ def test_a_batch_above_max_message_bytes_is_too_large_and_one_at_the_limit_is_no
     assert connection.produce(topic, exact).error == wire.NONE
 
 
-def test_a_compacted_topic_is_refused_by_name(connection: Wire, topic: str) -> None:
-    """Compaction is not served yet: a topic that asks for it must not be made without it."""
+def test_a_policy_that_is_none_is_refused_by_name(connection: Wire, topic: str) -> None:
     with pytest.raises(AssertionError, match="cleanup.policy"):
-        create(connection, topic, cleanup_policy="compact")
+        create(connection, topic, cleanup_policy="compacted")
 
 
 def test_LogAppendTime_is_answered_and_stored(connection: Wire, topic: str) -> None:

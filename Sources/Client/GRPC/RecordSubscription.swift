@@ -8,6 +8,41 @@ import Contract
 import NIOCore
 import Records
 
+/// Conditions that a record has to meet together; the broker looks.
+package struct RecordSelection: Equatable, Sendable {
+    package var key: String?
+    package var keyPrefix: String?
+    package var valuePrefix: String?
+    /// `name`, or `name=value`.
+    package var headers: [String]
+
+    package init(
+        key: String? = nil, keyPrefix: String? = nil, valuePrefix: String? = nil, headers: [String] = []
+    ) {
+        self.key = key
+        self.keyPrefix = keyPrefix
+        self.valuePrefix = valuePrefix
+        self.headers = headers
+    }
+
+    /// nil: every record is wanted.
+    var message: Martlet_V1_RecordFilter? {
+        guard self != RecordSelection() else { return nil }
+        return .with { filter in
+            if let key { filter.key = .init(key.utf8) }
+            if let keyPrefix { filter.keyPrefix = .init(keyPrefix.utf8) }
+            if let valuePrefix { filter.valuePrefix = .init(valuePrefix.utf8) }
+            filter.headers = headers.map { text in
+                let name = text.prefix { $0 != "=" }
+                return .with {
+                    $0.key = String(name)
+                    if name.count < text.count { $0.value = .init(text.utf8.dropFirst(name.utf8.count + 1)) }
+                }
+            }
+        }
+    }
+}
+
 package struct RecordSubscription: Equatable, Sendable {
     package var topics: [String]
     /// Of every topic; empty: all.
@@ -17,11 +52,20 @@ package struct RecordSubscription: Equatable, Sendable {
     package var group: String?
     package var stopsAtEnd: Bool
     package var maxRecords: Int?
+    /// Also topics whose names match, with `*` and `?`.
+    package var pattern: String?
+    /// What records must be like.
+    package var filter: RecordSelection
+    package var readsUncommitted: Bool
 
     package init(
         topics: [String], partitions: [Int32] = [], from: StartPosition, group: String? = nil,
-        stopsAtEnd: Bool = false, maxRecords: Int? = nil
+        stopsAtEnd: Bool = false, maxRecords: Int? = nil, pattern: String? = nil,
+        filter: RecordSelection = RecordSelection(), readsUncommitted: Bool = false
     ) {
+        self.pattern = pattern
+        self.filter = filter
+        self.readsUncommitted = readsUncommitted
         self.topics = topics
         self.partitions = partitions
         self.from = from
@@ -58,6 +102,9 @@ package struct RecordSubscription: Equatable, Sendable {
             }
             return selection
         }
+        request.topicPattern = pattern ?? ""
+        if let filter = filter.message { request.filters = [filter] }
+        if readsUncommitted { request.isolation = .readUncommitted }
         request.untilEnd = stopsAtEnd
         request.maxRecords = UInt64(maxRecords ?? 0)
         switch from {

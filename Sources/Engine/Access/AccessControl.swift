@@ -66,6 +66,11 @@ package final class AccessControl: Sendable {
 
     // MARK: Decisions
 
+    /// Whether there is anything that this principal may not do.
+    package func restricts(_ principal: String) -> Bool {
+        !configuration.superUsers.contains(principal) && state.withLockedValue { !$0.rules.all.isEmpty }
+    }
+
     package func decide(
         _ principal: String, host: String, _ operation: AccessOperation, _ resource: ResourceType, _ name: String
     ) -> AccessRules.Decision {

@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Engine: what follows from a configuration that was set at run time. The one place where that is decided.
 
-import NIOConcurrencyHelpers
-
-/// Told a group's overrides, by key, whenever they change; none: it has the broker's values again.
-package typealias GroupConfigured = @Sendable (_ groupId: String, _ overrides: [String: String]) -> Void
-
 extension Engine {
     /// Puts a resource's overrides in force. Runs at start for each that there is, and after every change.
     static func configurationChanged(
-        _ topics: TopicCatalog, _ nodeId: Int32, _ groupConfigured: NIOLockedValueBox<GroupConfigured?>
+        _ topics: TopicCatalog, _ nodeId: Int32, _ groups: GroupCoordinator
     ) -> @Sendable (ConfigurationResource, [String: String]) -> Void {
         { resource, overrides in
             switch resource.kind {
@@ -20,17 +15,9 @@ extension Engine {
                 } else if resource.name == "\(nodeId)" {
                     topics.changeDefaults { $0.ofBroker = TopicDefaults.byTopicName(overrides) }
                 }
-            case .group: groupConfigured.withLockedValue { $0 }?(resource.name, overrides)
+            case .group: groups.override(GroupOverrides(overrides), of: resource.name)
             case .clientMetrics: break  // Whoever serves them looks at `ResourceConfigurations.revision`.
             }
-        }
-    }
-
-    /// Has `body` called for every group that has a configuration, now and whenever one changes.
-    package func onGroupConfiguration(_ body: @escaping GroupConfigured) {
-        groupConfigured.withLockedValue { $0 = body }
-        for groupId in configurations.names(of: .group) {
-            body(groupId, configurations.overrides(of: ConfigurationResource(.group, groupId)))
         }
     }
 
@@ -41,4 +28,14 @@ extension Engine {
 
     /// The end of the broker's own log of metadata.
     package var metadataEndOffset: Int64 { metadata.endOffset }
+}
+
+extension GroupOverrides {
+    /// nil: the group has the broker's values.
+    fileprivate init?(_ overrides: [String: String]) {
+        guard !overrides.isEmpty else { return nil }
+        self.init(
+            sessionTimeoutMs: overrides["consumer.session.timeout.ms"].flatMap { Int32($0) },
+            heartbeatIntervalMs: overrides["consumer.heartbeat.interval.ms"].flatMap { Int32($0) })
+    }
 }

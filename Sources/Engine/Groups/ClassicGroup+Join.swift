@@ -104,6 +104,7 @@ extension ClassicGroup {
         switch state {
         case .stable where selectProtocol() == protocolName:
             // The assignment stays as it is, now under the new id.
+            isChanged = true
             answerJoin(of: newId, stableStaticResponse(request, newId, oldLeader: oldLeader))
         case .stable:
             rebalanceOrCompleteJoin(because: "static member \(newId) changed protocols", request.reason, nowMs)

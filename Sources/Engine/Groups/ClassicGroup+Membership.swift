@@ -51,6 +51,7 @@ extension ClassicGroup {
             expectHeartbeat(of: member.id, nowMs: nowMs)
         }
         transition(to: .stable)
+        isChanged = true
         actions.append(.report(.stabilized(generationId: generationId, members: members.count)))
     }
 

@@ -5,6 +5,22 @@
 
 import NIOCore
 
+/// What the members of a group consume, as far as the group can tell.
+package enum SubscribedTopics: Equatable, Sendable {
+    case none
+    case these(Set<String>)
+    /// Consumers whose metadata cannot be read: any topic may be in use.
+    case unknown
+
+    package func contains(_ topic: String) -> Bool {
+        switch self {
+        case .none: false
+        case .these(let topics): topics.contains(topic)
+        case .unknown: true
+        }
+    }
+}
+
 extension ClassicGroup {
     /// Whether this commit may be made; a commit of a member counts as a heartbeat.
     package mutating func validateCommit(
@@ -41,22 +57,6 @@ extension ClassicGroup {
         }
     }
 
-    /// What the members consume, as far as the group can tell.
-    package enum SubscribedTopics: Equatable, Sendable {
-        case none
-        case these(Set<String>)
-        /// Consumers whose metadata cannot be read: any topic may be in use.
-        case unknown
-
-        package func contains(_ topic: String) -> Bool {
-            switch self {
-            case .none: false
-            case .these(let topics): topics.contains(topic)
-            case .unknown: true
-            }
-        }
-    }
-
     package var subscribedTopics: SubscribedTopics {
         guard protocolType == ConsumerSubscription.protocolType, !members.isEmpty else { return .none }
         var topics: Set<String> = []
@@ -69,7 +69,7 @@ extension ClassicGroup {
     }
 
     package var listing: GroupListing {
-        GroupListing(groupId: id, protocolType: protocolType ?? "", state: state)
+        GroupListing(groupId: id, protocolType: protocolType ?? "", state: state.rawValue, type: .classic)
     }
 
     /// As DescribeGroups shows it: what a member supports only means something once a protocol is chosen.

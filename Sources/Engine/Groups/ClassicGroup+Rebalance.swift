@@ -91,6 +91,7 @@ extension ClassicGroup {
         if members.isEmpty {
             protocolName = nil
             transition(to: .empty)
+            isChanged = true
             actions.append(.report(.becameEmpty(generationId: generationId)))
         } else {
             protocolName = selectProtocol()

@@ -67,6 +67,8 @@ package struct ClassicGroup: Sendable {
     var syncDeadlineMs: Int64?
     var nextSequence: UInt64 = 0
     var actions: [GroupAction] = []
+    /// The log does not have the group as it is.
+    var isChanged = false
 
     /// No deadline lies before this; `.max` when there is none.
     package internal(set) var nextDeadlineMs = Int64.max
@@ -143,6 +145,23 @@ package struct ClassicGroup: Sendable {
         previousState = state
         state = next
     }
+
+    /// The state of a group that has been before.
+    mutating func begin(_ state: GroupState) {
+        self.state = state
+        previousState = state == .stable ? .completingRebalance : .preparingRebalance
+    }
+
+    /// A member that was one before: nothing of it is parked.
+    mutating func restore(_ member: GroupMember) {
+        members[member.id] = member
+        nextSequence = max(nextSequence, member.sequence + 1)
+        if let instance = member.groupInstanceId { staticMembers[instance] = member.id }
+        retainedBytes += member.retainedBytes
+        count(member.protocols, by: 1, in: &supportedProtocols)
+    }
+
+    mutating func selectProtocolAnew() { protocolName = selectProtocol() }
 
     mutating func noteDeadline(_ deadlineMs: Int64) {
         nextDeadlineMs = min(nextDeadlineMs, deadlineMs)

@@ -15,6 +15,8 @@ package enum GroupEvent: Equatable, Sendable {
     case rebalanceStarted(generationId: Int32, reason: String)
     case joinCompleted(generationId: Int32, members: Int, leaderId: String, protocolName: String)
     case stabilized(generationId: Int32, members: Int)
+    /// Of a consumer group: its assignment is due anew.
+    case epochRaised(Int32, members: Int)
     case becameEmpty(generationId: Int32)
     case membersRemoved([String], cause: String)
 }

@@ -30,6 +30,12 @@ package struct GroupConfiguration: Equatable, Sendable {
     package var consumerHeartbeatIntervalMs: Int32 = 5_000
     /// `group.consumer.min.heartbeat.interval.ms` and `max`: what a group's own interval may be.
     package var consumerHeartbeatIntervals: ClosedRange<Int32> = 5_000...15_000
+    /// `group.consumer.max.size`, members a group; GROUP_MAX_SIZE_REACHED. Kafka's default is no bound.
+    package var consumerMembersMax = 1_000
+    /// `group.consumer.assignors`; the first is the default.
+    package var consumerAssignors: [Assignor] = [.uniform, .range]
+    /// `group.consumer.migration.policy`.
+    package var consumerMigration = ConsumerMigration.bidirectional
 
     /// Bytes of a group id, and of a group instance id; INVALID_GROUP_ID.
     package var groupIdBytesMax = 1_024
@@ -51,6 +57,10 @@ package struct GroupConfiguration: Equatable, Sendable {
     package var changesInFlightMax = 200_000
     /// Changes to offsets that are written as one batch (a larger commit is one batch by itself).
     package var changesPerBatchMax = 4_096
+    /// Bytes of groups' own records that are written as one batch (those of one group may be more).
+    package var groupBytesPerBatchMax = 256 << 10
+    /// Bytes of a member id that a member made; INVALID_REQUEST.
+    package var memberIdBytesMax = 4_096
 
     /// The production defaults.
     package init() {}
@@ -64,4 +74,15 @@ package struct GroupConfiguration: Equatable, Sendable {
         configuration.consumerHeartbeatIntervals = 10...60_000
         return configuration
     }
+}
+
+/// Whether groups change their protocol while members are in them (`group.consumer.migration.policy`).
+package enum ConsumerMigration: String, CaseIterable, Sendable {
+    case disabled
+    case upgrade
+    case downgrade
+    case bidirectional
+
+    var allowsUpgrade: Bool { self == .upgrade || self == .bidirectional }
+    var allowsDowngrade: Bool { self == .downgrade || self == .bidirectional }
 }

@@ -10,7 +10,7 @@ extension GroupCoordinator {
     package struct Loaded: Equatable, Sendable {
         package var offsets = 0
         package var groups = 0
-        /// Records of kinds that are not kept here (groups' members).
+        /// Records of kinds that are not known.
         package var skipped = 0
         package var malformed = 0
     }
@@ -25,30 +25,38 @@ extension GroupCoordinator {
         var loaded = Loaded()
         var live: [OffsetKey: CommittedOffset] = [:]
         var applied: [String: AppliedTransaction] = [:]
+        var images: [String: GroupImage] = [:]
         try store.replay { key, value in
             switch OffsetRecord(key: key, value: value) {
             case .committed(let key, let offset): live[key] = offset
             case .deleted(let key): live[key] = nil
             case .applied(let id, let transaction): applied[id] = transaction
+            case .group(let groupId, let key, let value):
+                if !images[groupId, default: GroupImage()].apply(key, value) { loaded.malformed += 1 }
             case .other: loaded.skipped += 1
             case .malformed: loaded.malformed += 1
             }
         }
         let orphans = live.keys.filter { !topicExists($0.topic) }.sorted()
         for key in orphans { live[key] = nil }
-        let nowMs = clock.nowMs()
+        let (nowMs, wallMs) = (monotonicMs, clock.nowMs())
+        var outcome = GroupOutcome()
         (loaded.offsets, loaded.groups) = table.withLock { table in
             table.applied = applied
+            for (groupId, image) in images.sorted(by: { $0.key < $1.key }) {
+                restore(groupId, image, to: &table, nowMs: nowMs, wallMs: wallMs, into: &outcome)
+            }
             for (key, offset) in live { table.apply(OffsetChange(key: key, offset: offset)) }
             for groupId in Array(table.groups.keys) {
-                // When its last member left is not known (members are not durable): retention starts afresh,
-                // rather than forget the positions of a group that was alive until the restart.
-                _ = table.withEntry(groupId) { $0.idleSinceMs = nowMs }
+                // Where it is not known when the last member left, retention starts afresh, rather than forget the
+                // positions of a group that was alive until the restart.
+                _ = table.withEntry(groupId) { if $0.idleSinceMs == nil { $0.idleSinceMs = wallMs } }
             }
             return (table.offsetCount, table.groups.count)
         }
+        finish(outcome, on: loop)
         if loaded.malformed > 0 {
-            logger.warning("committed offsets: \(loaded.malformed) records could not be read and are ignored")
+            logger.warning("groups and committed offsets: \(loaded.malformed) records could not be read and are ignored")
         }
         for topic in Set(orphans.map(\.topic)).sorted() {
             onOrphan(topic)
@@ -77,7 +85,7 @@ extension GroupCoordinator {
             table.isClosed = true
             for groupId in table.groups.keys.sorted() {
                 _ = table.withEntry(groupId) { entry in
-                    entry.execute(entry.group.close(), wallMs: wallMs, into: &outcome)
+                    entry.execute(entry.withClassic { $0.close() } ?? [], wallMs: wallMs, into: &outcome)
                     entry.timer?.cancel()
                     entry.timer = nil
                 }
@@ -86,7 +94,7 @@ extension GroupCoordinator {
             return table.cleanUpTask
         }
         task?.cancel()
-        finish(outcome)
+        finish(outcome, on: loop)
     }
 
     // MARK: Look
@@ -97,12 +105,12 @@ extension GroupCoordinator {
         let wantedStates = Set(states.map(Self.normalised))
         let wantedTypes = Set(types.map(Self.normalised))
         let listings = table.withLock { table -> [GroupListing]? in
-            table.isClosed ? nil : table.groups.values.map(\.group.listing)
+            table.isClosed ? nil : table.groups.values.map(\.listing)
         }
         guard let listings else { throw .coordinatorNotAvailable }
         return listings.filter {
-            (states.isEmpty || wantedStates.contains($0.state.rawValue.lowercased()))
-                && (types.isEmpty || wantedTypes.contains($0.type))
+            (states.isEmpty || wantedStates.contains($0.state.lowercased()))
+                && (types.isEmpty || wantedTypes.contains($0.type.rawValue))
         }.sorted { $0.groupId < $1.groupId }
     }
 
@@ -113,11 +121,14 @@ extension GroupCoordinator {
         return characters.lowercased()
     }
 
-    /// One description per id, in order; of a group that is not there, state Dead.
+    /// One description per id, in order; of a group that is not there or not classic, state Dead.
     package func describe(_ groupIds: [String]) throws(GroupError) -> [GroupDescription] {
         let found = table.withLock { table -> [GroupDescription]? in
             if table.isClosed { return nil }
-            return groupIds.map { table.groups[$0]?.group.groupDescription ?? .notFound($0) }
+            return groupIds.map { groupId in
+                guard let entry = table.groups[groupId] else { return .notFound(groupId) }
+                return entry.classic?.groupDescription ?? .notClassic(groupId)
+            }
         }
         guard let found else { throw .coordinatorNotAvailable }
         return found
@@ -141,8 +152,10 @@ extension GroupCoordinator {
             }
             guard !deleted.isEmpty else { return (results, false) }
             let keys = deleted.flatMap { table.offsetKeys(ofGroup: $0) { _ in true } }
+            let tombstones = table.takeTombstones(of: deleted)
             let write = OffsetWrite(
-                changes: keys.map { OffsetChange(key: $0, offset: nil) }, groups: deleted, removal: .ifEmpty,
+                changes: keys.map { OffsetChange(key: $0, offset: nil) }, groupRecords: tombstones.records,
+                groupKeys: tombstones.keys, groups: deleted, removal: .ifEmpty,
                 completion: GroupWaiter(loop: loop) { [results] written in
                     completion(results.map { $0 ?? written.failure })
                 })
@@ -161,18 +174,22 @@ extension GroupCoordinator {
         let mustFlush = table.withLock { table -> Bool in
             if table.isClosed { return false }
             var expired: [OffsetKey] = []
+            var vacant: [String] = []
             for (groupId, entry) in table.groups where !table.writes.hasWrites(of: groupId) {
-                if entry.offsets.isEmpty {
-                    table.remove(groupId, .ifVacant)
-                } else {
-                    expired += entry.expiredOffsets(nowMs: nowMs, retentionMs: retentionMs)
+                let own = entry.expiredOffsets(nowMs: nowMs, retentionMs: retentionMs)
+                expired += own
+                if entry.isVacant && own.count == entry.offsets.values.reduce(0, { $0 + $1.count }) {
+                    vacant.append(groupId)
                 }
             }
-            guard !expired.isEmpty else { return false }
+            let tombstones = table.takeTombstones(of: vacant.sorted())
+            for groupId in vacant { table.remove(groupId, .ifVacant) }
+            guard !expired.isEmpty || !tombstones.records.isEmpty else { return false }
             return table.writes.add(
                 OffsetWrite(
                     changes: expired.sorted().map { OffsetChange(key: $0, offset: nil) },
-                    groups: Array(Set(expired.map(\.groupId))), removal: .ifVacant))
+                    groupRecords: tombstones.records, groupKeys: tombstones.keys,
+                    groups: Set(expired.map(\.groupId) + vacant).sorted(), removal: .ifVacant))
         }
         if mustFlush { scheduleFlush(on: loop) }
     }
@@ -183,12 +200,27 @@ extension GroupTable {
         if isClosed { return .coordinatorNotAvailable }
         guard hasRoomForChanges(0) else { return .coordinatorLoadInProgress }
         guard let entry = groups[groupId] else { return .groupIdNotFound }
+        guard let classic = entry.classic else { return entry.isEmpty ? nil : .nonEmptyGroup }
         do throws(GroupError) {
-            try entry.group.validateDeletion()
+            try classic.validateDeletion()
             return nil
         } catch {
             return error
         }
+    }
+
+    /// The deletions of what the log has of these groups, as parts of a write.
+    fileprivate mutating func takeTombstones(
+        of groupIds: [String]
+    ) -> (keys: [(groupId: String, keys: Set<GroupRecordKey>)], records: [KeyedRecord]) {
+        var taken: [(groupId: String, keys: Set<GroupRecordKey>)] = []
+        var records: [KeyedRecord] = []
+        for groupId in groupIds {
+            guard let (keys, deletions) = withEntry(groupId, { $0.takeTombstones() }), !keys.isEmpty else { continue }
+            taken.append((groupId, keys))
+            records += deletions
+        }
+        return (taken, records)
     }
 }
 

@@ -53,7 +53,7 @@ extension GroupCoordinator {
         let nowMs = monotonicMs
         let error = table.withEntry(commit.groupId) { entry -> GroupError? in
             do throws(GroupError) {
-                try entry.group.validateCommit(commit.member, generationId: commit.generationId, nowMs: nowMs)
+                try entry.validateCommit(commit, nowMs: nowMs)
                 return nil
             } catch {
                 return error
@@ -147,11 +147,12 @@ extension GroupCoordinator {
             guard table.hasRoomForChanges(0) else { return .failure(.coordinatorLoadInProgress) }
             guard let entry = table.groups[groupId] else { return .failure(.groupIdNotFound) }
             do throws(GroupError) {
-                try entry.group.validateOffsetDeletion()
+                // Of a consumer group one can always tell which topics it uses.
+                try entry.classic?.validateOffsetDeletion()
             } catch {
                 return .failure(error)
             }
-            let inUse = entry.group.subscribedTopics
+            let inUse = entry.subscribedTopics
             return .success(topics.map { inUse.contains($0.topic) ? .groupSubscribedToTopic : nil })
         }
         guard !groupId.isEmpty, case .success(let results) = checked else {
@@ -239,9 +240,9 @@ extension GroupCoordinator {
     }
 
     private func flush(on loop: any EventLoop) {
-        let max = configuration.changesPerBatchMax
-        guard let batch = table.withLock({ $0.writes.next(changesMax: max) }) else { return }
-        var records: [KeyedRecord] = []
+        let (max, bytesMax) = (configuration.changesPerBatchMax, configuration.groupBytesPerBatchMax)
+        guard let batch = table.withLock({ $0.writes.next(changesMax: max, groupBytesMax: bytesMax) }) else { return }
+        var records: [KeyedRecord] = batch.writes.flatMap(\.groupRecords)
         for change in batch.writes.lazy.flatMap(\.changes) {
             records.append((OffsetRecord.encode(change.key), change.offset.map(OffsetRecord.encode)))
         }
@@ -261,7 +262,7 @@ extension GroupCoordinator {
         table.withLock { table in
             for batch in table.writes.completed(batchId, result) { table.settle(batch, into: &outcome) }
         }
-        finish(outcome)
+        finish(outcome, on: loop)
     }
 }
 

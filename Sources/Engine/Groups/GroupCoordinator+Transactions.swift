@@ -10,6 +10,8 @@ extension GroupCoordinator {
     /// The offsets that this commit would write, if the group lets it. A producer that does not know of groups (before
     /// KIP-447) names no member and no generation, and is let through.
     func admitTransactional(_ commit: OffsetCommit) throws(GroupError) -> [OffsetChange] {
+        var commit = commit
+        commit.isTransactional = true
         if commit.positions.contains(where: { isTooLong($0.metadata) }) { throw .offsetMetadataTooLarge }
         let changes = changes(of: commit, where: commit.positions.map { _ in nil })
         let checked = table.withLock { table -> GroupError? in
@@ -23,7 +25,8 @@ extension GroupCoordinator {
                 }
                 return nil
             } catch {
-                return error
+                // What Kafka says of a generation of a group that is not there.
+                return error == .groupIdNotFound ? .illegalGeneration : error
             }
         }
         if let checked { throw checked }

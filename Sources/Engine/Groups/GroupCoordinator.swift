@@ -14,7 +14,9 @@
 // Time: sessions and rebalances are measured by the loop's monotonic time, offsets' retention by the clock's
 // wall time. Randomness: only member ids, from `random`.
 //
-// What is durable is offsets; members join again after a restart (their ids are unknown then).
+// Offsets and groups are durable. What an input changed of a group is queued for the log before the lock is released,
+// and its answers go when that, and all that was written of the group before, is durable. If the log refuses, they are
+// errors, and the same records are written with the next change.
 
 import Bytes
 import Logging
@@ -29,6 +31,7 @@ package final class GroupCoordinator: Sendable {
     let store: any OffsetStore
     let logger: Logger
     private let random: @Sendable () -> UInt64
+    var randomWord: () -> UInt64 { random }
     let table: Mutex<GroupTable>
     /// Group ids are one namespace: whether a share group has this one.
     let isShareGroup = NIOLockedValueBox<@Sendable (String) -> Bool>({ _ in false })
@@ -68,11 +71,18 @@ package final class GroupCoordinator: Sendable {
             if let error = table.admission(of: detached) { return error }
             let isNew = table.createIfMissing(detached.groupId)
             let token = table.makeToken()
-            _ = table.withEntry(detached.groupId) { entry in
+            input(detached.groupId, &table, wallMs: wallMs, into: &outcome) { entry, topics, outcome in
                 entry.joins[token] = waiter
-                let actions = entry.group.join(detached, newMemberId: newMemberId, token: token, nowMs: nowMs)
+                if entry.consumer != nil && entry.isEmpty {
+                    entry.become(ClassicGroup(id: entry.id, configuration: configuration))
+                }
+                let actions =
+                    entry.withClassic {
+                        $0.join(detached, newMemberId: newMemberId, token: token, nowMs: nowMs)
+                    } ?? entry.withConsumer {
+                        [.answerJoin(token, $0.join(detached, newMemberId: newMemberId, topics: topics, nowMs: nowMs))]
+                    } ?? []
                 entry.execute(actions, wallMs: wallMs, into: &outcome)
-                arm(&entry)
             }
             if isNew { table.remove(detached.groupId, .ifVacant) }
             return nil
@@ -80,7 +90,7 @@ package final class GroupCoordinator: Sendable {
         if let error {
             waiter.delivery(of: GroupJoinResponse(error: error, memberId: request.memberId)).deliver()
         }
-        finish(outcome)
+        finish(outcome, on: loop)
     }
 
     private func refusal(of request: GroupJoinRequest) -> GroupError? {
@@ -94,6 +104,10 @@ package final class GroupCoordinator: Sendable {
         }
         let timeouts = configuration.minSessionTimeoutMs...configuration.maxSessionTimeoutMs
         if !timeouts.contains(request.sessionTimeoutMs) { return .invalidSessionTimeout }
+        // They become strings of records.
+        let names = [request.protocolType, request.clientId] + request.protocols.map(\.name)
+        if names.contains(where: { $0.utf8.count > Int(Int16.max) }) { return .inconsistentGroupProtocol }
+        if request.memberId.utf8.count > configuration.memberIdBytesMax { return .unknownMemberId }
         return request.retainedBytes > configuration.memberBytesMax ? .groupMaxSizeReached : nil
     }
 
@@ -120,16 +134,18 @@ package final class GroupCoordinator: Sendable {
             if table.isClosed { return .coordinatorNotAvailable }
             if bytes > 0 && !table.hasRoomForMembership(bytes) { return .unknownServerError }
             let token = table.makeToken()
-            let found: Void? = table.withEntry(detached.groupId) { entry in
+            let isFound = input(detached.groupId, &table, wallMs: wallMs, into: &outcome) { entry, topics, outcome in
                 entry.syncs[token] = waiter
-                let actions = entry.group.sync(detached, token: token, nowMs: nowMs)
+                let actions =
+                    entry.withClassic { $0.sync(detached, token: token, nowMs: nowMs) }
+                    ?? entry.withConsumer { [.answerSync(token, $0.sync(detached, topics: topics, nowMs: nowMs))] }
+                    ?? []
                 entry.execute(actions, wallMs: wallMs, into: &outcome)
-                arm(&entry)
             }
-            return found == nil ? .unknownMemberId : nil
+            return isFound ? nil : .unknownMemberId
         }
         if let error { waiter.delivery(of: GroupSyncResponse(error: error)).deliver() }
-        finish(outcome)
+        finish(outcome, on: loop)
     }
 
     // MARK: Heartbeat, leave
@@ -143,38 +159,36 @@ package final class GroupCoordinator: Sendable {
             if table.isClosed { return .coordinatorNotAvailable }
             let answer = table.withEntry(groupId) { entry -> GroupError? in
                 defer { arm(&entry) }
-                do throws(GroupError) {
-                    try entry.group.heartbeat(member, generationId: generationId, nowMs: nowMs)
-                    return nil
-                } catch {
-                    return error
-                }
+                if let answer = entry.withClassic({ $0.heartbeatError(member, generationId, nowMs) }) { return answer }
+                return entry.withConsumer { $0.heartbeatError(member, generationId, nowMs) } ?? .unknownMemberId
             }
             return answer ?? .unknownMemberId
         }
         if let error { throw error }
     }
 
-    /// One result per member, nil for success.
+    /// On success one result per member, nil for success.
     package func leave(
-        groupId: String, _ members: [GroupMemberIdentity]
-    ) throws(GroupError) -> [GroupError?] {
-        if groupId.isEmpty { throw .invalidGroupId }
+        groupId: String, _ members: [GroupMemberIdentity], on loop: any EventLoop,
+        completion: @escaping @Sendable (Result<[GroupError?], GroupError>) -> Void
+    ) {
+        let waiter = GroupWaiter(loop: loop, completion: completion)
+        if groupId.isEmpty { return waiter.delivery(of: .failure(.invalidGroupId)).deliver() }
         let (nowMs, wallMs) = (monotonicMs, clock.nowMs())
         var outcome = GroupOutcome()
-        let results = table.withLock { table -> [GroupError?]? in
-            if table.isClosed { return nil }
-            let results = table.withEntry(groupId) { entry -> [GroupError?] in
-                let (results, actions) = entry.group.leave(members, nowMs: nowMs)
+        let refusal = table.withLock { table -> Result<[GroupError?], GroupError>? in
+            if table.isClosed { return .failure(.coordinatorNotAvailable) }
+            let isFound = input(groupId, &table, wallMs: wallMs, into: &outcome) { entry, topics, outcome in
+                let (results, actions) =
+                    entry.withClassic { $0.leave(members, nowMs: nowMs) }
+                    ?? entry.withConsumer { ($0.leave(members, topics: topics, nowMs: nowMs), []) } ?? ([], [])
                 entry.execute(actions, wallMs: wallMs, into: &outcome)
-                arm(&entry)
-                return results
+                outcome.deliveries.append(waiter.delivery(of: .success(results)) { .failure($0) })
             }
-            return results ?? members.map { _ in .unknownMemberId }
+            return isFound ? nil : .success(members.map { _ in .unknownMemberId })
         }
-        finish(outcome)
-        guard let results else { throw .coordinatorNotAvailable }
-        return results
+        if let refusal { waiter.delivery(of: refusal).deliver() }
+        finish(outcome, on: loop)
     }
 
     // MARK: Timers
@@ -185,12 +199,12 @@ package final class GroupCoordinator: Sendable {
     var monotonicMs: Int64 { Int64(loop.now.uptimeNanoseconds / 1_000_000) }
 
     /// Moves the group's timer if a deadline lies before it.
-    private func arm(_ entry: inout GroupEntry) {
-        let deadlineMs = entry.group.nextDeadlineMs
+    func arm(_ entry: inout GroupEntry) {
+        let deadlineMs = entry.nextDeadlineMs
         guard deadlineMs < entry.timerDeadlineMs else { return }
         entry.timer?.cancel()
         entry.timerDeadlineMs = deadlineMs
-        let groupId = entry.group.id
+        let groupId = entry.id
         entry.timer = loop.scheduleTask(
             deadline: .uptimeNanoseconds(UInt64(max(deadlineMs, 0)) * 1_000_000)
         ) { [weak self] in
@@ -204,24 +218,49 @@ package final class GroupCoordinator: Sendable {
         let stoodStill = pauseMs >= Self.noticeablePauseMs
         var outcome = GroupOutcome()
         table.withLock { table in
-            _ = table.withEntry(groupId) { entry in
+            _ = input(groupId, &table, wallMs: wallMs, into: &outcome) { entry, topics, outcome in
                 // A timer that was moved may fire all the same if it was about to.
                 guard entry.timerDeadlineMs == deadlineMs else { return }
                 entry.timer = nil
                 entry.timerDeadlineMs = .max
-                // Heartbeats of this time may lie in the sockets still.
-                if stoodStill { entry.group.excuse(pauseMs: pauseMs, nowMs: nowMs) }
-                entry.execute(entry.group.advance(nowMs: nowMs), wallMs: wallMs, into: &outcome)
-                arm(&entry)
+                let actions = entry.withClassic { group -> [GroupAction] in
+                    // Heartbeats of this time may lie in the sockets still.
+                    if stoodStill { group.excuse(pauseMs: pauseMs, nowMs: nowMs) }
+                    return group.advance(nowMs: nowMs)
+                }
+                entry.withConsumer { group in
+                    if stoodStill { group.excuse(pauseMs: pauseMs, nowMs: nowMs) }
+                    group.advance(topics: topics, nowMs: nowMs)
+                }
+                entry.execute(actions ?? [], wallMs: wallMs, into: &outcome)
             }
         }
         if stoodStill {
             logger.warning("group \(groupId): the broker stood still for \(pauseMs) ms; its members' sessions begin anew")
         }
-        finish(outcome)
+        finish(outcome, on: loop)
     }
 
     // MARK: Shared
+
+    /// Hands an input to a group's state machine and does what every input entails. False: there is no such group.
+    @discardableResult
+    func input(
+        _ groupId: String, _ table: inout GroupTable, wallMs: Int64, into outcome: inout GroupOutcome,
+        _ body: (inout GroupEntry, GroupTopics, inout GroupOutcome) -> Void
+    ) -> Bool {
+        let topics = table.topics
+        let nowMs = monotonicMs
+        var local = GroupOutcome()
+        let found: Void? = table.withEntry(groupId) { entry in
+            body(&entry, topics, &local)
+            entry.settleConsumer(topics: topics, nowMs: nowMs, wallMs: wallMs, into: &local)
+            arm(&entry)
+        }
+        if found == nil { return false }
+        table.settle(groupId, local, wallMs: wallMs, into: &outcome)
+        return true
+    }
 
     /// Kafka's form: what the client calls itself, and a random (version 4) UUID. Cut, so that the id fits
     /// in a string of any version.
@@ -233,8 +272,9 @@ package final class GroupCoordinator: Sendable {
         return "\(known)-\(UUIDText.text(high: high, low: low))"
     }
 
-    func finish(_ outcome: GroupOutcome) {
+    func finish(_ outcome: GroupOutcome, on loop: any EventLoop) {
         for report in outcome.reports { log(report.event, of: report.groupId) }
+        if outcome.mustFlush { scheduleFlush(on: loop) }
         for delivery in outcome.deliveries { delivery.deliver() }
     }
 
@@ -246,10 +286,38 @@ package final class GroupCoordinator: Sendable {
             logger.info("group \(groupId): generation \(generation), \(members) members, \(name), led by \(leader)")
         case .stabilized(let generation, let members):
             logger.debug("group \(groupId): generation \(generation) is stable with \(members) members")
+        case .epochRaised(let epoch, let members):
+            logger.debug("group \(groupId): epoch \(epoch) with \(members) members")
         case .becameEmpty(let generation):
             logger.info("group \(groupId): generation \(generation) is empty")
         case .membersRemoved(let members, let cause):
             logger.info("group \(groupId): removed \(members.joined(separator: ", ")): \(cause)")
+        }
+    }
+}
+
+extension ClassicGroup {
+    fileprivate mutating func heartbeatError(
+        _ member: GroupMemberIdentity, _ generationId: Int32, _ nowMs: Int64
+    ) -> GroupError? {
+        do throws(GroupError) {
+            try heartbeat(member, generationId: generationId, nowMs: nowMs)
+            return nil
+        } catch {
+            return error
+        }
+    }
+}
+
+extension ConsumerGroup {
+    fileprivate mutating func heartbeatError(
+        _ member: GroupMemberIdentity, _ generationId: Int32, _ nowMs: Int64
+    ) -> GroupError? {
+        do throws(GroupRefusal) {
+            try heartbeat(member, generationId: generationId, nowMs: nowMs)
+            return nil
+        } catch {
+            return error.error
         }
     }
 }

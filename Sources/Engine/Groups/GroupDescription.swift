@@ -8,9 +8,15 @@ package struct GroupListing: Equatable, Sendable {
     package var groupId: String
     /// Empty: a group that only ever committed offsets.
     package var protocolType: String
-    package var state: GroupState
-    /// The type of every group here (KIP-848 names it).
-    package var type: String { "classic" }
+    /// As Kafka's tools print it.
+    package var state: String
+    package var type: GroupType
+}
+
+/// Which protocol a group speaks, under Kafka's names.
+package enum GroupType: String, Sendable {
+    case classic
+    case consumer
 }
 
 /// An entry of DescribeGroups.
@@ -33,8 +39,19 @@ package struct GroupDescription: Equatable, Sendable {
     package var protocolName: String
     /// Oldest first.
     package var members: [Member]
+    /// Why it is not described; nil: there is no such group, or it is.
+    package var refusal: String?
 
     package static func notFound(_ groupId: String) -> GroupDescription {
-        GroupDescription(groupId: groupId, state: .dead, protocolType: "", protocolName: "", members: [])
+        GroupDescription(
+            groupId: groupId, state: .dead, protocolType: "", protocolName: "", members: [],
+            refusal: "Group \(groupId) not found.")
+    }
+
+    /// What DescribeGroups knows of a group that is not classic.
+    static func notClassic(_ groupId: String) -> GroupDescription {
+        var description = notFound(groupId)
+        description.refusal = "Group \(groupId) is not a classic group."
+        return description
     }
 }

@@ -43,6 +43,20 @@ package enum GroupError: Error, Hashable, Sendable, CaseIterable {
     case fencedInstanceId
     /// A member of the group is subscribed to the topic, so its offsets stay.
     case groupSubscribedToTopic
+    /// The member epoch is not the one the group knows: give up all partitions and join again (KIP-848).
+    case fencedMemberEpoch
+    /// The `group.instance.id` belongs to a member that is still there (KIP-848).
+    case unreleasedInstanceId
+    /// A commit or a read with a member epoch that is over (KIP-848).
+    case staleMemberEpoch
+    /// The broker has no such assignor.
+    case unsupportedAssignor
+    /// The pattern of a subscription is none.
+    case invalidRegularExpression
+    /// The request contradicts itself.
+    case invalidRequest
+    /// A member of a consumer group commits in a version that knows no member epochs.
+    case unsupportedVersion
 }
 
 extension GroupError: CustomStringConvertible {
@@ -85,6 +99,20 @@ extension GroupError: CustomStringConvertible {
             "another consumer uses this group.instance.id; give each consumer its own"
         case .groupSubscribedToTopic:
             "the group is subscribed to the topic; unsubscribe or stop its members first"
+        case .fencedMemberEpoch:
+            "the member epoch is not the group's; give up all partitions and join the group again"
+        case .unreleasedInstanceId:
+            "another member that is still there uses this group.instance.id; stop it first"
+        case .staleMemberEpoch:
+            "the member epoch is over; send the request with the one of the last heartbeat"
+        case .unsupportedAssignor:
+            "the broker has no such assignor; use one of group.consumer.assignors"
+        case .invalidRegularExpression:
+            "the pattern of the subscription is not valid in RE2's syntax; correct it"
+        case .invalidRequest:
+            "the request contradicts itself; correct it"
+        case .unsupportedVersion:
+            "members of a consumer group commit with OffsetCommit version 9 or later; update the client"
         }
     }
 }

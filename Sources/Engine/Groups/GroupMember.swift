@@ -46,6 +46,22 @@ struct GroupMember: Sendable {
         joinToken = token
     }
 
+    /// A member that was one before.
+    init(
+        id: String, groupInstanceId: String?, clientId: String, clientHost: String, sessionTimeoutMs: Int64,
+        rebalanceTimeoutMs: Int64, protocols: [GroupProtocol], sequence: UInt64
+    ) {
+        self.id = id
+        self.groupInstanceId = groupInstanceId
+        self.clientId = clientId
+        self.clientHost = clientHost
+        self.sequence = sequence
+        self.sessionTimeoutMs = sessionTimeoutMs
+        self.rebalanceTimeoutMs = rebalanceTimeoutMs
+        self.protocols = protocols
+        isNew = false
+    }
+
     var isStatic: Bool { groupInstanceId != nil }
 
     /// Waiting for the group, it owes no heartbeat. A new member can vanish while it waits, so it does.

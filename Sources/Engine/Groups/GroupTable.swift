@@ -11,6 +11,10 @@ struct GroupTable: Sendable {
     let configuration: GroupConfiguration
     private(set) var groups: [String: GroupEntry] = [:]
     var writes = OffsetWriteQueue()
+    /// The topics that there are.
+    var topics = GroupTopics()
+    /// What is configured for some groups, whether they exist or not.
+    var overrides: [String: GroupOverrides] = [:]
     /// Transactional id → the last transaction of it whose offsets are committed, durable.
     var applied: [String: AppliedTransaction] = [:]
     /// How many open transactions are to commit this offset.
@@ -53,18 +57,45 @@ struct GroupTable: Sendable {
     /// Uses a group in place and keeps the books; nil if there is no such group.
     mutating func withEntry<Answer>(_ groupId: String, _ body: (inout GroupEntry) -> Answer) -> Answer? {
         guard let index = groups.index(forKey: groupId) else { return nil }
-        let before = groups.values[index].group.retainedBytes
+        let before = groups.values[index].retainedBytes
         let answer = body(&groups.values[index])
-        membershipBytes += groups.values[index].group.retainedBytes - before
+        membershipBytes += groups.values[index].retainedBytes - before
         return answer
+    }
+
+    /// A new entry, in the place of none.
+    mutating func add(_ entry: GroupEntry) {
+        groups[entry.id] = entry
+        membershipBytes += entry.retainedBytes
+    }
+
+    /// What an input changed of the group goes to the log, and `local` (its answers) when that and all that was written
+    /// of the group before is durable.
+    mutating func settle(
+        _ groupId: String, _ local: GroupOutcome, wallMs: Int64, into outcome: inout GroupOutcome
+    ) {
+        outcome.reports += local.reports
+        let taken = withEntry(groupId) { $0.takeRecords(wallMs: wallMs) }
+        let mustWait = taken.map { !$0.records.isEmpty } ?? false
+        guard mustWait || (!local.deliveries.isEmpty && writes.hasWrites(of: groupId)) else {
+            outcome.deliveries += local.deliveries
+            return
+        }
+        var write = OffsetWrite(changes: [], deliveries: local.deliveries, groups: [groupId])
+        if let (keys, records) = taken, !records.isEmpty {
+            write.groupRecords = records
+            write.groupKeys = [(groupId, keys)]
+        }
+        if writes.add(write) { outcome.mustFlush = true }
     }
 
     /// Forgets the group if `removal` says so; never one that has offsets.
     mutating func remove(_ groupId: String, _ removal: OffsetWrite.Removal) {
-        guard removal != .none, let entry = groups[groupId], entry.offsets.isEmpty else { return }
-        guard removal == .ifVacant ? entry.group.isVacant : entry.group.state == .empty else { return }
+        guard removal != .none, let entry = groups[groupId], entry.offsets.isEmpty, entry.recorded.isEmpty
+        else { return }
+        guard removal == .ifVacant ? entry.isVacant : entry.isEmpty else { return }
         groups[groupId] = nil
-        membershipBytes -= entry.group.retainedBytes
+        membershipBytes -= entry.retainedBytes
         entry.timer?.cancel()
     }
 
@@ -111,6 +142,12 @@ struct GroupTable: Sendable {
                 if let (id, transaction) = write.applied { applied[id] = transaction }
                 for groupId in write.groups { remove(groupId, write.removal) }
             }
+            if case .failure(let error) = result {
+                for (groupId, keys) in write.groupKeys { _ = withEntry(groupId) { $0.notWritten(keys) } }
+                outcome.deliveries += write.deliveries.map { $0.failing(error) }
+            } else {
+                outcome.deliveries += write.deliveries
+            }
             if let completion = write.completion { outcome.deliveries.append(completion.delivery(of: result)) }
         }
     }
@@ -123,7 +160,7 @@ struct GroupTable: Sendable {
         func collect(_ entry: GroupEntry) {
             for (topic, partitions) in entry.offsets where matches(topic) {
                 for partition in partitions.keys {
-                    keys.insert(OffsetKey(groupId: entry.group.id, topic: topic, partition: partition))
+                    keys.insert(OffsetKey(groupId: entry.id, topic: topic, partition: partition))
                 }
             }
         }

@@ -26,6 +26,10 @@ package struct OffsetCommit: Sendable {
     /// A retention of the commit's own (before v5); nil: the broker's.
     package var retentionMs: Int64?
     package var positions: [Position]
+    /// Whether the request's version knows member epochs (KIP-848); members of consumer groups need that.
+    package var knowsMemberEpochs = true
+    /// It belongs to a transaction.
+    package var isTransactional = false
 
     package init(
         groupId: String, member: GroupMemberIdentity = .none, generationId: Int32 = -1, retentionMs: Int64? = nil,

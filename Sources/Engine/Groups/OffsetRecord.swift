@@ -6,8 +6,8 @@
 //   value  int16 version, int64 offset, [int32 leader epoch: 3 and later], string metadata,
 //          int64 commit timestamp, [int64 expire timestamp: 1 only]; 4 is flexible (compact string, tags)
 //
-// Written is version 3, or 1 when the commit has an expiry of its own, as Kafka does. Keys of version 2 and
-// above describe groups and their members; they are recognised and skipped. One kind is this broker's own, which
+// Written is version 3, or 1 when the commit has an expiry of its own, as Kafka does. Keys of version 2 to 8 and 16
+// are about groups and their members (GroupRecordKey), others are skipped. One kind is this broker's own, which
 // transaction of a transactional id was the last whose offsets were committed:
 //
 //   key    int16 version = 0x4d54, string transactional id
@@ -23,7 +23,9 @@ enum OffsetRecord: Equatable {
     case deleted(OffsetKey)
     /// Absent once the transactional id is forgotten.
     case applied(id: String, AppliedTransaction?)
-    /// A kind of record that is not about offsets.
+    /// Of a group itself; absent once there is none.
+    case group(id: String, GroupRecordKey, ByteBuffer?)
+    /// A kind of record that is not known.
     case other(keyVersion: Int16)
     case malformed
 
@@ -38,7 +40,7 @@ enum OffsetRecord: Equatable {
             return
         }
         guard version <= 1 else {
-            self = .other(keyVersion: version)
+            self = Self.group(kind: version, bytes, value)
             return
         }
         guard let group = bytes.readKafkaString(), let topic = bytes.readKafkaString(),
@@ -67,6 +69,12 @@ enum OffsetRecord: Equatable {
         return .applied(
             id: id,
             AppliedTransaction(producer: TransactionalProducer(id: producerId, epoch: epoch), decidedMs: decidedMs))
+    }
+
+    private static func group(kind: Int16, _ key: ByteBuffer, _ value: ByteBuffer?) -> OffsetRecord {
+        guard GroupRecordKey.isKnown(kind: kind) else { return .other(keyVersion: kind) }
+        guard let (groupId, key) = GroupRecordKey.decode(kind: kind, key) else { return .malformed }
+        return .group(id: groupId, key, value)
     }
 
     private static func decode(_ value: ByteBuffer) -> CommittedOffset? {

@@ -28,12 +28,24 @@ struct OffsetWrite: Sendable {
     var changes: [OffsetChange]
     /// The transaction that these changes belong to; its value is nil to forget the transactional id.
     var applied: (id: String, transaction: AppliedTransaction?)?
+    /// Records of groups themselves, and which they are.
+    var groupRecords: [KeyedRecord] = []
+    var groupKeys: [(groupId: String, keys: Set<GroupRecordKey>)] = []
+    /// Answers that wait for this and everything before it.
+    var deliveries: [GroupDelivery] = []
     /// Groups that are looked at for `removal`.
     var groups: [String]
     var removal = Removal.none
     /// The offsets are gone even if the log could not be told (their topic is).
     var appliesOnFailure = false
     var completion: GroupWaiter<Result<Void, GroupError>>?
+
+    /// How much of `changesInFlightMax` it takes.
+    var size: Int { changes.count + groupRecords.count }
+
+    var groupBytes: Int {
+        groupRecords.reduce(0) { $0 + $1.key.count + ($1.value?.count ?? 0) }
+    }
 }
 
 struct OffsetWriteQueue: Sendable {
@@ -71,7 +83,7 @@ struct OffsetWriteQueue: Sendable {
 
     /// Takes a write; true: the caller schedules a flush.
     mutating func add(_ write: OffsetWrite) -> Bool {
-        changesInFlight += write.changes.count
+        changesInFlight += write.size
         for group in write.groups { writesByGroup[group, default: 0] += 1 }
         waiting.append(write)
         guard flush == .idle else { return false }
@@ -80,14 +92,17 @@ struct OffsetWriteQueue: Sendable {
     }
 
     /// The scheduled flush begins: the batch to append, which must be followed by `appended()`.
-    mutating func next(changesMax: Int) -> Batch? {
+    mutating func next(changesMax: Int, groupBytesMax: Int = .max) -> Batch? {
         precondition(flush == .scheduled, "a flush of committed offsets that nobody scheduled")
         var count = 0
-        var changes = 0
+        var size = 0
+        var groupBytes = 0
         for write in waiting {
-            if count > 0 && changes + write.changes.count > changesMax { break }
+            if count > 0 && size + write.size > changesMax { break }
+            if count > 0 && groupBytes + write.groupBytes > groupBytesMax { break }
             count += 1
-            changes += write.changes.count
+            size += write.size
+            groupBytes += write.groupBytes
         }
         guard count > 0 else {
             flush = .idle
@@ -114,7 +129,7 @@ struct OffsetWriteQueue: Sendable {
         let settled = Array(batches.prefix { $0.result != nil })
         batches.removeFirst(settled.count)
         for write in settled.lazy.flatMap(\.writes) {
-            changesInFlight -= write.changes.count
+            changesInFlight -= write.size
             for group in write.groups {
                 let left = writesByGroup[group, default: 1] - 1
                 writesByGroup[group] = left == 0 ? nil : left

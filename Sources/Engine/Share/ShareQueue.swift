@@ -84,7 +84,7 @@ package final class ShareQueue: Sendable {
 
         func deliver(_ error: ShareError?) {
             let completion = completion
-            GroupDelivery(loop: loop) { completion(error) }.deliver()
+            GroupDelivery(loop: loop) { _ in completion(error) }.deliver()
         }
     }
 

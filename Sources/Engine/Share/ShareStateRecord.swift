@@ -33,7 +33,7 @@ enum ShareStateRecord: Equatable {
     case forgotten(ShareKey)
     case malformed
 
-    private static let notBeforeTag: UInt32 = 10_000
+    private static let notBeforeTag = 10_000
 
     // MARK: Writing
 
@@ -71,7 +71,7 @@ enum ShareStateRecord: Equatable {
     }
 
     private static func write(_ runs: [SharePartition.Run], doneCount: Int64, into bytes: inout ByteBuffer) {
-        bytes.writeUnsignedVarint(UInt32(runs.count) + 1)
+        bytes.writeUnsignedVarint(runs.count + 1)
         for run in runs {
             bytes.writeInteger(run.first)
             bytes.writeInteger(run.last)
@@ -124,7 +124,7 @@ enum ShareStateRecord: Equatable {
     }
 
     private static func readRuns(_ bytes: inout ByteBuffer) -> [SharePartition.Run]? {
-        guard let count = bytes.readUnsignedVarint(), count >= 1, Int(count) - 1 <= bytes.readableBytes / 20 else { return nil }
+        guard let count = bytes.readUnsignedVarint(), count >= 1, count - 1 <= bytes.readableBytes / 20 else { return nil }
         var runs: [SharePartition.Run] = []
         for _ in 1..<count {
             guard let first = bytes.readInteger(as: Int64.self), let last = bytes.readInteger(as: Int64.self),
@@ -136,7 +136,7 @@ enum ShareStateRecord: Equatable {
                 first: first, last: last, state: state == .acquired ? .available : state, deliveryCount: deliveries)
             for _ in 0..<tags {
                 guard let tag = bytes.readUnsignedVarint(), let length = bytes.readUnsignedVarint(),
-                    var field = bytes.readSlice(length: Int(length))
+                    var field = bytes.readSlice(length: length)
                 else { return nil }
                 if tag == notBeforeTag { run.notBeforeMs = max(0, field.readInteger(as: Int64.self) ?? 0) }
             }
@@ -151,24 +151,5 @@ extension ByteBuffer {
         guard readableBytes >= count else { return false }
         moveReaderIndex(forwardBy: count)
         return true
-    }
-
-    fileprivate mutating func writeUnsignedVarint(_ value: UInt32) {
-        var value = value
-        while value >= 0x80 {
-            writeInteger(UInt8(value & 0x7f | 0x80))
-            value >>= 7
-        }
-        writeInteger(UInt8(value))
-    }
-
-    fileprivate mutating func readUnsignedVarint() -> UInt32? {
-        var value: UInt32 = 0
-        for shift in stride(from: UInt32(0), through: 28, by: 7) {
-            guard let byte = readInteger(as: UInt8.self) else { return nil }
-            value |= UInt32(byte & 0x7f) << shift
-            if byte & 0x80 == 0 { return value }
-        }
-        return nil
     }
 }

@@ -90,7 +90,8 @@ package struct Transaction: Equatable, Sendable {
     package var previousProducerId: Int64 = -1
     /// The producer id from the end of this transaction on, because the epochs are used up; -1: the same.
     package var nextProducerId: Int64 = -1
-    /// The epoch before the one that the producer itself was given last, so that it can ask again; -1: none. Not durable.
+    /// The epoch before the one that the producer itself was given last, so that it can ask again; -1: none. Not
+    /// durable.
     package var lastEpoch: Int16 = -1
     /// How the client that made the last change goes about transactions.
     package var clientVersion = ClientTransactionVersion.one

@@ -93,7 +93,9 @@ extension TransactionCoordinator {
         if current.state.isPrepared { return .refuse(.concurrentTransactions) }
         if let expected, expected != producer {
             // It was answered and did not hear it.
-            guard current.state != .ongoing, expected.epoch == current.lastEpoch else { return .refuse(.producerFenced) }
+            guard current.state != .ongoing, expected.epoch == current.lastEpoch else {
+                return .refuse(.producerFenced)
+            }
             return .nextEpoch(
                 current.initialised(producer, lastEpoch: expected.epoch, timeoutMs: timeoutMs, nowMs: nowMs))
         }

@@ -6,7 +6,7 @@
 // durable in `__transaction_state`, then applied and answered; whoever comes meanwhile gets CONCURRENT_TRANSACTIONS and
 // tries again, as in Kafka, or waits its turn if the client does not know that it makes a change (KIP-890). Answers are
 // delivered on the event loop that the caller names. Here: changes of an open transaction, and the steps of every
-// change. Producers are in +Initialising, ends in +Ending; docs/decisions/0009-transactions.md says in which order
+// change. Producers are in +Initialising, ends in +Ending, what goes on by itself in +Upkeep; docs/decisions/0009-transactions.md says in which order
 // things become durable.
 
 import Bytes

@@ -51,7 +51,7 @@ enum TransactionRecord: Equatable {
         switch OffsetRecord(key: key, value: value) {
         case .committed(let key, let offset): .offset(id: id, key, offset)
         case .deleted(let key): .offsetForgotten(id: id, key)
-        case .applied, .other, .malformed: .malformed
+        case .applied, .group, .other, .malformed: .malformed
         }
     }
 
@@ -120,9 +120,13 @@ enum TransactionRecord: Equatable {
 
     private static func writeTags(of transaction: Transaction, to value: inout ByteBuffer) {
         var tags: [(UInt64, ByteBuffer)] = []
-        if transaction.previousProducerId != -1 { tags.append((0, ByteBuffer(integer: transaction.previousProducerId))) }
+        if transaction.previousProducerId != -1 {
+            tags.append((0, ByteBuffer(integer: transaction.previousProducerId)))
+        }
         if transaction.nextProducerId != -1 { tags.append((1, ByteBuffer(integer: transaction.nextProducerId))) }
-        if transaction.clientVersion != .one { tags.append((2, ByteBuffer(integer: transaction.clientVersion.rawValue))) }
+        if transaction.clientVersion != .one {
+            tags.append((2, ByteBuffer(integer: transaction.clientVersion.rawValue)))
+        }
         value.writeVarint(UInt64(tags.count))
         for (tag, field) in tags {
             value.writeVarint(tag)

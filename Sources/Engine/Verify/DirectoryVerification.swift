@@ -13,8 +13,6 @@ import Storage
 package struct DirectoryVerification {
     private let verifier: DataDirectoryVerifier
     private var topics: [String: MetadataRecord.TopicRecord] = [:]
-    /// Whether a run-time configuration of the broker had topics compacted that do not say otherwise.
-    private var compactsByDefault = false
     private static let metadataLog = "\(Engine.metadataTopic)-0"
 
     private init(_ verifier: DataDirectoryVerifier) { self.verifier = verifier }
@@ -31,17 +29,12 @@ package struct DirectoryVerification {
 
     private mutating func readMetadata() throws(StorageError) {
         var found: [String: MetadataRecord.TopicRecord] = [:]
-        var mayCompactAll = false
         let verifier = verifier
-        _ = try verifier.verifyLog(Self.metadataLog, isDense: true) { record in
+        _ = try verifier.verifyLog(Self.metadataLog) { record in
             switch record.key.flatMap({ MetadataRecord(key: $0, value: record.value) }) {
             case .topic(let topic): found[topic.name] = topic
             case .topicDeleted(let name): found[name] = nil
-            case .producerIds, .features, .access: break
-            case .configuration(let resource, let overrides):
-                if resource.kind == .broker, overrides["log.cleanup.policy"]?.contains("compact") == true {
-                    mayCompactAll = true
-                }
+            case .producerIds, .features, .access, .configuration: break
             case nil:
                 verifier.report(
                     VerifyFinding(
@@ -52,16 +45,14 @@ package struct DirectoryVerification {
             }
         }
         topics = found
-        compactsByDefault = mayCompactAll
     }
 
     private func verify(_ name: String) throws(StorageError) {
         let split = DataDirectoryVerifier.split(name)
         let topic = split.flatMap { topics[$0.topic] }
-        let isCompacted = topic?.overrides["cleanup.policy"]?.contains("compact") ?? compactsByDefault
         var readsOffsets: ((Record) -> Void)?
         if split?.topic == Engine.offsetsTopic { readsOffsets = { self.checkOffset($0, in: name) } }
-        let found = try verifier.verifyLog(name, isDense: !isCompacted, onRecord: readsOffsets)
+        let found = try verifier.verifyLog(name, onRecord: readsOffsets)
         guard let split, let topic, split.partition < topic.partitions else {
             return try reportWithoutTopic(name, topic)
         }

@@ -4,25 +4,19 @@
 // Behaviour: the positions are fixed when the call begins, and the headers of the answer say that they are; the records
 // themselves are the business of `Subscription`. A start offset may be the end of a partition, but not beyond it.
 
+import Bytes
 import Contract
 import Engine
 import GRPCWire
+import NIOCore
 
 extension StreamsService {
     func subscribe(_ request: Martlet_V1_SubscribeRequest, _ call: GRPCCall) throws(GRPCStatus) {
-        guard !request.topics.isEmpty else { throw GRPCStatus(.invalidArgument, "topics is empty") }
-        if case .UNRECOGNIZED(let value) = request.origin {
-            throw GRPCStatus(.invalidArgument, "origin \(value) is unknown")
-        }
-        if case .group(let group)? = request.start, group.isEmpty {
-            throw GRPCStatus(.invalidArgument, "group is empty")
-        }
-        guard request.maxBytesPerMessage <= UInt32(Limits.subscribeMessageBytesMax) else {
-            throw GRPCStatus(
-                .invalidArgument, "max_bytes_per_message is above the \(Limits.subscribeMessageBytesMax) allowed")
-        }
-        let targets = try targets(request)
-        var start = SubscriptionStart(request, engine: engine)
+        try check(request)
+        let filters = try RecordFilters(request.filters)
+        let token = try token(request)
+        let (targets, topics) = try targets(request, token)
+        var start = SubscriptionStart(request, token: token, engine: engine)
         var positions: [Cursor.Position] = []
         positions.reserveCapacity(targets.count)
         for target in targets {
@@ -30,16 +24,55 @@ extension StreamsService {
             positions.append(
                 Cursor.Position(partition: target.partition, offset: offset, end: request.untilEnd ? end : nil))
         }
-        call.start(Subscription(request, cursor: Cursor(positions: positions), call: call))
+        let cursor = Cursor(
+            positions: positions, readsUncommitted: request.isolation == .readUncommitted, hasEnd: request.untilEnd)
+        call.start(Subscription(request, cursor: cursor, topics: topics, filters: filters, call: call))
+    }
+
+    private func check(_ request: Martlet_V1_SubscribeRequest) throws(GRPCStatus) {
+        guard !request.topics.isEmpty || !request.topicPattern.isEmpty || !request.resumeToken.isEmpty else {
+            throw .invalid("topics", "topics is empty, and there is no topic_pattern and no resume_token")
+        }
+        if case .UNRECOGNIZED(let value) = request.origin { throw .invalid("origin", "origin \(value) is unknown") }
+        if case .UNRECOGNIZED(let value) = request.isolation {
+            throw .invalid("isolation", "isolation \(value) is unknown")
+        }
+        if case .group(let group)? = request.start, group.isEmpty { throw .invalid("group", "group is empty") }
+        guard request.maxBytesPerMessage <= UInt32(Limits.subscribeMessageBytesMax) else {
+            throw .invalid(
+                "max_bytes_per_message", "max_bytes_per_message is above the \(Limits.subscribeMessageBytesMax) allowed")
+        }
+        guard request.progressIntervalMs == 0 || Limits.progressIntervalMs.contains(request.progressIntervalMs) else {
+            throw .invalid(
+                "progress_interval_ms",
+                "progress_interval_ms is \(request.progressIntervalMs); it can be 0, or \(Limits.progressIntervalMs.lowerBound)"
+                    + " to \(Limits.progressIntervalMs.upperBound)")
+        }
+    }
+
+    private func token(_ request: Martlet_V1_SubscribeRequest) throws(GRPCStatus) -> ResumeToken? {
+        guard !request.resumeToken.isEmpty else { return nil }
+        guard let token = ResumeToken(ByteBuffer(bytes: request.resumeToken)) else {
+            throw .invalid("resume_token", "resume_token is not one that a progress message had")
+        }
+        guard request.start == nil else {
+            throw .invalid("resume_token", "resume_token says where to begin, and so does the request's start")
+        }
+        return token
     }
 
     private typealias Target = (partition: Partition, offset: Int64?)
 
-    private func targets(_ request: Martlet_V1_SubscribeRequest) throws(GRPCStatus) -> [Target] {
+    /// The partitions to begin with, and the topics to follow.
+    private func targets(
+        _ request: Martlet_V1_SubscribeRequest, _ token: ResumeToken?
+    ) throws(GRPCStatus) -> ([Target], SubscribedTopics) {
         var targets: [Target] = []
         var seen: [String: Set<Int32>] = [:]
+        var topics: [Topic] = []
         for selection in request.topics {
             let topic = try topic(selection.topic)
+            topics.append(topic)
             var added: [Target] = []
             if selection.partitions.isEmpty {
                 added = topic.partitions.map { ($0, nil) }
@@ -51,16 +84,68 @@ extension StreamsService {
             }
             for target in added
             where !seen[topic.name, default: []].insert(target.partition.index).inserted {
-                throw GRPCStatus(
-                    .invalidArgument, "topics names partition \(target.partition.index) of \(topic.name) twice")
+                throw .invalid("topics", "topics names partition \(target.partition.index) of \(topic.name) twice")
             }
             targets += added
-            guard targets.count <= Limits.partitionsPerRequest else {
-                throw GRPCStatus(
-                    .invalidArgument, "topics has more than \(Limits.partitionsPerRequest) partitions together")
+            try checkCount(targets)
+        }
+        var named = Set(request.topics.map(\.topic))
+        let growing = Set(request.topics.filter(\.partitions.isEmpty).map(\.topic))
+        let pattern = try pattern(request)
+        if let pattern {
+            for topic in engine.topics.all
+            where !topic.isInternal && !named.contains(topic.name) && pattern.matches(topic.name) {
+                topics.append(topic)
+                targets += topic.partitions.map { ($0, nil) }
+                try checkCount(targets)
+            }
+        } else if let token {
+            let found = try self.topics(of: token, named: named)
+            if request.topics.isEmpty {
+                for (topic, entry) in found {
+                    for index in entry.offsets.keys.sorted() {
+                        targets.append((try partition(topic.name, index), nil))
+                    }
+                    named.insert(topic.name)
+                }
+                topics = found.map(\.0)
             }
         }
-        return targets
+        return (targets, SubscribedTopics(named: named, growing: growing, pattern: pattern, topics: topics))
+    }
+
+    /// The topics that a token is about, if they still are what they were.
+    private func topics(
+        of token: ResumeToken, named: Set<String>
+    ) throws(GRPCStatus) -> [(Topic, ResumeToken.Topic)] {
+        var found: [(Topic, ResumeToken.Topic)] = []
+        for entry in token.topics where named.isEmpty || named.contains(entry.name) {
+            guard let topic = engine.topics.topic(id: entry.id) else {
+                throw GRPCStatus(
+                    .notFound,
+                    "the topic \(entry.name) of the resume_token was deleted; subscribe without the token to begin anew",
+                    details: StatusDetails(reason: "UNKNOWN_TOPIC_ID", metadata: [("topic", entry.name)]))
+            }
+            found.append((topic, entry))
+        }
+        return found
+    }
+
+    private func pattern(_ request: Martlet_V1_SubscribeRequest) throws(GRPCStatus) -> TopicGlob? {
+        guard !request.topicPattern.isEmpty else { return nil }
+        guard let pattern = TopicGlob(request.topicPattern) else {
+            throw .invalid(
+                "topic_pattern",
+                "topic_pattern may have letters, digits, '.', '_', '-', '*' and '?', at most 249 of them together")
+        }
+        return pattern
+    }
+
+    private func checkCount(_ targets: [Target]) throws(GRPCStatus) {
+        guard targets.count <= Limits.partitionsPerRequest else {
+            throw .invalid(
+                "topics", "the topics have more than the \(Limits.partitionsPerRequest) partitions that one subscription takes")
+        }
     }
 }
 
@@ -68,10 +153,12 @@ extension StreamsService {
 private struct SubscriptionStart {
     private let request: Martlet_V1_SubscribeRequest
     private let engine: Engine
+    private let resumed: [TopicId: [Int32: Int64]]?
     /// What the group has committed, once it was asked.
     private var committed: [String: [Int32: Int64]]?
 
-    init(_ request: Martlet_V1_SubscribeRequest, engine: Engine) {
+    init(_ request: Martlet_V1_SubscribeRequest, token: ResumeToken?, engine: Engine) {
+        resumed = token.map { Dictionary($0.topics.map { ($0.id, $0.offsets) }) { $1 } }
         self.request = request
         self.engine = engine
     }
@@ -82,21 +169,32 @@ private struct SubscriptionStart {
     ) throws(GRPCStatus) -> (offset: Int64, end: Int64) {
         let offsets = partition.offsets
         let end: Int64
-        do throws(EngineError) { end = try partition.lastStableOffset() } catch { throw GRPCStatus(error) }
+        if request.isolation == .readUncommitted {
+            end = offsets.highWatermark
+        } else {
+            do throws(EngineError) { end = try partition.lastStableOffset() } catch { throw GRPCStatus(error) }
+        }
         var start = explicit
+        if start == nil, let resumed { start = resumed[partition.topicId]?[partition.index] ?? offsets.start }
         if start == nil { start = try offset(partition, offsets) }
         guard let wanted = start else {
             return (request.origin.offset(offsets) ?? offsets.highWatermark, end)
         }
         guard wanted >= 0 else {
-            throw GRPCStatus(.invalidArgument, "the start offset \(wanted) of \(partition.name) is negative")
+            throw .invalid("offset", "the start offset \(wanted) of \(partition.name) is negative")
         }
         if wanted >= offsets.start, wanted <= offsets.highWatermark { return (wanted, end) }
         guard let origin = request.origin.offset(offsets) else {
             throw GRPCStatus(
                 .outOfRange,
                 "offset \(wanted) of \(partition.name) is not there: it has \(offsets.start) to \(offsets.highWatermark);"
-                    + " set origin to begin elsewhere then")
+                    + " set origin to begin elsewhere then",
+                details: StatusDetails(
+                    reason: "OFFSET_OUT_OF_RANGE",
+                    metadata: [
+                        ("topic", partition.topic), ("partition", String(partition.index)), ("offset", String(wanted)),
+                        ("start_offset", String(offsets.start)), ("end_offset", String(offsets.highWatermark)),
+                    ]))
         }
         return (origin, end)
     }

@@ -4,8 +4,10 @@
 // Versions: 0 to 5.
 // Behaviour: opens the transaction if it is not. If one partition does not exist, none is added: it gets
 //   UNKNOWN_TOPIC_OR_PARTITION (TOPIC_AUTHORIZATION_FAILED if it is the broker's own) and the others
-//   OPERATION_NOT_ATTEMPTED. `verifyOnly` asks whether partitions are in the transaction, TRANSACTION_ABORTABLE if not.
-// Deviations from Kafka: a batch of transactions counts as sent by clients of version 2 that wait, as Kafka's brokers do.
+//   OPERATION_NOT_ATTEMPTED. `verifyOnly` asks whether partitions are in the transaction, TRANSACTION_ABORTABLE if
+//   not.
+// Deviations from Kafka: a batch of transactions counts as sent by clients of version 2 that wait, as Kafka's brokers
+//   do.
 // Notes: 2 knows PRODUCER_FENCED (KIP-588), 3 is flexible, 4 and 5 are what brokers send each other (KIP-890): many
 //   transactions.
 

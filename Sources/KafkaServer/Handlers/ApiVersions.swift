@@ -2,10 +2,10 @@
 // Martlet, KafkaServer: ApiVersions (key 18).
 //
 // Versions: 0 to 4.
-// Behaviour: answers the table of served APIs and the broker's features, supported and in force. The response's header is
-//   always version 0 (KIP-511), because the client does not know yet what the broker speaks; an unknown version gets a
-//   version 0 body with UNSUPPORTED_VERSION and the range of this API, from which the client picks one. A client
-//   whose software name or version is not a word gets INVALID_REQUEST.
+// Behaviour: answers the table of served APIs and the broker's features, supported and in force. The response's header
+//   is always version 0 (KIP-511), because the client does not know yet what the broker speaks; an unknown version
+//   gets a version 0 body with UNSUPPORTED_VERSION and the range of this API, from which the client picks one. A
+//   client whose software name or version is not a word gets INVALID_REQUEST.
 // Deviations from Kafka: eligible.leader.replicas.version is left out; one node has no replicas to elect.
 // Notes: 3 is flexible, names the client's software and shows features (KIP-584), without those whose minimum is 0,
 //   which older clients cannot read (KAFKA-17492); 4 shows all (KIP-1022).

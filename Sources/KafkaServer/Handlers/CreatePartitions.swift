@@ -3,7 +3,7 @@
 //
 // Versions: 0 to 3.
 // Behaviour: each topic grows on its own, to the total given; the reply goes when all is durable. validateOnly checks
-//   and changes nothing. Manual assignments are accepted when they name this broker only.
+//   and changes nothing. A topic that is named twice is refused once. Manual assignments are accepted when they name this broker only.
 // Deviations from Kafka: none known.
 
 import Engine
@@ -15,10 +15,17 @@ enum CreatePartitionsHandler: KafkaHandler {
 
     static func handle(_ request: CreatePartitionsRequest, _ exchange: Exchange) {
         guard exchange.admits(request.topics.count, "topics", limit: Limits.resourcesPerRequest) else { return }
-        let changes = request.topics.map { grow($0, validateOnly: request.validateOnly, exchange) }
+        let times = Dictionary(request.topics.map { ($0.name, 1) }, uniquingKeysWith: +)
+        let changes = request.topics.filter { times[$0.name] == 1 }
+            .map { grow($0, validateOnly: request.validateOnly, exchange) }
+        let repeated = times.filter { $0.value > 1 }.keys.sorted().map { name in
+            var outcome = Outcome()
+            outcome.name = name
+            return refused(outcome, .invalidRequest, "topic \(name) is named more than once")
+        }
         EventLoopFuture.whenAllSucceed(changes, on: exchange.loop).whenSuccess { outcomes in
             var response = CreatePartitionsResponse()
-            response.results = outcomes
+            response.results = repeated + outcomes
             exchange.reply(response)
         }
     }

@@ -3,7 +3,8 @@
 //
 // Versions: 0 to 2.
 // Behaviour: the start of each partition moves up to the offset given, or to its end for -1; the answer is the new
-//   start. Segments that lie wholly below it are removed.
+//   start. Segments that lie wholly below it are removed. A topic that only compacts refuses it (POLICY_VIOLATION), and an
+//   internal one too (INVALID_TOPIC_EXCEPTION).
 // Deviations from Kafka: none known.
 
 import Engine
@@ -35,6 +36,10 @@ enum DeleteRecordsHandler: KafkaHandler {
             return answer
         }
         guard !topic.isInternal else {
+            answer.errorCode = .invalidTopicException
+            return answer
+        }
+        guard topic.configuration.log.deletes else {
             answer.errorCode = .policyViolation
             return answer
         }

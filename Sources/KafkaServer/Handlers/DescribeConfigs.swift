@@ -59,6 +59,7 @@ extension TopicConfigurationKey.Kind {
         case .string: 2
         case .int: 3
         case .long: 5
+        case .double: 6
         case .list: 7
         }
     }

@@ -5,7 +5,7 @@
 // Behaviour: state, protocol and members of each group; a stable group's members with metadata and assignment.
 // Deviations from Kafka: a group named twice is described once.
 // Notes: 1 adds the throttle time, 3 authorised operations (KIP-430), 4 static members (KIP-345), 6 error messages; a
-//   group that is not there has state Dead, and since 6 the error GROUP_ID_NOT_FOUND (KIP-1043).
+//   group that is not there, or no classic one, has state Dead, and since 6 the error GROUP_ID_NOT_FOUND (KIP-1043).
 
 import Engine
 import KafkaWire
@@ -44,7 +44,7 @@ enum DescribeGroupsHandler: KafkaHandler {
         answer.protocolData = group.protocolName
         if group.state == .dead && version >= 6 {
             answer.errorCode = .groupIdNotFound
-            answer.errorMessage = "Group \(group.groupId) not found."
+            answer.errorMessage = group.refusal
         }
         answer.members = group.members.map { member in
             var each = DescribeGroupsResponse.Member()

@@ -2,10 +2,10 @@
 // Martlet, KafkaServer: InitProducerId (key 22).
 //
 // Versions: 0 to 5.
-// Behaviour: an idempotent producer gets an id nobody has had, epoch 0, whatever it had before. A transactional id keeps
-//   its producer id; its epoch grows each time, so that whoever had the old one is fenced, and a transaction left open is
-//   aborted first (CONCURRENT_TRANSACTIONS until that is over). A producer that names its id and epoch after an error
-//   (KIP-360) is fenced if they are not the last ones.
+// Behaviour: an idempotent producer gets an id nobody has had, epoch 0, whatever it had before. A transactional id
+//   keeps its producer id; its epoch grows each time, so that whoever had the old one is fenced, and a transaction
+//   left open is aborted first (CONCURRENT_TRANSACTIONS until that is over). A producer that names its id and epoch
+//   after an error (KIP-360) is fenced if they are not the last ones.
 // Deviations from Kafka: a producer that names an old epoch cannot abort the transaction of its successor.
 // Notes: 2 is flexible, 3 names the current id and epoch, 4 knows PRODUCER_FENCED (KIP-588), 5 knows
 //   TRANSACTION_ABORTABLE.

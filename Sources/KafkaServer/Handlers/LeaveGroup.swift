@@ -20,18 +20,18 @@ enum LeaveGroupHandler: KafkaHandler {
                     memberId: $0.memberId, groupInstanceId: $0.groupInstanceId, reason: $0.reason)
             }
         guard exchange.admits(members.count, "members", limit: 10 * Limits.groupsPerRequest) else { return }
-        var response = LeaveGroupResponse()
-        do throws(GroupError) {
-            let results = try exchange.engine.groups.leave(groupId: request.groupId, members)
-            if exchange.version <= 2 {
-                response.errorCode = KafkaErrorCode(results[0])
-            } else {
+        exchange.engine.groups.leave(groupId: request.groupId, members, on: exchange.loop) { result in
+            var response = LeaveGroupResponse()
+            switch result {
+            case .success(let results) where exchange.version <= 2:
+                response.errorCode = KafkaErrorCode(results.first ?? nil)
+            case .success(let results):
                 response.members = zip(members, results).map(answer)
+            case .failure(let error):
+                response.errorCode = KafkaErrorCode(error)
             }
-        } catch {
-            response.errorCode = KafkaErrorCode(error)
+            exchange.reply(response)
         }
-        exchange.reply(response)
     }
 
     private static func answer(

@@ -5,7 +5,7 @@
 // Behaviour: all groups, sorted by id, or those of some states (4, KIP-518) and types (5, KIP-848); case is ignored.
 //   Groups that only hold offsets are listed with an empty protocol type.
 // Deviations from Kafka: none known.
-// Notes: 1 adds the throttle time. Every group is of type "classic" until KIP-848's groups are served.
+// Notes: 1 adds the throttle time.
 
 import Engine
 import KafkaWire
@@ -20,8 +20,8 @@ enum ListGroupsHandler: KafkaHandler {
                 var answer = ListGroupsResponse.Group()
                 answer.groupId = group.groupId
                 answer.protocolType = group.protocolType
-                answer.groupState = group.state.rawValue
-                answer.groupType = group.type
+                answer.groupState = group.state
+                answer.groupType = group.type.rawValue
                 return answer
             }
             response.groups += ShareGroupListing.groups(

@@ -27,6 +27,9 @@ enum ListOffsetsHandler: KafkaHandler {
                 guard !repeated.contains(Asked(topic: wanted.name, index: partition.partitionIndex)) else {
                     return refusal(partition)
                 }
+                guard isKnown(partition.timestamp, version: exchange.version) else {
+                    return refusal(partition, .unsupportedVersion)
+                }
                 return find(partition, in: topic, isolation)
             }
             return answer
@@ -52,10 +55,23 @@ enum ListOffsetsHandler: KafkaHandler {
         return repeated
     }
 
-    private static func refusal(_ wanted: ListOffsetsRequest.Partition) -> ListOffsetsResponse.Partition {
+    /// Special values came with versions; what is none and negative is refused like one of a later version.
+    private static func isKnown(_ timestamp: Int64, version: Int16) -> Bool {
+        switch timestamp {
+        case -1, -2: true
+        case -3: version >= 7
+        case -4: version >= 8
+        case -5: version >= 9
+        default: timestamp >= 0
+        }
+    }
+
+    private static func refusal(
+        _ wanted: ListOffsetsRequest.Partition, _ code: KafkaErrorCode = .invalidRequest
+    ) -> ListOffsetsResponse.Partition {
         var answer = ListOffsetsResponse.Partition()
         answer.partitionIndex = wanted.partitionIndex
-        answer.errorCode = .invalidRequest
+        answer.errorCode = code
         return answer
     }
 

@@ -7,7 +7,8 @@
 // Deviations from Kafka: INVALID_COMMIT_OFFSET_SIZE for bounds that Kafka does not have (GroupConfiguration).
 // Notes: 2 to 4 have a retention time (-1: the broker's); 3 adds the throttle time, 6 leader epochs (KIP-320), 7 static
 //   members (KIP-345). A generation in a group that is not there is GROUP_ID_NOT_FOUND since 9, ILLEGAL_GENERATION
-//   before.
+//   before. A member of a consumer group (KIP-848) commits with its epoch, since 9; another epoch is STALE_MEMBER_EPOCH,
+//   an older version UNSUPPORTED_VERSION.
 
 import Engine
 import KafkaWire
@@ -60,11 +61,12 @@ enum OffsetCommitHandler: KafkaHandler {
         answer: @escaping @Sendable ((Int) -> KafkaErrorCode) -> Void
     ) {
         let version = exchange.version
-        let commit = OffsetCommit(
+        var commit = OffsetCommit(
             groupId: request.groupId,
             member: GroupMemberIdentity(memberId: request.memberId, groupInstanceId: request.groupInstanceId),
             generationId: request.generationIdOrMemberEpoch,
             retentionMs: request.retentionTimeMs == -1 ? nil : request.retentionTimeMs, positions: positions)
+        commit.knowsMemberEpochs = version >= 9
         exchange.engine.groups.commit(commit, on: exchange.loop) { result in
             switch result {
             case .success(let errors): answer { KafkaErrorCode(errors[$0]) }

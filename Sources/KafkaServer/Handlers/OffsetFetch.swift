@@ -7,7 +7,8 @@
 // Deviations from Kafka: UNSTABLE_OFFSET_COMMIT does not occur until transactions are served. More groups or positions
 //   than Limits allow get INVALID_REQUEST.
 // Notes: 2 allows all topics (null) and adds a top-level error, 3 the throttle time, 5 leader epochs (KIP-320), 8 many
-//   groups (KIP-709); member id and epoch of 9 are for KIP-848's groups, a classic group ignores them.
+//   groups (KIP-709); member id and epoch of 9 are checked in KIP-848's groups (UNKNOWN_MEMBER_ID, STALE_MEMBER_EPOCH), a
+//   classic group ignores them.
 
 import Engine
 import KafkaWire
@@ -38,6 +39,12 @@ enum OffsetFetchHandler: KafkaHandler {
         _ group: OffsetFetchRequest.Group, requireStable: Bool, _ exchange: Exchange,
         completion: @escaping @Sendable (Positions) -> Void
     ) {
+        do throws(GroupError) {
+            try exchange.engine.groups.checkFetch(
+                groupId: group.groupId, memberId: group.memberId, memberEpoch: group.memberEpoch)
+        } catch {
+            return completion(.failure(error))
+        }
         let topics = group.topics?.map { TopicPartitions(topic: $0.name, partitions: $0.partitionIndexes) }
         if requireStable {
             return exchange.engine.groups.stableCommitted(

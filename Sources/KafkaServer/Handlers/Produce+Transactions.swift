@@ -64,6 +64,8 @@ struct ProduceTransaction: Sendable {
 struct ProduceRefusal: Error, Sendable {
     var code: KafkaErrorCode
     var message: String
+    /// The records at fault, since version 8 (KIP-467).
+    var records: [ProduceResponse.RecordError] = []
 
     init(code: KafkaErrorCode, message: String) {
         self.code = code
@@ -79,10 +81,16 @@ struct ProduceRefusal: Error, Sendable {
             default: KafkaErrorCode(error)
             }
         message = error.message
+        records = error.records.map { record in
+            var answer = ProduceResponse.RecordError()
+            answer.batchIndex = record.index
+            answer.batchIndexErrorMessage = record.message
+            return answer
+        }
     }
 
-    /// Why partitions cannot be added to a transaction. Producers expect INVALID_PRODUCER_EPOCH when they are fenced, and
-    /// try again after NOT_ENOUGH_REPLICAS.
+    /// Why partitions cannot be added to a transaction. Producers expect INVALID_PRODUCER_EPOCH when they are fenced,
+    /// and try again after NOT_ENOUGH_REPLICAS.
     init(_ error: TransactionError) {
         code =
             switch error {

@@ -4,11 +4,11 @@
 // Versions: 3 to 12; 0 to 12 are advertised, because librdkafka only compresses when it sees 0 (KAFKA-18659).
 // Behaviour: each partition's batch is validated, appended and answered on its own; the reply goes when all are.
 //   acks=0: no reply; a batch that is refused closes the connection, as in Kafka, because nothing else can tell.
-//   acks=1: answered when written; acks=all: when durable.
-//   A transactional batch needs an open transaction that names the partition (KIP-890): INVALID_TXN_STATE otherwise, from
-//   11 on TRANSACTION_ABORTABLE. From 12 on the request adds the partitions itself (Produce+Transactions.swift).
-//   Transactional batches without a transactional id: TRANSACTIONAL_ID_AUTHORIZATION_FAILED for the whole request; of more
-//   than one producer: INVALID_PRODUCER_ID_MAPPING.
+//   acks=1: answered when written; acks=all: when durable. A transactional batch needs an open transaction that names
+//   the partition (KIP-890): INVALID_TXN_STATE otherwise, from 11 on TRANSACTION_ABORTABLE. From 12 on the request
+//   adds the partitions itself (Produce+Transactions.swift). Transactional batches without a transactional id:
+//   TRANSACTIONAL_ID_AUTHORIZATION_FAILED for the whole request; of more than one producer:
+//   INVALID_PRODUCER_ID_MAPPING.
 // Deviations from Kafka: exactly one batch per partition, as Kafka demands from version 3 on.
 // Notes: 5 adds logStartOffset, 8 error messages (KIP-467), 10 leader hints (KIP-951), 11 TRANSACTION_ABORTABLE, 12
 //   transactions version 2.
@@ -160,6 +160,7 @@ enum ProduceHandler: KafkaHandler {
         func finish(_ topic: Int, _ partition: Int, _ refusal: ProduceRefusal) {
             response.topics[topic].partitions[partition].errorCode = refusal.code
             response.topics[topic].partitions[partition].errorMessage = refusal.message
+            response.topics[topic].partitions[partition].recordErrors = refusal.records
             response.topics[topic].partitions[partition].baseOffset = -1
             self.refusal = refusal
             allStarted()

@@ -48,6 +48,8 @@ enum TxnOffsetCommitHandler: KafkaHandler {
         let code: KafkaErrorCode =
             switch refusal {
             case nil: .none
+            // Kafka knows GROUP_ID_NOT_FOUND in OffsetCommit 9 only.
+            case .group(.groupIdNotFound): .illegalGeneration
             case .group(let error): KafkaErrorCode(error)
             case .transaction(.invalidTxnState) where exchange.version >= 4: .transactionAbortable
             // What the group coordinator of Kafka says of a fenced producer, in every version.

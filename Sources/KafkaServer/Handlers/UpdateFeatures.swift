@@ -2,11 +2,12 @@
 // Martlet, KafkaServer: UpdateFeatures (key 57, KIP-584).
 //
 // Versions: 0 to 2.
-// Behaviour: changes the levels of features, all or none, durably; with validateOnly nothing. INVALID_UPDATE_VERSION for
-//   an unknown feature, an unsupported level, and a downgrade that is not called one; FEATURE_UPDATE_FAILED if the change
-//   cannot be made durable. The error is at the top; results per feature come only with success, as in Kafka 4.0.
-// Deviations from Kafka: metadata.version and kraft.version cannot be changed. In version 0 allowDowngrade counts, which
-//   Kafka 4.0 overlooks. A feature that is named twice gets the last of its levels.
+// Behaviour: changes the levels of features, all or none, durably; with validateOnly nothing. INVALID_UPDATE_VERSION
+//   for an unknown feature, an unsupported level, and a downgrade that is not called one; FEATURE_UPDATE_FAILED if the
+//   change cannot be made durable. The error is at the top; results per feature come only with success, as in Kafka
+//   4.0.
+// Deviations from Kafka: metadata.version and kraft.version cannot be changed. In version 0 allowDowngrade counts,
+//   which Kafka 4.0 overlooks. A feature that is named twice gets the last of its levels.
 // Notes: 1 has the kind of upgrade and validateOnly, 2 has no results per feature.
 
 import Engine

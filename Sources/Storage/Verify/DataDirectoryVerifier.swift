@@ -54,16 +54,16 @@ package final class DataDirectoryVerifier {
         return names
     }
 
-    /// Checks one log. `isDense`: its offsets have no gaps, because it is not compacted. `onRecord` sees every record.
+    /// Checks one log. `onRecord` sees every record.
     /// Returns the topic id in its directory; nil if there is none, or the log is gone.
     package func verifyLog(
-        _ name: String, isDense: Bool, onRecord: ((Record) -> Void)? = nil
+        _ name: String, onRecord: ((Record) -> Void)? = nil
     ) throws(StorageError) -> TopicId? {
         var sinceProgress: Int64 = 0
         let before = totals
         var verifier = LogVerifier(
             name, in: fileSystem, options: options, entry: checkpoint[name], isComplete: wasCleanlyClosed,
-            isDense: isDense, decompressor: decompressor, report: { self.findings.append($0) }, onRecord: onRecord,
+            decompressor: decompressor, report: { self.findings.append($0) }, onRecord: onRecord,
             onBytes: { bytes in
                 sinceProgress += bytes
                 var now = before

@@ -18,7 +18,9 @@ package struct LogVerifier {
     /// What the checkpoint says of it, and whether that is the whole truth.
     private let entry: LogCheckpoint?
     private let isComplete: Bool
-    private let isDense: Bool
+    /// Below this, offsets may be missing without being lost.
+    private var holesBelow: Int64
+    private var mark: CompactionMark?
     private let report: (VerifyFinding) -> Void
     private let onRecord: ((Record) -> Void)?
     private let onBytes: (Int64) -> Void
@@ -33,15 +35,15 @@ package struct LogVerifier {
 
     init(
         _ name: String, in fileSystem: any FileSystem, options: VerifyOptions, entry: LogCheckpoint?, isComplete: Bool,
-        isDense: Bool, decompressor: Decompressor, report: @escaping (VerifyFinding) -> Void,
+        decompressor: Decompressor, report: @escaping (VerifyFinding) -> Void,
         onRecord: ((Record) -> Void)?, onBytes: @escaping (Int64) -> Void
     ) {
         self.name = name
+        holesBelow = 0
         self.fileSystem = fileSystem
         self.options = options
         self.entry = entry
         self.isComplete = isComplete
-        self.isDense = isDense
         self.decompressor = decompressor
         self.report = report
         self.onRecord = onRecord
@@ -52,7 +54,9 @@ package struct LogVerifier {
         let names = try fileSystem.list(name)
         totals.logs = 1
         try readPartitionMetadata(names)
-        let baseOffsets = names.compactMap { SegmentFileName.baseOffset(ofLog: $0) }.sorted()
+        mark = try CompactionMark.read(in: name, fileSystem)
+        holesBelow = mark?.holesBelow ?? 0
+        let baseOffsets = segments(names)
         endOffset = max(entry?.startOffset ?? 0, baseOffsets.first ?? 0)
         known = (entry?.quarantined ?? []) + (try quarantineFile(names))
         known.removeAll { $0.offsets.upperBound <= endOffset }
@@ -67,6 +71,24 @@ package struct LogVerifier {
     }
 
     private func path(_ file: String) -> String { "\(name)/\(file)" }
+
+    /// Bases of the segments, oldest first. One that a compaction was about to put in place counts instead of what it replaces.
+    private func segments(_ names: [String]) -> [Int64] {
+        let all = names.compactMap { SegmentFileName.baseOffset(ofLog: $0) }
+        guard let swap = mark?.swap, isSwapping(swap.offsets.lowerBound, names) else { return all.sorted() }
+        return (all.filter { !swap.offsets.contains($0) } + [swap.offsets.lowerBound]).sorted()
+    }
+
+    private func isSwapping(_ baseOffset: Int64, _ names: [String]) -> Bool {
+        mark?.swap?.offsets.lowerBound == baseOffset
+            && names.contains(SegmentFileName.log(baseOffset) + SegmentFileName.swap)
+    }
+
+    /// Whether a segment of the checkpoint was compacted since that was written.
+    private func isReplaced(_ baseOffset: Int64) -> Bool {
+        guard let mark, let entry, mark.generation != entry.compaction.generation else { return false }
+        return baseOffset < mark.holesBelow
+    }
 
     /// A file's bytes; nil if it is gone, which is normal while a broker runs.
     private func contents(_ file: String) throws(StorageError) -> ByteBuffer? {
@@ -92,7 +114,7 @@ package struct LogVerifier {
 
 extension LogVerifier {
     private mutating func verifySegment(_ baseOffset: Int64, next: Int64?, _ names: [String]) throws(StorageError) {
-        let logName = SegmentFileName.log(baseOffset)
+        let logName = SegmentFileName.log(baseOffset) + (isSwapping(baseOffset, names) ? SegmentFileName.swap : "")
         // Read before the log, so that no entry can be for a batch that is not seen.
         let indexBytes = try contents(SegmentFileName.offsetIndex(baseOffset))
         let timeBytes = try contents(SegmentFileName.timeIndex(baseOffset))
@@ -110,7 +132,7 @@ extension LogVerifier {
         var pass = SegmentPass(
             offsetIndex: OffsetIndexCheck(indexBytes ?? ByteBuffer(), baseOffset: baseOffset),
             timeIndex: TimeIndexCheck(timeBytes ?? ByteBuffer(), baseOffset: baseOffset), file: file)
-        var scan = SegmentScan(file: file, baseOffset: baseOffset, fileSize: size, isDense: isDense)
+        var scan = SegmentScan(file: file, baseOffset: baseOffset, fileSize: size, holesBelow: holesBelow)
         let result = try scan.run(from: 0, expecting: baseOffset, below: next ?? .max) { position, header in
             see(header, at: position, in: &pass, logName)
         }
@@ -148,6 +170,7 @@ extension LogVerifier {
         let positions = position..<position + Int64(header.sizeInBytes)
         let offsets = header.baseOffset..<max(header.baseOffset, header.nextOffset)
         let spanned = Int64(header.lastOffsetDelta) + 1
+        let isDense = header.baseOffset >= holesBelow
         if isDense ? Int64(header.recordCount) != spanned : Int64(header.recordCount) > spanned {
             report(
                 VerifyFinding(
@@ -179,7 +202,7 @@ extension LogVerifier {
             var reader = try RecordBatchReader(bytes, decompressor: decompressor)
             var due = header.baseOffset
             while let record = try reader.next() {
-                if isDense ? record.offset != due : record.offset < due {
+                if header.baseOffset >= holesBelow ? record.offset != due : record.offset < due {
                     return "a record has offset \(record.offset) where \(due) is due"
                 }
                 due = record.offset + 1
@@ -243,7 +266,7 @@ extension LogVerifier {
     }
 
     private func reportGap(before baseOffset: Int64) {
-        guard isDense, baseOffset > endOffset, !isKnown(endOffset..<baseOffset) else { return }
+        guard baseOffset > max(endOffset, holesBelow), !isKnown(endOffset..<baseOffset) else { return }
         report(
             VerifyFinding(
                 .gap, file: path(SegmentFileName.log(baseOffset)), offsets: endOffset..<baseOffset,
@@ -280,7 +303,7 @@ extension LogVerifier {
     private func compareWithCheckpoint(
         _ baseOffset: Int64, size: Int64, _ result: SegmentScanResult, isLast: Bool
     ) {
-        guard let point = entry?.segments.first(where: { $0.segment == baseOffset }) else { return }
+        guard let point = entry?.segments.first(where: { $0.segment == baseOffset }), !isReplaced(baseOffset) else { return }
         let file = path(SegmentFileName.log(baseOffset))
         let lost = result.nextOffset..<max(result.nextOffset, point.extent.nextOffset)
         if size < point.extent.size, !isKnown(lost) {
@@ -303,7 +326,7 @@ extension LogVerifier {
     /// Whether all that was durable is there.
     private func checkEnd(_ baseOffsets: [Int64]) {
         guard let entry else { return }
-        for point in entry.segments where !baseOffsets.contains(point.segment) {
+        for point in entry.segments where !baseOffsets.contains(point.segment) && !isReplaced(point.segment) {
             // Retention may have gone on after the checkpoint; it removes the oldest first.
             if !isComplete, let first = baseOffsets.first, point.segment < first { continue }
             let lost = point.segment..<max(point.segment, point.extent.nextOffset)

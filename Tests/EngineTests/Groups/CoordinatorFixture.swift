@@ -26,7 +26,11 @@ final class MemoryOffsetStore: OffsetStore {
         var holds = false
     }
 
-    let state = Mutex(State())
+    let state: Mutex<State>
+
+    init(_ records: [KeyedRecord] = []) {
+        state = Mutex(State(records: records))
+    }
 
     func append(
         _ records: [KeyedRecord], on loop: any EventLoop,
@@ -63,12 +67,13 @@ final class CoordinatorFixture {
     let groups: GroupCoordinator
     private let counter = Mutex<UInt64>(0)
 
-    init(store: MemoryOffsetStore = MemoryOffsetStore(), _ change: (inout GroupConfiguration) -> Void = { _ in }) {
+    /// Member ids follow from `ids`; a restarted coordinator makes others.
+    init(store: MemoryOffsetStore = MemoryOffsetStore(), ids: UInt64 = 0, _ change: (inout GroupConfiguration) -> Void = { _ in }) {
         var configuration = GroupConfiguration()
         configuration.initialRebalanceDelayMs = 0
         change(&configuration)
         self.store = store
-        let generator = Mutex<UInt64>(0)
+        let generator = Mutex<UInt64>(ids)
         groups = GroupCoordinator(
             configuration: configuration, clock: clock, loop: loop, store: store,
             logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }),
@@ -110,13 +115,19 @@ final class CoordinatorFixture {
         return box
     }
 
-    func sync(_ memberId: String, group: String = "g", generation: Int32, assignments: [String: String] = [:])
+    func sync(_ memberId: String, group: String = "g", generation: Int32, assignments: [String: String])
+        -> Box<GroupSyncResponse>
+    {
+        sync(memberId, group: group, generation: generation, assignments: assignments.mapValues { ByteBuffer(string: $0) })
+    }
+
+    func sync(_ memberId: String, group: String = "g", generation: Int32, assignments: [String: ByteBuffer] = [:])
         -> Box<GroupSyncResponse>
     {
         let box = Box<GroupSyncResponse>()
         let request = GroupSyncRequest(
             groupId: group, memberId: memberId, generationId: generation,
-            assignments: assignments.map { .init(memberId: $0.key, assignment: ByteBuffer(string: $0.value)) })
+            assignments: assignments.map { .init(memberId: $0.key, assignment: $0.value) })
         groups.sync(request, on: loop) { box.put($0) }
         return box
     }
@@ -127,6 +138,7 @@ final class CoordinatorFixture {
         run()
         let id = box.value?.memberId ?? ""
         _ = sync(id, group: group, generation: box.value?.generationId ?? 0, assignments: [id: "a"])
+        run()
         return id
     }
 
@@ -163,6 +175,57 @@ final class CoordinatorFixture {
         } catch {
             return error
         }
+    }
+
+    typealias Beat = Result<ConsumerHeartbeatAnswer, GroupRefusal>
+
+    /// A topic that consumer groups can subscribe to; its id follows from `number`.
+    func topic(_ name: String, _ partitions: Int32, number: UInt64 = 1) {
+        groups.topicChanged(
+            .present(GroupTopic(name: name, id: TopicId(high: 9, low: number), partitions: partitions)))
+    }
+
+    func beat(_ request: ConsumerHeartbeat) -> Box<Beat> {
+        let box = Box<Beat>()
+        groups.heartbeat(request, on: loop) { box.put($0) }
+        return box
+    }
+
+    /// A heartbeat and its answer.
+    func beaten(_ request: ConsumerHeartbeat) throws(GroupRefusal) -> ConsumerHeartbeatAnswer {
+        let box = beat(request)
+        run()
+        guard let value = box.value else { throw GroupRefusal(.unknownServerError, "no answer, or two") }
+        return try value.get()
+    }
+
+    /// What a member says that joins.
+    static func joining(
+        _ memberId: String, group: String = "g", topics: [String]? = ["t"], pattern: String? = nil,
+        instance: String? = nil
+    ) -> ConsumerHeartbeat {
+        ConsumerHeartbeat(
+            groupId: group, memberId: memberId, memberEpoch: 0, instanceId: instance, rebalanceTimeoutMs: 60_000,
+            clientId: "c", clientHost: "/127.0.0.1", subscribedTopics: topics, subscribedPattern: pattern, owned: [])
+    }
+
+    /// What a member says that is there, and owns `owned` of topic 1.
+    static func staying(
+        _ memberId: String, epoch: Int32, owned: [Int32]? = nil, group: String = "g", instance: String? = nil
+    ) -> ConsumerHeartbeat {
+        ConsumerHeartbeat(
+            groupId: group, memberId: memberId, memberEpoch: epoch, instanceId: instance, clientId: "c",
+            clientHost: "/127.0.0.1",
+            owned: owned.map { [TopicIdPartitions(topicId: TopicId(high: 9, low: 1), partitions: $0)] })
+    }
+
+    /// Members leave, and what that changed becomes durable.
+    func leave(groupId: String, _ members: [GroupMemberIdentity]) throws(GroupError) -> [GroupError?] {
+        let box = Box<Result<[GroupError?], GroupError>>()
+        groups.leave(groupId: groupId, members, on: loop) { box.put($0) }
+        run()
+        guard let result = box.value else { return [] }
+        return try result.get()
     }
 
     func state(_ group: String = "g") -> GroupState? {

@@ -22,7 +22,7 @@ import Testing
         let it = CoordinatorFixture()
         _ = it.stableMember(group: "stable")
         let id = it.stableMember(group: "empty")
-        _ = try it.groups.leave(groupId: "empty", [.init(memberId: id)])
+        _ = try it.leave(groupId: "empty", [.init(memberId: id)])
         it.commit(1, group: "simple")
         #expect(try it.groups.list(states: states, types: types).map(\.groupId) == expected)
     }
@@ -33,10 +33,10 @@ import Testing
         it.commit(1, group: "b")
         #expect(
             try it.groups.list() == [
-                GroupListing(groupId: "a", protocolType: "consumer", state: .stable),
-                GroupListing(groupId: "b", protocolType: "", state: .empty),
+                GroupListing(groupId: "a", protocolType: "consumer", state: "Stable", type: .classic),
+                GroupListing(groupId: "b", protocolType: "", state: "Empty", type: .classic),
             ])
-        #expect(try it.groups.list()[0].type == "classic")
+        #expect(try it.groups.list()[0].type == .classic)
     }
 
     @Test func `A stable group is described with its members' metadata and assignments`() throws {
@@ -70,7 +70,7 @@ import Testing
         _ = it.stableMember(group: "busy")
         it.commit(1, group: "a")
         let id = it.stableMember(group: "b")
-        _ = try it.groups.leave(groupId: "b", [.init(memberId: id)])
+        _ = try it.leave(groupId: "b", [.init(memberId: id)])
         let answer = it.delete(["busy", "a", "none", "b"])
         #expect(answer.value == nil)
         it.run()
@@ -114,9 +114,11 @@ import Testing
         it.store.state.withLock { $0.holds = true }
         _ = it.delete(["g"])
         it.run()
-        let id = it.stableMember()
+        let joined = it.join(it.request(version: 3))
+        it.run()
         it.store.complete()
         it.run()
+        let id = try #require(joined.value?.memberId)
         #expect(it.committed() == nil)
         #expect(it.heartbeat(id, generation: 1) == nil)
     }
@@ -125,7 +127,7 @@ import Testing
         let it = CoordinatorFixture()
         it.groups.start()
         let id = it.stableMember()
-        _ = try it.groups.leave(groupId: "g", [.init(memberId: id)])
+        _ = try it.leave(groupId: "g", [.init(memberId: id)])
         #expect(it.groups.groupCount == 1)
         it.pass(ms: 600_000)
         #expect(it.groups.groupCount == 0)

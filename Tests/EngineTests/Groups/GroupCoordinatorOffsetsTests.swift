@@ -120,7 +120,7 @@ import Testing
         let good = it.commit([position], member: id, generation: 1)
         it.run()
         #expect(good.value == .success([nil]))
-        _ = try? it.groups.leave(groupId: "g", [.init(memberId: id)])
+        _ = try? it.leave(groupId: "g", [.init(memberId: id)])
         let administrator = it.commit([.init(topic: "t", partition: 0, offset: 0)])
         it.run()
         #expect(administrator.value == .success([nil]))
@@ -210,8 +210,8 @@ import Testing
         it.groups.topicDeleted("b", on: it.loop)
         it.run()
         it.store.state.withLock { state in
-            // A group's record, and damage.
-            state.records.append((key: [0, 2, 0, 1, 103], value: [0, 3]))
+            // Of a kind that is not known, and damage.
+            state.records.append((key: [0, 22, 0, 1, 103], value: [0, 3]))
             state.records.append((key: [0, 1, 9], value: nil))
         }
         let after = CoordinatorFixture(store: it.store)
@@ -333,7 +333,7 @@ import Testing
         it.groups.cleanUp()
         it.run()
         #expect(it.committed() == 1)
-        _ = try? it.groups.leave(groupId: "g", [.init(memberId: id)])
+        _ = try? it.leave(groupId: "g", [.init(memberId: id)])
         it.clock.advance(ms: 7 * Self.day - 1)
         it.groups.cleanUp()
         it.run()

@@ -22,9 +22,11 @@ import Testing
         it.run()
         #expect(joined.value?.generationId == 1)
         let synced = it.sync(id, generation: 1, assignments: [id: "a"])
+        #expect(synced.value == nil, "it is not durable yet")
+        it.run()
         #expect(synced.value?.assignment.text == "a")
         #expect(it.heartbeat(id, generation: 1) == nil)
-        #expect(try it.groups.leave(groupId: "g", [.init(memberId: id)]) == [nil])
+        #expect(try it.leave(groupId: "g", [.init(memberId: id)]) == [nil])
         #expect(it.state() == .empty)
     }
 
@@ -106,7 +108,7 @@ import Testing
         let other = it.request(group: "other", version: 3, metadata: ByteBuffer(repeating: 1, count: 1_500))
         #expect(it.join(other).value?.error == .groupMaxSizeReached)
         // What leaves makes room.
-        _ = try? it.groups.leave(groupId: "g", [.init(memberId: id)])
+        _ = try? it.leave(groupId: "g", [.init(memberId: id)])
         let again = it.join(other)
         it.run()
         #expect(again.value?.error == nil)
@@ -117,7 +119,7 @@ import Testing
         let id = it.stableMember()
         _ = it.join(it.request())
         #expect(it.groups.table.withLock { $0.membershipBytes } > 0)
-        _ = try? it.groups.leave(groupId: "g", [.init(memberId: id)])
+        _ = try? it.leave(groupId: "g", [.init(memberId: id)])
         it.pass(ms: 10_000)
         #expect(it.groups.table.withLock { $0.membershipBytes } == 0)
     }
@@ -145,11 +147,11 @@ import Testing
         let it = CoordinatorFixture()
         #expect(it.heartbeat("m", generation: 1) == .unknownMemberId)
         #expect(it.sync("m", generation: 1).value?.error == .unknownMemberId)
-        #expect(try it.groups.leave(groupId: "g", [.init(memberId: "m"), .init(memberId: "n")])
+        #expect(try it.leave(groupId: "g", [.init(memberId: "m"), .init(memberId: "n")])
             == [.unknownMemberId, .unknownMemberId])
         #expect(it.heartbeat("m", group: "", generation: 1) == .invalidGroupId)
         #expect(it.sync("m", group: "", generation: 1).value?.error == .invalidGroupId)
-        #expect(throws: GroupError.invalidGroupId) { try it.groups.leave(groupId: "", []) }
+        #expect(throws: GroupError.invalidGroupId) { try it.leave(groupId: "", []) }
     }
 
     @Test func `Metadata and assignments are copies, not slices of what was received`() throws {
@@ -193,7 +195,7 @@ import Testing
         #expect(it.delete(["g"]).value == [.coordinatorNotAvailable])
         #expect(throws: GroupError.coordinatorNotAvailable) { try it.groups.list() }
         #expect(throws: GroupError.coordinatorNotAvailable) { try it.groups.describe(["g"]) }
-        #expect(throws: GroupError.coordinatorNotAvailable) { try it.groups.leave(groupId: "g", []) }
+        #expect(throws: GroupError.coordinatorNotAvailable) { try it.leave(groupId: "g", []) }
         #expect(throws: GroupError.coordinatorNotAvailable) { try it.groups.committed(groupId: "g", topics: nil) }
     }
 

@@ -61,7 +61,7 @@ import Testing
         #expect(OffsetRecord(key: ByteBuffer(bytes: Self.keyBytes), value: nil) == .deleted(Self.key))
     }
 
-    @Test(arguments: [2, 3, 5, 10] as [UInt8]) func `Records about groups and members are skipped`(version: UInt8) {
+    @Test(arguments: [9, 10, 15, 17] as [UInt8]) func `Records of other kinds are skipped`(version: UInt8) {
         let key = ByteBuffer(bytes: [0, version, 0, 3] + Array("grp".utf8))
         #expect(OffsetRecord(key: key, value: ByteBuffer(bytes: [1, 2])) == .other(keyVersion: Int16(version)))
     }

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, GRPCServer: one call that came as a web request: between a gRPC call and a sink that takes an HTTP answer.
+//
+//   request body -> translator -> call -> frames -> translator -> sink
+//
+// Confined to its connection's loop. Like a gRPC stream it is pulled: the call is asked for more only when the sink has room.
+
+import GRPCWire
+import HTTP2
+import NIOCore
+import Transport
+
+/// Where a web request's answer goes: an HTTP/2 stream or an HTTP/1.1 exchange.
+protocol WebSink: AnyObject {
+    /// `length`: of the body, where it is known.
+    func head(_ head: WebHead, length: Int?)
+    func write(_ bytes: ByteBuffer)
+    func finish()
+    /// There is something to send: call `WebCall.pull` when there is room.
+    func resume()
+    func abandon()
+}
+
+final class WebCall: CallStream {
+    var outbound = ByteBuffer()
+    /// Web requests are one message, and bounded: they are never held.
+    var isInboundHeld = false
+    private(set) var call: GRPCCall?
+    private let translator: any WebTranslator
+    private unowned let sink: any WebSink
+    private let owner: any CallOwner
+    private let fields: [(name: String, value: String)]
+    private var hasHead = false
+    private var isFinished = false
+    /// Bytes of the request so far, and what of them counts among the unfinished requests of all connections.
+    private var received = 0
+    private var shared = 0
+
+    /// `fields` are added to the answer's head.
+    init(
+        _ translator: any WebTranslator, sink: any WebSink, owner: any CallOwner,
+        fields: [(name: String, value: String)]
+    ) {
+        self.translator = translator
+        self.sink = sink
+        self.owner = owner
+        self.fields = fields
+    }
+
+    func begin(_ route: GRPCRoute, encoding: MessageEncoding, deadline: NIODeadline?) {
+        call = GRPCCall(connection: owner, stream: self, route: route, encoding: encoding, deadline: deadline)
+    }
+
+    // MARK: The request
+
+    func received(_ body: ByteBuffer) {
+        guard !isFinished else { return }
+        received += body.readableBytes
+        if received > Limits.unsharedRequestBytes {
+            guard owner.server.memory.hasRoom() else {
+                return refuse(
+                    GRPCStatus(
+                        .resourceExhausted, "unfinished requests of all connections hold too much already; try again later"))
+            }
+            owner.server.memory.adjust(by: received - shared)
+            shared = received
+        }
+        forward { () throws(GRPCStatus) in try translator.received(body) }
+    }
+
+    func receivedEnd() {
+        guard !isFinished else { return }
+        forward { () throws(GRPCStatus) in try translator.receivedEnd() }
+        giveBack()
+        if !isFinished { call?.receivedEnd() }
+    }
+
+    private func forward(_ translate: () throws(GRPCStatus) -> ByteBuffer) {
+        do throws(GRPCStatus) {
+            let frames = try translate()
+            if frames.readableBytes > 0 { call?.received(frames) }
+        } catch {
+            if let call, !call.hasEnded { call.fail(error) } else { refuse(error) }
+        }
+    }
+
+    private func giveBack() {
+        if shared > 0 { owner.server.memory.adjust(by: -shared) }
+        shared = 0
+    }
+
+    func closed() {
+        isFinished = true
+        giveBack()
+        call?.closed()
+    }
+
+    // MARK: The answer
+
+    func begin(_ fields: HTTP2FieldList) {
+        guard !hasHead, let head = translator.begin() else { return }
+        write(head, length: nil)
+    }
+
+    func finish(_ status: GRPCStatus) {
+        guard !isFinished else { return }
+        let status = forwardAnswer() ?? status
+        isFinished = true
+        giveBack()
+        let (head, body) = translator.end(status)
+        if !hasHead { write(head, length: body.readableBytes) }
+        if body.readableBytes > 0 { sink.write(body) }
+        sink.finish()
+    }
+
+    func refuse(_ status: GRPCStatus) { finish(status) }
+
+    func resume() { if !isFinished { sink.resume() } }
+
+    func abandon() {
+        isFinished = true
+        giveBack()
+        sink.abandon()
+    }
+
+    /// There is room for about this many bytes.
+    func pull(room: Int) {
+        guard !isFinished, let call else { return }
+        if outbound.readableBytes == 0 { call.produce(room: room) }
+        guard !isFinished, let failure = forwardAnswer() else { return }
+        call.fail(failure)
+    }
+
+    /// Gives what the call has said to the sink; returns why that is not possible.
+    private func forwardAnswer() -> GRPCStatus? {
+        guard outbound.readableBytes > 0 else { return nil }
+        let frames = outbound
+        outbound = ByteBuffer()
+        do throws(GRPCStatus) {
+            let body = try translator.answer(frames)
+            if body.readableBytes > 0 { sink.write(body) }
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    private func write(_ head: WebHead, length: Int?) {
+        hasHead = true
+        var head = head
+        head.fields += fields
+        head.fields.append(("x-content-type-options", "nosniff"))
+        sink.head(head, length: length)
+    }
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, KafkaServer: what each request needs its client to be allowed, apart from what it does.
+//
+//   request -> authorize: what is denied is taken out -> handler, which knows nothing of it -> reply: refusals are put in
+//
+// Every request that a handler serves says what it needs (`AuthorizedRequest`), so an API without a rule does not
+// compile. The operations and error codes are Apache Kafka's (KafkaApis, and the table of operations in its security
+// documentation). Where nobody is restricted, none of this runs.
+
+import Bytes
+import Engine
+import KafkaWire
+
+/// A request that says what its client must be allowed to do.
+protocol AuthorizedRequest: KafkaRequest {
+    /// Takes out of the request what its client may not do.
+    mutating func authorize(_ rights: Rights) -> Authorization<Response>
+}
+
+enum Authorization<Response: KafkaResponse> {
+    case granted
+    /// The handler serves what is left; this puts the refusals into its response, or takes out what may not be seen.
+    case amended(@Sendable (inout Response) -> Void)
+    /// The handler is not asked.
+    case refused(Response)
+    /// There is no response that could say it.
+    case closed(String)
+
+    /// Granted, or refused with what `response` makes.
+    static func when(_ isAllowed: Bool, else response: () -> Response) -> Authorization {
+        isAllowed ? .granted : .refused(response())
+    }
+}
+
+/// What is done to a response before it is sent; kept in the exchange, which does not know the response's type.
+class Amendment: @unchecked Sendable {
+    // Unchecked: immutable; the only subclass holds a sendable closure.
+    func apply<Response: KafkaResponse>(to response: inout Response) {}
+}
+
+final class TypedAmendment<Amended: KafkaResponse>: Amendment, @unchecked Sendable {
+    private let amend: @Sendable (inout Amended) -> Void
+
+    init(_ amend: @escaping @Sendable (inout Amended) -> Void) {
+        self.amend = amend
+    }
+
+    override func apply<Response: KafkaResponse>(to response: inout Response) {
+        guard var amended = response as? Amended else { return }
+        amend(&amended)
+        // Both are the same type, as the cast has shown.
+        if let same = amended as? Response { response = same }
+    }
+}
+
+/// What the client of an exchange may do.
+struct Rights: Sendable {
+    private let exchange: Exchange
+
+    init(_ exchange: Exchange) {
+        self.exchange = exchange
+    }
+
+    var version: Int16 { exchange.version }
+
+    /// Denials are counted and logged.
+    func may(_ operation: AccessOperation, _ resource: ResourceType, _ name: String) -> Bool {
+        let connection = exchange.connection
+        let principal = connection.login.principal
+        let decision = exchange.engine.access.decide(
+            principal, host: connection.peer.remoteAddress, operation, resource, name)
+        if !decision.isAllowed {
+            exchange.server.metrics.requestDenied()
+            exchange.server.logger.info(
+                "denied",
+                metadata: [
+                    "principal": "\(principal)", "peer": "\(connection.peer.remoteAddress)",
+                    "operation": "\(operation)", "resource": "\(resource) \(name)",
+                    "rule": "\(decision.rule.map(\.description) ?? "none allows it")",
+                ])
+        }
+        return decision.isAllowed
+    }
+
+    /// The same for what is only left out of a list: nobody asked for it by name.
+    func maySee(_ operation: AccessOperation, _ resource: ResourceType, _ name: String) -> Bool {
+        let connection = exchange.connection
+        return exchange.engine.access.decide(
+            connection.login.principal, host: connection.peer.remoteAddress, operation, resource, name
+        ).isAllowed
+    }
+
+    func mayUse(topic: String, _ operation: AccessOperation) -> Bool { may(operation, .topic, topic) }
+    func mayUse(group: String, _ operation: AccessOperation) -> Bool { may(operation, .group, group) }
+    func mayUse(transaction: String, _ operation: AccessOperation = .write) -> Bool {
+        may(operation, .transactionalId, transaction)
+    }
+    func mayUseCluster(_ operation: AccessOperation) -> Bool { may(operation, .cluster, AccessRule.clusterName) }
+
+    /// Whether there is any topic that the client may use so (KIP-679).
+    func mayUseSomeTopic(_ operation: AccessOperation) -> Bool {
+        let connection = exchange.connection
+        return exchange.engine.access.decideAny(
+            connection.login.principal, host: connection.peer.remoteAddress, operation, .topic
+        ).isAllowed
+    }
+
+    /// The bits of KIP-430, within those that make sense for the resource.
+    func operations(_ resource: ResourceType, _ name: String, within mask: Int32) -> Int32 {
+        let bits = AccessOperation.allCases.reduce(UInt32(0)) { bits, operation in
+            operation != .all && maySee(operation, resource, name) ? bits | operation.bit : bits
+        }
+        return Int32(bitPattern: bits) & mask
+    }
+
+    func exists(_ topic: String) -> Bool { exchange.engine.topics.topic(named: topic) != nil }
+
+    func name(ofTopic id: TopicId) -> String? { exchange.engine.topics.topic(id: id)?.name }
+
+    /// Takes out the items of topics that may not be used so, and returns them.
+    func takeOut<Item>(
+        _ items: inout [Item], _ operation: AccessOperation, of resource: ResourceType = .topic,
+        name: (Item) -> String?
+    ) -> [Item] {
+        var denied: [Item] = []
+        items.removeAll { item in
+            guard let name = name(item), !may(operation, resource, name) else { return false }
+            denied.append(item)
+            return true
+        }
+        return denied
+    }
+}
