@@ -431,6 +431,15 @@ def test_group_ids_are_one_namespace_and_lists_tell_the_types(
             group_instance_id=None, protocol_type="consumer", protocols=[{"name": "range", "metadata": b""}],
         )
         assert refused.error_code == INCONSISTENT_GROUP_PROTOCOL
+        refused = protocol.call(
+            connection, 8, 8, group_id=share, generation_id_or_member_epoch=-1, member_id="", group_instance_id=None,
+            topics=[{"name": topic, "partitions": [
+                {"partition_index": 0, "committed_offset": 0, "committed_leader_epoch": -1, "committed_metadata": None}
+            ]}],
+        )
+        assert refused.topics[0].partitions[0].error_code == GROUP_ID_NOT_FOUND
+        deleted = protocol.call(connection, 42, 2, groups_names=[share, "no-such-group"])
+        assert [result.error_code for result in deleted.results] == [NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND]
 
 
 def test_read_committed_and_read_uncommitted_pass_markers_over(

@@ -71,6 +71,8 @@ extension GroupCoordinator {
     func checkRoom(
         for changes: [OffsetChange], groupId: String, in table: inout GroupTable
     ) throws(GroupError) {
+        // A share group has no committed offsets.
+        if isShareGroup.withLockedValue({ $0 })(groupId) { throw .groupIdNotFound }
         let metadataBytes = changes.reduce(0) { $0 + ($1.offset?.metadata.utf8.count ?? 0) }
         guard changes.count <= configuration.partitionsPerCommitMax, table.hasRoomForGroup(groupId),
             table.hasRoomForOffsets(count: changes.count, metadataBytes: metadataBytes)

@@ -143,15 +143,19 @@ extension ShareQueue {
                 let next = state.machine.nextFetchOffset(wallMs: context.clock.nowMs(), rules: settings.rules)
                 return next.map { ($0.offset, state.machine.endOffset) }
             }
-            guard let plan, plan.offset < seenEnd else { break }
+            guard let plan, plan.offset < seenEnd else { return .nothing(seenEnd: seenEnd, wake: wake) }
             let (bytes, batches) = try read(plan.offset, newFrom: plan.end, limits, settings, loop)
-            guard let bytes else { break }
+            guard let bytes else {
+                if partition.offsets.start > plan.offset { continue }
+                return .nothing(seenEnd: seenEnd, wake: wake)
+            }
             let runs = acquire(batches, from: plan.offset, member, limits, settings, on: loop)
             if let first = runs.first, let last = runs.last {
                 return .acquired(bytes: Self.cut(bytes, batches, first.first, last.last), runs: runs)
             }
         }
-        return .nothing(seenEnd: seenEnd, wake: wake)
+        // There may be more: whoever waits for more than this is woken at once.
+        return .nothing(seenEnd: -1, wake: wake)
     }
 
     private func read(

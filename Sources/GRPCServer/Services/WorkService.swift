@@ -60,6 +60,9 @@ struct WorkService: Sendable {
             throw GRPCStatus(.invalidArgument, "max_in_flight is above the \(Limits.workItemsMax) allowed")
         }
         try checkLease(open.leaseMs)
+        guard !open.topics.contains(open.deadLetterTopic) else {
+            throw GRPCStatus(.invalidArgument, "dead_letter_topic is one of the topics")
+        }
         if case .UNRECOGNIZED(let value) = open.origin {
             throw GRPCStatus(.invalidArgument, "origin \(value) is unknown")
         }
