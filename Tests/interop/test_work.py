@@ -90,7 +90,7 @@ def test_a_lease_that_ends_gives_the_item_to_another_and_an_extended_one_does_no
 ) -> None:
     client.create(topic)
     client.publish(topic, b"kept", b"lost")
-    with open_worker(endpoint, api, f"{topic}-g", topic, lease_ms=500) as one:
+    with open_worker(endpoint, api, f"{topic}-g", topic, lease_ms=3_000) as one:
         kept, lost = one.take(2)
         [confirmed] = one.extend(kept, lease_ms=20_000)
         assert confirmed.lease_deadline_ms > now_ms() + 15_000
