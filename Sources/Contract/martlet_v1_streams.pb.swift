@@ -541,8 +541,8 @@ package nonisolated struct Martlet_V1_SubscribeRequest: Sendable {
   /// progress tells. At most 32 filters.
   package var filters: [Martlet_V1_RecordFilter] = []
 
-  /// Sends a progress message after this time, again and again, and also whenever the stream has caught up. 0: never;
-  /// otherwise 100 to 3,600,000.
+  /// Sends a progress message after this time, again and again, and also whenever the stream has caught up and before it
+  /// ends by itself. 0: never; otherwise 100 to 3,600,000.
   package var progressIntervalMs: UInt32 = 0
 
   /// Goes on exactly where the progress message that had it was sent; a partition that was not there then, from its beginning.

@@ -100,6 +100,7 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
         if recordsLeft != .max { recordsLeft -= UInt64(message.writer.recordCount) }
         if recordsLeft == 0 || cursor.isFinished { ending = ending ?? .ok }
         if ending == nil || ending?.code == .ok {
+            if ending != nil { progress?.isDue = true }
             writeProgress(isCaughtUp: supply == .none || cursor.isFinished, into: &buffer)
         }
         if let ending { return .finished(ending) }

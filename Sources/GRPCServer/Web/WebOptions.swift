@@ -51,7 +51,8 @@ package struct WebOptions: Sendable {
     }
 
     private func isOwn(_ host: String) -> Bool {
-        host == "localhost" || host.hasSuffix(".localhost") || Self.isAddress(host) || hosts.contains(host)
+        // Names without a dot are of this machine's own network.
+        !host.contains(".") || host.hasSuffix(".localhost") || Self.isAddress(host) || hosts.contains(host)
     }
 
     static func host(of authority: String) -> String {
