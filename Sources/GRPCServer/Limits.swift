@@ -37,6 +37,8 @@ package enum Limits {
     static let subscribeReadBytes = 256 << 10
     /// Bytes looked at for one message; then the loop's other connections have their turn.
     static let subscribeScanBytes = 2 << 20
+    /// How long a group waits for a member to give up what it is to lose.
+    static let memberRebalanceMs: Int32 = 60_000
     /// Milliseconds between progress messages; others: INVALID_ARGUMENT.
     static let progressIntervalMs: ClosedRange<UInt32> = 100...3_600_000
     /// Largest record section that is decompressed; a larger one ends the subscription with RESOURCE_EXHAUSTED.
