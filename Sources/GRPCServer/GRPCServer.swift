@@ -27,24 +27,25 @@ package final class GRPCServer: Sendable {
 
     package convenience init(
         engine: Engine, memory: RequestMemory = RequestMemory(limit: .max), metrics: Metrics, logger: Logger,
-        http2: HTTP2Configuration = HTTP2Configuration(), web: WebOptions = WebOptions(), requiresLogin: Bool = false
+        http2: HTTP2Configuration = HTTP2Configuration(), web: WebOptions = WebOptions(), requiresLogin: Bool = false,
+        gatheredBatchBytes: Int = Limits.gatheredBatchBytes
     ) {
         self.init(
             engine: engine, memory: memory, metrics: metrics, logger: logger, http2: http2, web: web,
-            requiresLogin: requiresLogin, adding: [])
+            requiresLogin: requiresLogin, gatheredBatchBytes: gatheredBatchBytes, adding: [])
     }
 
     /// With methods that a test adds.
     init(
         engine: Engine, memory: RequestMemory = RequestMemory(limit: .max), metrics: Metrics, logger: Logger,
         http2: HTTP2Configuration, web: WebOptions = WebOptions(), requiresLogin: Bool = false,
-        adding methods: [GRPCMethod]
+        gatheredBatchBytes: Int = Limits.gatheredBatchBytes, adding methods: [GRPCMethod]
     ) {
         self.memory = memory
         self.web = web
         self.requiresLogin = requiresLogin
         self.engine = engine
-        publishing = PublishGatherers(engine: engine)
+        publishing = PublishGatherers(engine: engine, batchBytesMax: gatheredBatchBytes)
         self.logger = logger
         self.http2 = http2
         self.metrics = GRPCMetrics(metrics)

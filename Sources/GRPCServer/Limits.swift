@@ -25,7 +25,7 @@ package enum Limits {
     /// Results in one message of a PublishStream.
     static let publishResultsBytes = 64 << 10
     /// Records of several requests share a batch up to this size.
-    static let gatheredBatchBytes = 1 << 20
+    package static let gatheredBatchBytes = 1 << 20
     /// Partitions of one subscription, and offsets of one commit; more: INVALID_ARGUMENT.
     static let partitionsPerRequest = 10_000
     /// Bytes of records in one message of a subscription unless asked otherwise, and the most that can be asked for.
