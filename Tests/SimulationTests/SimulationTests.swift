@@ -46,7 +46,7 @@ import Testing
 #if DEBUG
     @Suite struct SabotageTests {
         /// Lives that a breakage may take to be seen.
-        private static let livesMax: UInt64 = 400
+        private static let livesMax: UInt64 = 2_000
         private static let base: UInt64 = 20
 
         @Test("every breakage is noticed, and the life that shows it passes without it", arguments: Sabotage.allCases)
