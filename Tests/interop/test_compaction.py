@@ -25,7 +25,9 @@ def cleaner(start_broker: Callable[..., Broker]) -> Broker:
 
 def create(endpoint: Endpoint, topic: str, **config: str) -> None:
     new = NewTopic(topic, 1, 1, config={**CONFIG, **config})
-    AdminClient(endpoint.librdkafka()).create_topics([new])[topic].result(20)
+    # Kept by name: with the client its answers go.
+    admin = AdminClient(endpoint.librdkafka())
+    admin.create_topics([new])[topic].result(20)
 
 
 def write(endpoint: Endpoint, topic: str, records: list[tuple[Optional[str], Optional[str]]], **config: Any) -> dict[str, tuple[int, Optional[str]]]:
