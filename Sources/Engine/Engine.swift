@@ -122,9 +122,6 @@ package final class Engine: Sendable {
         try load()
         try settle(metadataPartition)
         for topic in topics.all { groups.topicChanged(.present(topic.groupTopic)) }
-        onGroupConfiguration { [weak groups] groupId, overrides in
-            groups?.override(GroupOverrides(overrides), of: groupId)
-        }
         do throws(GroupError) {
             _ = try groups.load(
                 topicExists: { [topics] in topics.topic(named: $0) != nil }, onOrphan: { [topics] in topics.hold($0) },
