@@ -172,7 +172,7 @@ let package = Package(
             "GRPCServerTests",
             [
                 "GRPCServer", "GRPCWire", "HTTP2", "Contract", "Engine", "Storage", "Records", "Bytes", "Transport",
-                "Telemetry", "TestSupport", logging, nioEmbedded, protobuf,
+                "Telemetry", "TestSupport", "Security", logging, nioEmbedded, protobuf,
             ]),
         tests("HTTPServerTests", ["HTTPServer", "Transport", "Telemetry", nioEmbedded, nioHTTP1]),
         tests(

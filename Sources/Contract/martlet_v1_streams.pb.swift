@@ -541,8 +541,8 @@ package nonisolated struct Martlet_V1_SubscribeRequest: Sendable {
   /// progress tells. At most 32 filters.
   package var filters: [Martlet_V1_RecordFilter] = []
 
-  /// Sends a progress message after this time, again and again, and also whenever the stream has caught up. 0: never;
-  /// otherwise 100 to 3,600,000.
+  /// Sends a progress message after this time, again and again, and also whenever the stream has caught up and before it
+  /// ends by itself. 0: never; otherwise 100 to 3,600,000.
   package var progressIntervalMs: UInt32 = 0
 
   /// Goes on exactly where the progress message that had it was sent; a partition that was not there then, from its beginning.
@@ -551,6 +551,21 @@ package nonisolated struct Martlet_V1_SubscribeRequest: Sendable {
   /// NOT_FOUND: a topic of the token does not exist any more. OUT_OF_RANGE: its offset is not there any more, and there is no
   /// origin. INVALID_ARGUMENT: it is no token, or there is a start as well.
   package var resumeToken: Data = Data()
+
+  /// Reads as a member of a consumer group, the same one that Kafka's consumers join: the group divides the partitions of the
+  /// topics (named whole, or by pattern) among its members, and each is read where the group has committed, or at the origin. The
+  /// member lives as long as the call. There is no start, no resume_token and no until_end then.
+  ///
+  /// A partition may be taken away at any time; assignment tells. Records that were delivered and not committed by then
+  /// are delivered again, to whoever gets the partition.
+  package var member: Martlet_V1_GroupMembership {
+    get {_member ?? Martlet_V1_GroupMembership()}
+    set {_member = newValue}
+  }
+  /// Returns true if `member` has been explicitly set.
+  package var hasMember: Bool {self._member != nil}
+  /// Clears the value of `member`. Subsequent reads from it will return its default value.
+  package mutating func clearMember() {self._member = nil}
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -566,6 +581,8 @@ package nonisolated struct Martlet_V1_SubscribeRequest: Sendable {
   }
 
   package init() {}
+
+  fileprivate var _member: Martlet_V1_GroupMembership? = nil
 }
 
 package nonisolated struct Martlet_V1_SubscribeResponse: Sendable {
@@ -586,11 +603,71 @@ package nonisolated struct Martlet_V1_SubscribeResponse: Sendable {
   /// Clears the value of `progress`. Subsequent reads from it will return its default value.
   package mutating func clearProgress() {self._progress = nil}
 
+  /// Sent alone, to a member: what it has from here on. Comes before the first record, and whenever the assignment or the
+  /// member's epoch changes.
+  package var assignment: Martlet_V1_MemberAssignment {
+    get {_assignment ?? Martlet_V1_MemberAssignment()}
+    set {_assignment = newValue}
+  }
+  /// Returns true if `assignment` has been explicitly set.
+  package var hasAssignment: Bool {self._assignment != nil}
+  /// Clears the value of `assignment`. Subsequent reads from it will return its default value.
+  package mutating func clearAssignment() {self._assignment = nil}
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 
   fileprivate var _progress: Martlet_V1_SubscribeProgress? = nil
+  fileprivate var _assignment: Martlet_V1_MemberAssignment? = nil
+}
+
+package nonisolated struct Martlet_V1_GroupMembership: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Required.
+  package var group: String = String()
+
+  /// Makes it a static member (Kafka's group.instance.id): its partitions wait for it while it is away for a moment.
+  package var instanceID: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Martlet_V1_MemberAssignment: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// For Commit.
+  package var memberID: String = String()
+
+  package var memberEpoch: Int32 = 0
+
+  /// All that the member reads.
+  package var partitions: [Martlet_V1_TopicPartition] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Martlet_V1_TopicPartition: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var topic: String = String()
+
+  package var partition: Int32 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
 }
 
 /// How far a subscription is.
@@ -727,6 +804,13 @@ package nonisolated struct Martlet_V1_CommitRequest: Sendable {
 
   /// At least one, at most 10,000.
   package var offsets: [Martlet_V1_PartitionOffset] = []
+
+  /// Of the member that commits, as its last assignment said. Not set: whoever commits is no member.
+  ///
+  /// FAILED_PRECONDITION: the group has given the member a new epoch since; commit again with that.
+  package var memberID: String = String()
+
+  package var memberEpoch: Int32 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1317,7 +1401,7 @@ nonisolated extension Martlet_V1_HeaderFilter: SwiftProtobuf.Message, SwiftProto
 
 nonisolated extension Martlet_V1_SubscribeRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".SubscribeRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}topics\0\u{1}offset\0\u{3}timestamp_ms\0\u{1}group\0\u{1}origin\0\u{3}until_end\0\u{3}max_records\0\u{3}max_records_per_message\0\u{3}max_bytes_per_message\0\u{3}topic_pattern\0\u{1}isolation\0\u{1}filters\0\u{3}progress_interval_ms\0\u{3}resume_token\0\u{c}\u{f}\u{5}")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}topics\0\u{1}offset\0\u{3}timestamp_ms\0\u{1}group\0\u{1}origin\0\u{3}until_end\0\u{3}max_records\0\u{3}max_records_per_message\0\u{3}max_bytes_per_message\0\u{3}topic_pattern\0\u{1}isolation\0\u{1}filters\0\u{3}progress_interval_ms\0\u{3}resume_token\0\u{1}member\0\u{c}\u{10}\u{4}")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1360,6 +1444,7 @@ nonisolated extension Martlet_V1_SubscribeRequest: SwiftProtobuf.Message, SwiftP
       case 12: try { try decoder.decodeRepeatedMessageField(value: &self.filters) }()
       case 13: try { try decoder.decodeSingularUInt32Field(value: &self.progressIntervalMs) }()
       case 14: try { try decoder.decodeSingularBytesField(value: &self.resumeToken) }()
+      case 15: try { try decoder.decodeSingularMessageField(value: &self._member) }()
       default: break
       }
     }
@@ -1418,6 +1503,9 @@ nonisolated extension Martlet_V1_SubscribeRequest: SwiftProtobuf.Message, SwiftP
     if !self.resumeToken.isEmpty {
       try visitor.visitSingularBytesField(value: self.resumeToken, fieldNumber: 14)
     }
+    try { if let v = self._member {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 15)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1434,6 +1522,7 @@ nonisolated extension Martlet_V1_SubscribeRequest: SwiftProtobuf.Message, SwiftP
     if lhs.filters != rhs.filters {return false}
     if lhs.progressIntervalMs != rhs.progressIntervalMs {return false}
     if lhs.resumeToken != rhs.resumeToken {return false}
+    if lhs._member != rhs._member {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1441,7 +1530,7 @@ nonisolated extension Martlet_V1_SubscribeRequest: SwiftProtobuf.Message, SwiftP
 
 nonisolated extension Martlet_V1_SubscribeResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".SubscribeResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}batches\0\u{1}progress\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}batches\0\u{1}progress\0\u{1}assignment\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1451,6 +1540,7 @@ nonisolated extension Martlet_V1_SubscribeResponse: SwiftProtobuf.Message, Swift
       switch fieldNumber {
       case 1: try { try decoder.decodeRepeatedMessageField(value: &self.batches) }()
       case 2: try { try decoder.decodeSingularMessageField(value: &self._progress) }()
+      case 3: try { try decoder.decodeSingularMessageField(value: &self._assignment) }()
       default: break
       }
     }
@@ -1467,12 +1557,126 @@ nonisolated extension Martlet_V1_SubscribeResponse: SwiftProtobuf.Message, Swift
     try { if let v = self._progress {
       try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
     } }()
+    try { if let v = self._assignment {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Martlet_V1_SubscribeResponse, rhs: Martlet_V1_SubscribeResponse) -> Bool {
     if lhs.batches != rhs.batches {return false}
     if lhs._progress != rhs._progress {return false}
+    if lhs._assignment != rhs._assignment {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Martlet_V1_GroupMembership: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".GroupMembership"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}group\0\u{3}instance_id\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.group) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.instanceID) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.group.isEmpty {
+      try visitor.visitSingularStringField(value: self.group, fieldNumber: 1)
+    }
+    if !self.instanceID.isEmpty {
+      try visitor.visitSingularStringField(value: self.instanceID, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Martlet_V1_GroupMembership, rhs: Martlet_V1_GroupMembership) -> Bool {
+    if lhs.group != rhs.group {return false}
+    if lhs.instanceID != rhs.instanceID {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Martlet_V1_MemberAssignment: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".MemberAssignment"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}member_id\0\u{3}member_epoch\0\u{1}partitions\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.memberID) }()
+      case 2: try { try decoder.decodeSingularInt32Field(value: &self.memberEpoch) }()
+      case 3: try { try decoder.decodeRepeatedMessageField(value: &self.partitions) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.memberID.isEmpty {
+      try visitor.visitSingularStringField(value: self.memberID, fieldNumber: 1)
+    }
+    if self.memberEpoch != 0 {
+      try visitor.visitSingularInt32Field(value: self.memberEpoch, fieldNumber: 2)
+    }
+    if !self.partitions.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.partitions, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Martlet_V1_MemberAssignment, rhs: Martlet_V1_MemberAssignment) -> Bool {
+    if lhs.memberID != rhs.memberID {return false}
+    if lhs.memberEpoch != rhs.memberEpoch {return false}
+    if lhs.partitions != rhs.partitions {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Martlet_V1_TopicPartition: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".TopicPartition"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}topic\0\u{1}partition\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.topic) }()
+      case 2: try { try decoder.decodeSingularInt32Field(value: &self.partition) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.topic.isEmpty {
+      try visitor.visitSingularStringField(value: self.topic, fieldNumber: 1)
+    }
+    if self.partition != 0 {
+      try visitor.visitSingularInt32Field(value: self.partition, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Martlet_V1_TopicPartition, rhs: Martlet_V1_TopicPartition) -> Bool {
+    if lhs.topic != rhs.topic {return false}
+    if lhs.partition != rhs.partition {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1714,7 +1918,7 @@ nonisolated extension Martlet_V1_PartitionOffset: SwiftProtobuf.Message, SwiftPr
 
 nonisolated extension Martlet_V1_CommitRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".CommitRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}group\0\u{1}offsets\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}group\0\u{1}offsets\0\u{3}member_id\0\u{3}member_epoch\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1724,6 +1928,8 @@ nonisolated extension Martlet_V1_CommitRequest: SwiftProtobuf.Message, SwiftProt
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularStringField(value: &self.group) }()
       case 2: try { try decoder.decodeRepeatedMessageField(value: &self.offsets) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.memberID) }()
+      case 4: try { try decoder.decodeSingularInt32Field(value: &self.memberEpoch) }()
       default: break
       }
     }
@@ -1736,12 +1942,20 @@ nonisolated extension Martlet_V1_CommitRequest: SwiftProtobuf.Message, SwiftProt
     if !self.offsets.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.offsets, fieldNumber: 2)
     }
+    if !self.memberID.isEmpty {
+      try visitor.visitSingularStringField(value: self.memberID, fieldNumber: 3)
+    }
+    if self.memberEpoch != 0 {
+      try visitor.visitSingularInt32Field(value: self.memberEpoch, fieldNumber: 4)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Martlet_V1_CommitRequest, rhs: Martlet_V1_CommitRequest) -> Bool {
     if lhs.group != rhs.group {return false}
     if lhs.offsets != rhs.offsets {return false}
+    if lhs.memberID != rhs.memberID {return false}
+    if lhs.memberEpoch != rhs.memberEpoch {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -13,6 +13,7 @@ package enum Feature: String, CaseIterable, Sendable {
     case groups = "group.version"
     case quorum = "kraft.version"
     case metadata = "metadata.version"
+    case shares = "share.version"
     case transactions = "transaction.version"
 
     package var supported: ClosedRange<Int16> {
@@ -21,6 +22,7 @@ package enum Feature: String, CaseIterable, Sendable {
         case .quorum: 0...1
         // 3.3-IV3 to 4.0-IV3.
         case .metadata: 7...25
+        case .shares: 0...1
         case .transactions: 0...2
         }
     }
@@ -31,6 +33,7 @@ package enum Feature: String, CaseIterable, Sendable {
         case .groups: 1
         case .quorum: 0
         case .metadata: 25
+        case .shares: 1
         case .transactions: 2
         }
     }

@@ -3,6 +3,7 @@
 //
 // Built from the bytes that proto/generate.sh committed, when the first client asks: start-up does not pay for it. Immutable.
 
+import Bytes
 import Contract
 import GRPCWire
 import SwiftProtobuf

@@ -57,6 +57,10 @@ final class GRPCCall: @unchecked Sendable {
     private var source: (any GRPCStreamSource)?
     private var session: (any GRPCSession)?
     private var hasToldEnd = false
+    /// The caller's password is being checked: nothing is read until that is known.
+    private var isLoggingIn = false
+    /// Who calls, as access rules know it.
+    private(set) lazy var principal = peer.principal
     private var onEnd: (() -> Void)?
 
     init(
@@ -92,8 +96,35 @@ final class GRPCCall: @unchecked Sendable {
         respond(fields: fields) { $0.writeBytes(bytes) }
     }
 
-    /// The call's headers have been taken.
-    func begin() {
+    /// The call's headers have been taken. `authorization`: what they say about the caller.
+    func begin(authorization: @autoclosure () -> String?) {
+        guard connection.server.requiresLogin(peer, route) else { return begin() }
+        do throws(GRPCStatus) {
+            let credentials = try connection.server.credentials(authorization(), peer)
+            isLoggingIn = true
+            stream.isInboundHeld = true
+            engine.passwords.check(user: credentials.user, password: credentials.password, on: loop) { isRight in
+                self.loggedIn(credentials.user, isRight)
+            }
+        } catch {
+            fail(error)
+        }
+    }
+
+    private func loggedIn(_ user: String, _ isRight: Bool) {
+        guard phase != .ended, isLoggingIn else { return }
+        isLoggingIn = false
+        guard isRight else { return fail(GRPCStatus(.unauthenticated, "the name or the password is wrong")) }
+        principal = "User:\(user)"
+        stream.isInboundHeld = false
+        begin()
+        guard phase != .ended else { return }
+        readMessages()
+        guard phase != .ended, hasEndOfRequest else { return }
+        receivedEnd()
+    }
+
+    private func begin() {
         guard let makeSession = route.method.makeSession else { return }
         let session = makeSession(self)
         self.session = session
@@ -236,6 +267,7 @@ extension GRPCCall {
     func receivedEnd() {
         guard phase != .ended else { return }
         hasEndOfRequest = true
+        if isLoggingIn { return }
         if takesManyRequests { return finishRequests() }
         if deframer.isIncomplete { return fail(GRPCStatus(.internal, "the request ends in the middle of a message")) }
         guard let request else {
@@ -281,6 +313,7 @@ extension GRPCCall {
 
     /// Calls with many requests: no more of them now. The session says so, or answers wait for the peer.
     private var isHeld: Bool {
+        if isLoggingIn { return true }
         let isHeld: Bool
         if let session {
             isHeld = !session.takesRequests

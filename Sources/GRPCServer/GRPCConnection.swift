@@ -171,7 +171,7 @@ extension GRPCConnection: HTTP2SessionDelegate {
             let call = try makeCall(fields, stream)
             stream.handler = call
             if let deadline = call.deadline { watch(deadline) }
-            call.begin()
+            call.begin(authorization: fields.value(named: "authorization"))
             if endOfStream { call.receivedEnd(on: stream) }
         } catch {
             stream.respond(GRPCFields.trailersOnly(error), endOfStream: true)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, GRPCServer: the header fields of answers. Those of the usual answers are made once.
 
+import Bytes
 import GRPCWire
 import HTTP2
 
@@ -33,7 +34,7 @@ enum GRPCFields {
         var fields = [(name: "grpc-status", value: String(status.code.rawValue))]
         if !status.message.isEmpty { fields.append(("grpc-message", status.encodedMessage)) }
         if let details = status.details {
-            fields.append(("grpc-status-details-bin", Base64.encode(details.status(status))))
+            fields.append(("grpc-status-details-bin", Base64.encode(details.status(status).readableBytesView)))
         }
         return fields
     }

@@ -20,25 +20,32 @@ package final class GRPCServer: Sendable {
     let memory: RequestMemory
     let publishing: PublishGatherers
     let web: WebOptions
+    /// Clients without a certificate give a name and a password.
+    let requiresLogin: Bool
     /// Where records without key and partition go that come over HTTP/1.1, where connections are many and short.
     let unkeyed = Atomic<UInt32>(0)
 
     package convenience init(
         engine: Engine, memory: RequestMemory = RequestMemory(limit: .max), metrics: Metrics, logger: Logger,
-        http2: HTTP2Configuration = HTTP2Configuration(), web: WebOptions = WebOptions()
+        http2: HTTP2Configuration = HTTP2Configuration(), web: WebOptions = WebOptions(), requiresLogin: Bool = false,
+        gatheredBatchBytes: Int = Limits.gatheredBatchBytes
     ) {
-        self.init(engine: engine, memory: memory, metrics: metrics, logger: logger, http2: http2, web: web, adding: [])
+        self.init(
+            engine: engine, memory: memory, metrics: metrics, logger: logger, http2: http2, web: web,
+            requiresLogin: requiresLogin, gatheredBatchBytes: gatheredBatchBytes, adding: [])
     }
 
     /// With methods that a test adds.
     init(
         engine: Engine, memory: RequestMemory = RequestMemory(limit: .max), metrics: Metrics, logger: Logger,
-        http2: HTTP2Configuration, web: WebOptions = WebOptions(), adding methods: [GRPCMethod]
+        http2: HTTP2Configuration, web: WebOptions = WebOptions(), requiresLogin: Bool = false,
+        gatheredBatchBytes: Int = Limits.gatheredBatchBytes, adding methods: [GRPCMethod]
     ) {
         self.memory = memory
         self.web = web
+        self.requiresLogin = requiresLogin
         self.engine = engine
-        publishing = PublishGatherers(engine: engine)
+        publishing = PublishGatherers(engine: engine, batchBytesMax: gatheredBatchBytes)
         self.logger = logger
         self.http2 = http2
         self.metrics = GRPCMetrics(metrics)

@@ -25,7 +25,7 @@ package enum Limits {
     /// Results in one message of a PublishStream.
     static let publishResultsBytes = 64 << 10
     /// Records of several requests share a batch up to this size.
-    static let gatheredBatchBytes = 1 << 20
+    package static let gatheredBatchBytes = 1 << 20
     /// Partitions of one subscription, and offsets of one commit; more: INVALID_ARGUMENT.
     static let partitionsPerRequest = 10_000
     /// Bytes of records in one message of a subscription unless asked otherwise, and the most that can be asked for.
@@ -37,6 +37,8 @@ package enum Limits {
     static let subscribeReadBytes = 256 << 10
     /// Bytes looked at for one message; then the loop's other connections have their turn.
     static let subscribeScanBytes = 2 << 20
+    /// How long a group waits for a member to give up what it is to lose.
+    static let memberRebalanceMs: Int32 = 60_000
     /// Milliseconds between progress messages; others: INVALID_ARGUMENT.
     static let progressIntervalMs: ClosedRange<UInt32> = 100...3_600_000
     /// Largest record section that is decompressed; a larger one ends the subscription with RESOURCE_EXHAUSTED.

@@ -20,7 +20,9 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
     let call: GRPCCall
     let cursor: Cursor
     var progress: Progress?
-    private let origin: Martlet_V1_Origin
+    let origin: Martlet_V1_Origin
+    private var member: SubscriptionMember?
+    var mustTellAssignment = false
     private let filters: RecordFilters?
     private var topics: SubscribedTopics
     private var observer: UInt64?
@@ -31,7 +33,7 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
     private var partitionFields: [ByteBuffer?]
     private var reading = Reading()
     /// How the stream ends, once that is known.
-    private var ending: GRPCStatus?
+    var ending: GRPCStatus?
     private var productions = 0
     /// Bytes of the log that were read for the current message.
     private var scanned = 0
@@ -74,6 +76,10 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
 
     func produce(room: Int, into buffer: inout ByteBuffer) -> GRPCProduction {
         productions &+= 1
+        if mustTellAssignment, let member {
+            writeAssignment(member, into: &buffer)
+            return .produced
+        }
         if progress?.hasBegun == false {
             // Positions come before records, so that whoever keeps positions knows all of them.
             writeProgress(isCaughtUp: false, into: &buffer)
@@ -94,6 +100,7 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
         if recordsLeft != .max { recordsLeft -= UInt64(message.writer.recordCount) }
         if recordsLeft == 0 || cursor.isFinished { ending = ending ?? .ok }
         if ending == nil || ending?.code == .ok {
+            if ending != nil { progress?.isDue = true }
             writeProgress(isCaughtUp: supply == .none || cursor.isFinished, into: &buffer)
         }
         if let ending { return .finished(ending) }
@@ -115,6 +122,8 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
         observer = nil
         progress?.timer?.cancel()
         progress = nil
+        member?.leave()
+        member = nil
         cursor.cancel()
         stallTimer?.cancel()
         stallTimer = nil
@@ -335,7 +344,7 @@ extension Subscription {
 
     private func topicsChanged() {
         guard observer != nil else { return }
-        let added = topics.additions(call.engine.topics)
+        let added = topics.additions(call.engine.topics).filter { call.may(.read, .topic, $0.topic) }
         guard !added.isEmpty else { return }
         let present = cursor.positions.lazy.filter { !$0.isGone }.count
         if present + added.count > Limits.partitionsPerRequest {
@@ -343,14 +352,34 @@ extension Subscription {
                 .resourceExhausted,
                 "the topics of the subscription have more than \(Limits.partitionsPerRequest) partitions together")
         } else {
-            for partition in added {
-                let place = cursor.add(Cursor.Position(partition: partition, offset: partition.offsets.start))
-                if place == partitionFields.count { partitionFields.append(nil) } else { partitionFields[place] = nil }
-                if let told = progress?.told, place < told.count { progress?.told[place] = (-1, -1) }
-            }
+            for partition in added { add(Cursor.Position(partition: partition, offset: partition.offsets.start)) }
         }
+        wake()
+    }
+
+    func add(_ position: Cursor.Position) {
+        let place = cursor.add(position)
+        if place == partitionFields.count { partitionFields.append(nil) } else { partitionFields[place] = nil }
+        if let told = progress?.told, place < told.count { progress?.told[place] = (-1, -1) }
+    }
+
+    /// Reads this position no more.
+    func forget(_ index: Int) {
+        cursor.remove(index)
+        if reading.position == index { dropReading() }
+    }
+
+    /// Has another look at what there is to send.
+    func wake() {
         cursor.cancel()
         call.resume()
+    }
+
+    /// Becomes a member of the request's group.
+    func join(_ request: Martlet_V1_SubscribeRequest) {
+        let member = SubscriptionMember(request, self, call)
+        self.member = member
+        member.heartbeat()
     }
 }
 

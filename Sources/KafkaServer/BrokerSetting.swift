@@ -85,7 +85,6 @@ struct BrokerSetting: Sendable {
             Int64($0.defaultPartitions)
         },
         fixed("remote.log.storage.system.enable", .boolean, "false", "Whether segments are tiered."),
-        fixed("unclean.leader.election.enable", .boolean, "false", "Whether a replica that lacks records may lead."),
     ]
 
     private static let groups: [BrokerSetting] = [

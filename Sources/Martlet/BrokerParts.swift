@@ -65,7 +65,8 @@ final class BrokerParts: Sendable {
             logger: output.logger("GRPCServer", level: configuration.logLevel),
             web: WebOptions(
                 allowedOrigins: configuration.corsAllowedOrigins,
-                hosts: (configuration.listen + (configuration.advertise.map { [$0] } ?? [])).map(\.host)))
+                hosts: (configuration.listen + (configuration.advertise.map { [$0] } ?? [])).map(\.host)),
+            requiresLogin: !configuration.login.mechanisms.isEmpty)
         if let warning = DescriptorShares(configuration).warning(configuration) { logger.warning("\(warning)") }
         ProcessMetrics.register(metrics, startMs: clock.nowMs())
         BrokerMetrics.register(

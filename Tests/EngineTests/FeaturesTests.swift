@@ -38,7 +38,7 @@ import Testing
     @Test func aNewBrokerIsLikeKafka4() throws {
         let test = try TestEngine()
         let shown = test.engine.features.current.finalized.map { "\($0.name)=\($0.level)" }
-        #expect(shown == ["group.version=1", "metadata.version=25", "transaction.version=2"])
+        #expect(shown == ["group.version=1", "metadata.version=25", "share.version=1", "transaction.version=2"])
     }
 
     @Test func aLevelGoesDownAndUpAndSurvivesACrash() throws {
@@ -50,7 +50,7 @@ import Testing
         files.crash(.loseUnsynced)
         test = try TestEngine(fileSystem: files, durability: .disk)
         #expect(test.engine.features.level(of: .transactions) == 1)
-        #expect(test.engine.features.current.finalized.map(\.name) == ["metadata.version", "transaction.version"])
+        #expect(test.engine.features.current.finalized.map(\.name) == ["metadata.version", "share.version", "transaction.version"])
         #expect(test.engine.features.current.epoch == epoch + 2)
         #expect(update(test, "transaction.version", 2) == nil)
         #expect(update(test, "transaction.version", 2) == nil)

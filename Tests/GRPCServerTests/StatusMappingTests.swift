@@ -17,6 +17,8 @@ import Testing
         .invalidRecord: .invalidArgument, .messageTooLarge: .resourceExhausted, .invalidTimestamp: .invalidArgument,
         .unsupportedCompression: .invalidArgument, .unsupportedMessageFormat: .invalidArgument,
         .outOfOrderSequence: .aborted, .duplicateSequence: .alreadyExists, .invalidProducerEpoch: .aborted,
+        .partitionNotInTransaction: .failedPrecondition, .noTransactionalId: .failedPrecondition,
+        .concurrentTransactions: .aborted,
         .invalidTransactionState: .failedPrecondition, .invalidProducerIdMapping: .failedPrecondition, .transactionCoordinatorFenced: .aborted,
         .storageFull: .resourceExhausted, .logReadOnly: .failedPrecondition, .storageFailure: .internal,
         .limitReached: .resourceExhausted, .topicAuthorization: .permissionDenied, .shuttingDown: .unavailable,

@@ -2,6 +2,7 @@
 // Martlet, GRPCServerTests: gRPC-Web, Connect, server-sent events and records as JSON, over HTTP/2 without a socket; and whose
 // pages may.
 
+import Bytes
 import Contract
 import Engine
 import Foundation
@@ -52,6 +53,15 @@ extension Peer {
         try run()
         return answer
     }
+}
+
+/// Base64 of which every piece is padded by itself.
+private func unpacked(_ text: String) -> String {
+    let letters = Array(text.utf8)
+    let bytes = stride(from: 0, to: letters.count, by: 4).compactMap { at in
+        Base64.decode(Array(letters[at..<min(at + 4, letters.count)]))
+    }
+    return String(decoding: bytes.flatMap { $0 }, as: UTF8.self)
 }
 
 private func readFrames(_ body: inout ByteBuffer) -> [(flags: UInt8, message: ByteBuffer)] {
@@ -144,17 +154,14 @@ private func head(_ fields: [(String, String)], method: String = "GET", target: 
     }
 
     @Test func `gRPC-Web as text is base64 both ways, in any pieces`() throws {
-        let text = Base64.encode(.frame(try request()), isPadded: true)
+        let text = Base64.encode(ByteBuffer.frame(try request()).readableBytesView)
         peer.chunk = 7
         let answer = try peer.web(
             "POST", "/martlet.v1.Streams/Publish", "application/grpc-web-text", body: ByteBuffer(string: text))
-        let parts = answer.text.split(separator: "=", omittingEmptySubsequences: true)
-        let decoded = parts.compactMap { Base64.decode($0.utf8) }.flatMap { $0 }
-        #expect(String(decoding: decoded, as: UTF8.self).contains("grpc-status: 0"))
+        #expect(unpacked(answer.text).contains("grpc-status: 0"))
         let broken = try peer.web(
             "POST", "/martlet.v1.Streams/Publish", "application/grpc-web-text", body: ByteBuffer(string: "!!!!"))
-        let trailer = broken.text.split(separator: "=").compactMap { Base64.decode($0.utf8) }.flatMap { $0 }
-        #expect(String(decoding: trailer, as: UTF8.self).contains("grpc-status: 3"))
+        #expect(unpacked(broken.text).contains("grpc-status: 3"))
     }
 
     @Test func `A gRPC-Web error is in the body too, and calls with many requests are refused`() throws {

@@ -56,6 +56,9 @@ import Testing
         changed.tls = .init(certificate: "c.pem", key: "k.pem", authority: "a.pem")
         changed.advertise = Address(host: "broker.example.org", port: 19092)
         changed.readyFile = "ready.json"
+        changed.saslMechanisms = [.scramSHA512, .plain]
+        changed.superUsers = ["User:CN=root,O=Example", "User:admin"]
+        changed.corsAllowedOrigins = ["https://example.org"]
         let value = setting.show(changed)
         #expect(!value.isEmpty)
         var fromFile = ConfigurationLoader(.production)
@@ -180,7 +183,7 @@ import Testing
         let differing = Settings.all.filter { $0.show(.development) != $0.show(.production) }.map(\.key)
         #expect(
             differing == [
-                "auto.create.topics.enable", "group.initial.rebalance.delay.ms", "group.min.session.timeout.ms",
+                "allow.everyone.if.no.acl.found", "auto.create.topics.enable", "group.initial.rebalance.delay.ms", "group.min.session.timeout.ms",
                 "group.consumer.min.session.timeout.ms", "group.consumer.min.heartbeat.interval.ms",
             ])
     }

@@ -43,7 +43,8 @@ final class SimulatedBroker {
             configuration: configuration, directory: directory, groupCommit: groupCommit, loop: loop, clock: clock,
             metrics: metrics, logger: logger, random: { ids.next() })
         kafka = KafkaServer(engine: engine, advertised: nil, metrics: metrics, logger: logger)
-        grpc = GRPCServer(engine: engine, metrics: metrics, logger: logger)
+        // The oracle knows batches by what was sent in them: each request gets its own.
+        grpc = GRPCServer(engine: engine, metrics: metrics, logger: logger, gatheredBatchBytes: 1)
     }
 
     /// Ends the turn: what was appended is written and answered.

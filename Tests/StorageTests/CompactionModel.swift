@@ -87,6 +87,11 @@ final class CompactionLog: CompactionOwner {
         var found: [RecordBatchReader] = []
         var offset = start ?? log.startOffset
         while offset < log.writtenEndOffset {
+            // What a loss of power took from the middle of what was not durable yet.
+            if let range = log.quarantined.first(where: { $0.offsets.contains(offset) }) {
+                offset = range.offsets.upperBound
+                continue
+            }
             guard var bytes = try log.bytes(from: offset, maxBytes: 700) else { break }
             while let (header, batch) = try BatchBytes.next(from: &bytes) {
                 #expect(BatchBytes.isCRCValid(batch, header: header))

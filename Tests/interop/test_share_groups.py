@@ -22,7 +22,7 @@ from wire import (
 
 HEARTBEAT, DESCRIBE, SHARE_FETCH, SHARE_ACKNOWLEDGE = 76, 77, 78, 79
 DESCRIBE_OFFSETS, ALTER_OFFSETS, DELETE_OFFSETS = 90, 91, 92
-NONE, UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_MEMBER_ID, INVALID_REQUEST = 0, 3, 25, 42
+NONE, UNKNOWN_TOPIC_OR_PARTITION, ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, INVALID_REQUEST = 0, 3, 22, 25, 42
 INCONSISTENT_GROUP_PROTOCOL, NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND = 23, 68, 69
 UNKNOWN_TOPIC_ID, FENCED_MEMBER_EPOCH, INVALID_RECORD_STATE = 100, 110, 121
 SESSION_NOT_FOUND, INVALID_SESSION_EPOCH = 122, 123
@@ -437,7 +437,7 @@ def test_group_ids_are_one_namespace_and_lists_tell_the_types(
                 {"partition_index": 0, "committed_offset": 0, "committed_leader_epoch": -1, "committed_metadata": None}
             ]}],
         )
-        assert refused.topics[0].partitions[0].error_code == GROUP_ID_NOT_FOUND
+        assert refused.topics[0].partitions[0].error_code == ILLEGAL_GENERATION, "what version 8 knows for it"
         deleted = protocol.call(connection, 42, 2, groups_names=[share, "no-such-group"])
         assert [result.error_code for result in deleted.results] == [NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND]
 

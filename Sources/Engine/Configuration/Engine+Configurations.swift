@@ -29,13 +29,3 @@ extension Engine {
     /// The end of the broker's own log of metadata.
     package var metadataEndOffset: Int64 { metadata.endOffset }
 }
-
-extension GroupOverrides {
-    /// nil: the group has the broker's values.
-    fileprivate init?(_ overrides: [String: String]) {
-        guard !overrides.isEmpty else { return nil }
-        self.init(
-            sessionTimeoutMs: overrides["consumer.session.timeout.ms"].flatMap { Int32($0) },
-            heartbeatIntervalMs: overrides["consumer.heartbeat.interval.ms"].flatMap { Int32($0) })
-    }
-}

@@ -23,6 +23,7 @@ final class PublishGatherer: TurnGatherer, @unchecked Sendable {
     // Unchecked: see above; completions of the engine run on the loop too.
     private let engine: Engine
     private let turn: Turn
+    private let batchBytesMax: Int
     private var topics: [Gathered] = []
     private lazy var decompressor = Decompressor()
     /// Counts turns, for those who change their mind once a turn.
@@ -43,9 +44,10 @@ final class PublishGatherer: TurnGatherer, @unchecked Sendable {
         var parts: [[Part]] = []
     }
 
-    init(engine: Engine, turn: Turn) {
+    init(engine: Engine, turn: Turn, batchBytesMax: Int) {
         self.engine = engine
         self.turn = turn
+        self.batchBytesMax = batchBytesMax
     }
 
     /// The topic that the next `add` of this turn may use; nil if there is none of this name.
@@ -59,7 +61,7 @@ final class PublishGatherer: TurnGatherer, @unchecked Sendable {
             Gathered(
                 name: own, topic: topic, partitions: topic.partitions,
                 records: RecordGathering(
-                    batchBytesMax: min(topic.configuration.rules.maxMessageBytes, Limits.gatheredBatchBytes))))
+                    batchBytesMax: min(topic.configuration.rules.maxMessageBytes, batchBytesMax))))
         return topics.count - 1
     }
 
@@ -175,16 +177,18 @@ extension EngineError {
 /// One gatherer an event loop, made when it is first asked for.
 final class PublishGatherers: Sendable {
     private let engine: Engine
+    private let batchBytesMax: Int
     private let gatherers = Mutex<[ObjectIdentifier: PublishGatherer]>([:])
 
-    init(engine: Engine) {
+    init(engine: Engine, batchBytesMax: Int) {
         self.engine = engine
+        self.batchBytesMax = batchBytesMax
     }
 
     func gatherer(for turn: Turn) -> PublishGatherer {
         gatherers.withLock { gatherers in
             if let known = gatherers[ObjectIdentifier(turn)] { return known }
-            let made = PublishGatherer(engine: engine, turn: turn)
+            let made = PublishGatherer(engine: engine, turn: turn, batchBytesMax: batchBytesMax)
             gatherers[ObjectIdentifier(turn)] = made
             return made
         }

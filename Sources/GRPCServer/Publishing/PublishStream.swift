@@ -28,6 +28,7 @@ final class PublishStream: GRPCSession, @unchecked Sendable {
     private var hasEndOfRequests = false
     private var isDraining = false
     private var hasFailed = false
+    private var allowed: (turn: UInt64, topic: ByteBuffer)?
     private var unkeyed: (turn: UInt64, partition: Int32)?
 
     private struct Outstanding {
@@ -64,6 +65,7 @@ final class PublishStream: GRPCSession, @unchecked Sendable {
                 topic = own
             }
             guard let topic else { throw GRPCStatus(.invalidArgument, "topic is empty in the stream's first request") }
+            try checkAccess(topic)
             guard let found = gatherer.find(topic) else { return try createTopic(topic, for: message, number) }
             try add(request, to: found, number)
         } catch {
@@ -97,6 +99,13 @@ final class PublishStream: GRPCSession, @unchecked Sendable {
         return firstRequest + UInt64(outstanding.count - 1 - head)
     }
 
+    /// Once a turn and topic: rules change while a stream lasts.
+    private func checkAccess(_ name: ByteBuffer) throws(GRPCStatus) {
+        if let allowed, allowed.turn == gatherer.turnNumber, allowed.topic == name { return }
+        try call.require(.write, .topic, String(buffer: name))
+        allowed = (gatherer.turnNumber, name)
+    }
+
     private func add(_ request: PublishRequestReader, to topic: Int, _ number: UInt64) throws(GRPCStatus) {
         outstanding[outstanding.count - 1].missing = try gatherer.add(
             request, to: topic, for: self, number, unkeyed: unkeyedPartition)
@@ -116,6 +125,7 @@ final class PublishStream: GRPCSession, @unchecked Sendable {
         guard engine.configuration.autoCreateTopics else {
             throw GRPCStatus(.notFound, "topic \(name) does not exist and is not created automatically")
         }
+        try call.requireCreation(of: name)
         isCreating = true
         outstanding[outstanding.count - 1].missing = 1
         var kept = ByteBuffer()

@@ -23,12 +23,15 @@ struct AdminService: Sendable {
             GRPCMethod(Self.name, "ListTopics") { (_: Martlet_V1_ListTopicsRequest, call) in
                 call.respond(
                     Martlet_V1_ListTopicsResponse.with {
-                        $0.topics = engine.topics.all.filter { !$0.isInternal }.map(Self.message)
+                        $0.topics = engine.topics.all.filter { !$0.isInternal && call.may(.describe, .topic, $0.name) }.map(Self.message)
                     })
             },
             GRPCMethod(Self.name, "DescribeTopic") {
                 (request: Martlet_V1_DescribeTopicRequest, call) throws(GRPCStatus) in
-                call.respond(Self.description(try topic(request.name)))
+                try call.require(.describe, .topic, request.name)
+                var answer = Self.description(try topic(request.name))
+                if !call.may(.describeConfigs, .topic, request.name) { answer.configs = [] }
+                call.respond(answer)
             },
             GRPCMethod(Self.name, "DeleteTopic") { (request: Martlet_V1_DeleteTopicRequest, call) throws(GRPCStatus) in
                 try delete(request, call)
@@ -40,6 +43,7 @@ struct AdminService: Sendable {
         guard request.partitionCount >= 0 else {
             throw GRPCStatus(.invalidArgument, "partition_count \(request.partitionCount) is negative")
         }
+        try call.requireCreation(of: request.name)
         let specification = TopicSpecification(
             name: request.name, partitions: request.partitionCount == 0 ? nil : request.partitionCount,
             overrides: request.configs)
@@ -52,6 +56,7 @@ struct AdminService: Sendable {
     }
 
     private func delete(_ request: Martlet_V1_DeleteTopicRequest, _ call: GRPCCall) throws(GRPCStatus) {
+        try call.require(.delete, .topic, request.name)
         let topic = try topic(request.name)
         guard !topic.isInternal else {
             throw GRPCStatus(.invalidArgument, "topic \(topic.name) belongs to the broker")

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, GRPCServer: Streams.Commit and Streams.Committed.
 //
-// Behaviour: a commit is one of a simple consumer: it names no member and is refused while the group has members. It is
-// answered when it is durable. What is committed over Kafka is seen here, and the other way round.
+// Behaviour: a commit is one of a member, with its epoch, or of a simple consumer, and is refused then while the group has
+// members. It is answered when it is durable. What is committed over Kafka is seen here, and the other way round.
 
 import Contract
 import Engine
@@ -11,6 +11,8 @@ import GRPCWire
 extension StreamsService {
     func commit(_ request: Martlet_V1_CommitRequest, _ call: GRPCCall) throws(GRPCStatus) {
         guard !request.group.isEmpty else { throw GRPCStatus(.invalidArgument, "group is empty") }
+        try call.require(.read, .group, request.group)
+        for topic in Set(request.offsets.map(\.topic)).sorted() { try call.require(.read, .topic, topic) }
         guard (1...Limits.partitionsPerRequest).contains(request.offsets.count) else {
             throw GRPCStatus(
                 .invalidArgument,
@@ -19,7 +21,12 @@ extension StreamsService {
         var positions: [OffsetCommit.Position] = []
         positions.reserveCapacity(request.offsets.count)
         for entry in request.offsets { positions.append(try position(entry)) }
-        engine.groups.commit(OffsetCommit(groupId: request.group, positions: positions), on: call.loop) { result in
+        var commit = OffsetCommit(groupId: request.group, positions: positions)
+        if !request.memberID.isEmpty {
+            commit.member = GroupMemberIdentity(memberId: request.memberID)
+            commit.generationId = request.memberEpoch
+        }
+        engine.groups.commit(commit, on: call.loop) { result in
             switch result {
             case .failure(let error): call.fail(GRPCStatus(error))
             case .success(let results):
@@ -45,6 +52,7 @@ extension StreamsService {
 
     func committed(_ request: Martlet_V1_CommittedRequest, _ call: GRPCCall) throws(GRPCStatus) {
         guard !request.group.isEmpty else { throw GRPCStatus(.invalidArgument, "group is empty") }
+        try call.require(.describe, .group, request.group)
         let wanted = request.topics.isEmpty ? nil : Set(request.topics)
         engine.groups.stableCommitted(groupId: request.group, topics: nil, on: call.loop) { result in
             switch result {
@@ -52,7 +60,9 @@ extension StreamsService {
             case .success(let topics):
                 call.respond(
                     Martlet_V1_CommittedResponse.with {
-                        $0.offsets = topics.filter { wanted?.contains($0.topic) ?? true }.flatMap(Self.offsets)
+                        $0.offsets = topics.filter {
+                            wanted?.contains($0.topic) ?? true && call.may(.describe, .topic, $0.topic)
+                        }.flatMap(Self.offsets)
                     })
             }
         }

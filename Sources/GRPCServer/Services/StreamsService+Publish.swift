@@ -15,6 +15,7 @@ extension StreamsService {
         do throws(GRPCStatus) {
             let request = try PublishRequestReader(bytes)
             guard let name = request.topicBytes else { preconditionFailure("the reader has seen a topic") }
+            try call.require(.write, .topic, request.topic)
             if let topic = call.connection.gatherer.find(name) {
                 try append(request, to: topic, call)
             } else {
@@ -30,6 +31,7 @@ extension StreamsService {
         guard engine.configuration.autoCreateTopics else {
             throw GRPCStatus(.notFound, "topic \(name) does not exist and is not created automatically")
         }
+        try call.requireCreation(of: name)
         engine.topics.topicOrCreate(TopicSpecification(name: name), on: call.loop).whenComplete { result in
             do throws(GRPCStatus) {
                 if case .failure(let error) = result { throw GRPCStatus(error) }

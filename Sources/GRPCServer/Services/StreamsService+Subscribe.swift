@@ -14,8 +14,10 @@ extension StreamsService {
     func subscribe(_ request: Martlet_V1_SubscribeRequest, _ call: GRPCCall) throws(GRPCStatus) {
         try check(request)
         let filters = try RecordFilters(request.filters)
+        if case .group(let group)? = request.start { try call.require(.read, .group, group) }
+        if request.hasMember { return try join(request, filters, call) }
         let token = try token(request)
-        let (targets, topics) = try targets(request, token)
+        let (targets, topics) = try targets(request, token, call)
         var start = SubscriptionStart(request, token: token, engine: engine)
         var positions: [Cursor.Position] = []
         positions.reserveCapacity(targets.count)
@@ -27,6 +29,31 @@ extension StreamsService {
         let cursor = Cursor(
             positions: positions, readsUncommitted: request.isolation == .readUncommitted, hasEnd: request.untilEnd)
         call.start(Subscription(request, cursor: cursor, topics: topics, filters: filters, call: call))
+    }
+
+    /// As a member of a group, which says what there is to read.
+    private func join(
+        _ request: Martlet_V1_SubscribeRequest, _ filters: RecordFilters?, _ call: GRPCCall
+    ) throws(GRPCStatus) {
+        guard !request.member.group.isEmpty else { throw .invalid("member.group", "the member's group is empty") }
+        guard request.start == nil, request.resumeToken.isEmpty, !request.untilEnd else {
+            throw .invalid("member", "a member reads from its group's commits on: no start, resume_token or until_end")
+        }
+        try call.require(.read, .group, request.member.group)
+        for selection in request.topics {
+            try call.require(.read, .topic, selection.topic)
+            _ = try topic(selection.topic)
+            guard selection.partitions.isEmpty else {
+                throw .invalid("topics", "a member's topics are named whole: the group chooses the partitions")
+            }
+        }
+        _ = try pattern(request)
+        let cursor = Cursor(
+            positions: [], readsUncommitted: request.isolation == .readUncommitted, hasEnd: false)
+        let topics = SubscribedTopics(named: [], growing: [], pattern: nil, topics: [])
+        let subscription = Subscription(request, cursor: cursor, topics: topics, filters: filters, call: call)
+        call.start(subscription)
+        subscription.join(request)
     }
 
     private func check(_ request: Martlet_V1_SubscribeRequest) throws(GRPCStatus) {
@@ -65,12 +92,13 @@ extension StreamsService {
 
     /// The partitions to begin with, and the topics to follow.
     private func targets(
-        _ request: Martlet_V1_SubscribeRequest, _ token: ResumeToken?
+        _ request: Martlet_V1_SubscribeRequest, _ token: ResumeToken?, _ call: GRPCCall
     ) throws(GRPCStatus) -> ([Target], SubscribedTopics) {
         var targets: [Target] = []
         var seen: [String: Set<Int32>] = [:]
         var topics: [Topic] = []
         for selection in request.topics {
+            try call.require(.read, .topic, selection.topic)
             let topic = try topic(selection.topic)
             topics.append(topic)
             var added: [Target] = []
@@ -94,7 +122,8 @@ extension StreamsService {
         let pattern = try pattern(request)
         if let pattern {
             for topic in engine.topics.all
-            where !topic.isInternal && !named.contains(topic.name) && pattern.matches(topic.name) {
+            where !topic.isInternal && !named.contains(topic.name) && pattern.matches(topic.name)
+                && call.may(.read, .topic, topic.name) {
                 topics.append(topic)
                 targets += topic.partitions.map { ($0, nil) }
                 try checkCount(targets)
@@ -103,6 +132,7 @@ extension StreamsService {
             let found = try self.topics(of: token, named: named)
             if request.topics.isEmpty {
                 for (topic, entry) in found {
+                    try call.require(.read, .topic, topic.name)
                     for index in entry.offsets.keys.sorted() {
                         targets.append((try partition(topic.name, index), nil))
                     }

@@ -17,6 +17,8 @@ extension WorkService {
     private static let recordsMax = 10_000
 
     func redrive(_ request: Martlet_V1_RedriveRequest, _ call: GRPCCall) throws(GRPCStatus) {
+        try call.require(.read, .topic, request.deadLetterTopic)
+        if !request.group.isEmpty { try call.require(.read, .group, request.group) }
         guard let topic = engine.topics.topic(named: request.deadLetterTopic) else {
             throw GRPCStatus(.notFound, "topic \(request.deadLetterTopic) does not exist")
         }
@@ -105,7 +107,8 @@ private final class Redriving: @unchecked Sendable {
             record.headers.last { $0.key == name }?.value.map { String(buffer: $0) }
         }
         guard group.isEmpty || header(DeadLetterHeader.group) == group,
-            let name = header(DeadLetterHeader.topic), let topic = call.engine.topics.topic(named: name), !topic.isInternal
+            let name = header(DeadLetterHeader.topic), let topic = call.engine.topics.topic(named: name), !topic.isInternal,
+            call.may(.write, .topic, name)
         else { return nil }
         let index = header(DeadLetterHeader.partition).flatMap { Int32($0) } ?? 0
         return topic.partition(index) ?? topic.partition(0)

@@ -29,6 +29,8 @@ struct WorkService: Sendable {
     /// Makes a member of the worker. Everything that is wrong with the request is thrown.
     func begin(_ open: Martlet_V1_WorkOpen, _ worker: Worker) throws(GRPCStatus) {
         let call = worker.call
+        try call.require(.read, .group, open.group)
+        for topic in open.topics { try call.require(.read, .topic, topic) }
         let topics = try check(open)
         let id = ShareMemberId("worker-\(TopicId(random: { .random(in: .min ... .max) }))")
         do throws(ShareError) {

@@ -2,6 +2,7 @@
 // Martlet, GRPCServer: the Connect protocol: unary calls are plain HTTP, streams are enveloped as in gRPC, with an end that is
 // JSON; messages in either are Protocol Buffers or JSON.
 
+import Bytes
 import GRPCWire
 import NIOCore
 import Telemetry
@@ -107,7 +108,7 @@ enum ConnectError {
         var text = "{\"code\":\(JSONText.quoted(status.connectCode)),\"message\":\(JSONText.quoted(status.message))"
         if let details = status.details {
             let entries = details.messages(status.message).map {
-                "{\"type\":\(JSONText.quoted($0.type)),\"value\":\(JSONText.quoted(Base64.encode($0.bytes)))}"
+                "{\"type\":\(JSONText.quoted($0.type)),\"value\":\(JSONText.quoted(Base64.encode($0.bytes.readableBytesView).filter { $0 != "=" }))}"
             }
             text += ",\"reason\":\(JSONText.quoted(details.reason)),\"details\":[\(entries.joined(separator: ","))]"
         }

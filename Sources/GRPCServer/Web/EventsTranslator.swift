@@ -7,6 +7,7 @@
 //   id: 0:42,1:7
 //   data: {"topic":"orders","partition":0,"offset":41,"timestampMs":…,"key":"k","value":"v","headers":[…]}
 
+import Bytes
 import Contract
 import GRPCWire
 import NIOCore
@@ -132,6 +133,6 @@ enum RecordJSON {
     private static func bytes(_ name: String, _ bytes: [UInt8]?) -> String {
         guard let bytes else { return "\"\(name)\":null" }
         if let text = String(validating: bytes, as: UTF8.self) { return "\"\(name)\":\(JSONText.quoted(text))" }
-        return "\"\(name)Base64\":\"\(Base64.encode(ByteBuffer(bytes: bytes), isPadded: true))\""
+        return "\"\(name)Base64\":\"\(Base64.encode(bytes))\""
     }
 }

@@ -2,6 +2,7 @@
 // Martlet, GRPCServer: gRPC-Web: gRPC's own frames, the status in a frame at the end of the body, all of it in base64 for
 // `application/grpc-web-text`.
 
+import Bytes
 import GRPCWire
 import NIOCore
 
@@ -46,7 +47,7 @@ final class GRPCWebTranslator: WebTranslator {
     func begin() -> WebHead? { head }
 
     func answer(_ frames: ByteBuffer) -> ByteBuffer {
-        isText ? ByteBuffer(string: Base64.encode(frames, isPadded: true)) : frames
+        isText ? ByteBuffer(string: Base64.encode(frames.readableBytesView)) : frames
     }
 
     func end(_ status: GRPCStatus) -> (head: WebHead, body: ByteBuffer) {

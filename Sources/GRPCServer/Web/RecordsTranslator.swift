@@ -6,6 +6,7 @@
 //
 // `keyBase64` and `valueBase64` take bytes that are no text. What is not known is refused, so that a slip is not lost.
 
+import Bytes
 import Contract
 import GRPCWire
 import NIOCore

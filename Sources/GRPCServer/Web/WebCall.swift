@@ -47,8 +47,10 @@ final class WebCall: CallStream {
         self.fields = fields
     }
 
-    func begin(_ route: GRPCRoute, encoding: MessageEncoding, deadline: NIODeadline?) {
-        call = GRPCCall(connection: owner, stream: self, route: route, encoding: encoding, deadline: deadline)
+    func begin(_ route: GRPCRoute, encoding: MessageEncoding, deadline: NIODeadline?, authorization: String?) {
+        let made = GRPCCall(connection: owner, stream: self, route: route, encoding: encoding, deadline: deadline)
+        call = made
+        made.begin(authorization: authorization)
     }
 
     // MARK: The request

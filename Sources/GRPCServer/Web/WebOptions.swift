@@ -51,7 +51,8 @@ package struct WebOptions: Sendable {
     }
 
     private func isOwn(_ host: String) -> Bool {
-        host == "localhost" || host.hasSuffix(".localhost") || Self.isAddress(host) || hosts.contains(host)
+        // Names without a dot are of this machine's own network.
+        !host.contains(".") || host.hasSuffix(".localhost") || Self.isAddress(host) || hosts.contains(host)
     }
 
     static func host(of authority: String) -> String {
@@ -86,7 +87,7 @@ package struct WebOptions: Sendable {
             ("access-control-allow-methods", "GET, POST"),
             (
                 "access-control-allow-headers",
-                "content-type, x-grpc-web, x-user-agent, grpc-timeout, connect-protocol-version, connect-timeout-ms, last-event-id"
+                "authorization, content-type, x-grpc-web, x-user-agent, grpc-timeout, connect-protocol-version, connect-timeout-ms, last-event-id"
             ),
             ("access-control-max-age", "7200"),
         ]

@@ -163,7 +163,9 @@ extension GRPCServer {
                 answer(415, "\(path) is a stream: application/connect+json or application/connect+proto", fields, sink)
                 return nil
             }
-            call.begin(route, encoding: encoding, deadline: timeout.map { owner.loop.now + $0 })
+            call.begin(
+                route, encoding: encoding, deadline: timeout.map { owner.loop.now + $0 },
+                authorization: head["authorization"])
             return call
         }
     }

@@ -32,7 +32,8 @@ extension MetadataRequest: AuthorizedRequest {
         guard var wanted = topics, !wanted.isEmpty else { return [] }
         var denied: [MetadataResponse.Topic] = []
         wanted.removeAll { topic in
-            let name = topic.name ?? rights.name(ofTopic: topic.topicId)
+            let isById = topic.topicId != .zero
+            let name = isById ? rights.name(ofTopic: topic.topicId) : topic.name
             guard let name else { return false }
             let isAllowed = rights.mayUse(topic: name, .describe)
             let isMade = rights.exists(name) || !allowAutoTopicCreation && rights.version >= 4
@@ -40,10 +41,10 @@ extension MetadataRequest: AuthorizedRequest {
                 || rights.maySee(.create, .topic, name)
             guard !isAllowed || !mayMake else { return false }
             var answer = MetadataResponse.Topic()
-            answer.name = topic.name
+            answer.name = isById ? nil : topic.name
             answer.topicId = topic.topicId
             // Who asks by id does not learn that there is such a topic.
-            answer.errorCode = topic.name == nil ? .unknownTopicId : .topicAuthorizationFailed
+            answer.errorCode = isById ? .unknownTopicId : .topicAuthorizationFailed
             denied.append(answer)
             return true
         }

@@ -6,7 +6,7 @@
 //   refuses is refused: iterations outside of 4096 to 16384, an empty name (UNACCEPTABLE_CREDENTIAL), an unknown mechanism
 //   (UNSUPPORTED_SASL_MECHANISM), two changes of one credential (DUPLICATE_RESOURCE), removing one that is not there
 //   (RESOURCE_NOT_FOUND).
-// Deviations from Kafka: a salt of more than 1,024 bytes is refused.
+// Deviations from Kafka: an empty salt or salted password, or one of more than 1,024 bytes, is refused.
 // Notes: KIP-554. The client derives the salted password, so the password itself is never sent.
 
 import Engine
@@ -95,7 +95,7 @@ enum AlterUserScramCredentialsHandler: KafkaHandler {
                     + " \(ScramCredential.iterations.lowerBound) to \(ScramCredential.iterations.upperBound) are allowed")
         }
         guard upsertion.salt.readableBytes > 0, upsertion.salt.readableBytes <= saltBytesMax,
-            upsertion.saltedPassword.readableBytes == mechanism.digestBytes
+            (1...saltBytesMax).contains(upsertion.saltedPassword.readableBytes)
         else {
             throw Refusal(code: .unacceptableCredential, message: "the salt or the salted password has a wrong length")
         }

@@ -39,7 +39,7 @@ enum MetadataHandler: KafkaHandler {
         guard exchange.engine.configuration.autoCreateTopics,
             exchange.version < 4 || request.allowAutoTopicCreation
         else { return [] }
-        return (request.topics ?? []).compactMap(\.name).filter {
+        return (request.topics ?? []).filter { $0.topicId == .zero }.compactMap(\.name).filter {
             topicNameProblem($0) == nil && !Engine.isOwnTopic($0) && exchange.engine.topics.topic(named: $0) == nil
         }
     }
@@ -76,13 +76,15 @@ enum MetadataHandler: KafkaHandler {
         _ exchange: Exchange
     ) -> MetadataResponse.Topic {
         let topics = exchange.engine.topics
-        if let topic = wanted.name.map({ topics.topic(named: $0) }) ?? topics.topic(id: wanted.topicId) {
+        // Java's client sends an empty name beside the id.
+        let name = wanted.topicId == .zero ? wanted.name : nil
+        if let topic = name.map({ topics.topic(named: $0) }) ?? topics.topic(id: wanted.topicId) {
             return describe(topic, request, exchange.engine)
         }
         var answer = MetadataResponse.Topic()
-        answer.name = wanted.name
+        answer.name = name
         answer.topicId = wanted.topicId
-        if let name = wanted.name {
+        if let name {
             let isLegal = topicNameProblem(name) == nil
             answer.errorCode = !isLegal ? .invalidTopicException : failures[name] ?? .unknownTopicOrPartition
             if answer.errorCode == .none { answer.errorCode = .leaderNotAvailable }

@@ -77,7 +77,10 @@ struct TopicPatternParser {
         var nodes: [TopicPatternNode] = []
         while let byte = next, byte != UInt8(ascii: "|"), byte != UInt8(ascii: ")") {
             if take("\\Q") {
+                let before = nodes.count
                 while at < bytes.count, !take("\\E") { nodes.append(.bytes(literal(try takeByte()))) }
+                // What follows repeats the last character.
+                if nodes.count > before, let last = nodes.popLast() { nodes.append(try repetition(of: last)) }
                 continue
             }
             guard let node = try atom() else { continue }

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, GRPCServer: who calls, and what that principal may do: the same rules and passwords as over Kafka's protocol.
+//
+// A client with a certificate is who the certificate says. Where SASL is on, all others have to give a name and a password with
+// each call (`authorization: Basic`), over TLS or from this machine; only health checks are answered to anybody.
+
+import Bytes
+import Engine
+import GRPCWire
+import Transport
+
+/// A name and a password, as a call gives them.
+struct BasicCredentials {
+    var user: String
+    var password: String
+
+    /// nil: this is no `Basic` with a name and a password.
+    init?(_ authorization: String) {
+        let parts = authorization.split(separator: " ", maxSplits: 1)
+        guard parts.count == 2, parts[0].lowercased() == "basic", let bytes = Base64.decode(Array(parts[1].utf8)),
+            let text = String(validating: bytes, as: UTF8.self), let colon = text.firstIndex(of: ":"),
+            colon > text.startIndex
+        else { return nil }
+        user = String(text[..<colon])
+        password = String(text[text.index(after: colon)...])
+    }
+}
+
+extension GRPCServer {
+    /// Whether a caller has to say who it is before this method is served.
+    func requiresLogin(_ peer: ConnectionContext, _ route: GRPCRoute) -> Bool {
+        requiresLogin && peer.peerCertificate == nil && !route.method.path.hasPrefix("/\(HealthService.name)/")
+    }
+
+    /// Reads what a caller says about itself. Throws `UNAUTHENTICATED`.
+    func credentials(_ authorization: String?, _ peer: ConnectionContext) throws(GRPCStatus) -> BasicCredentials {
+        guard let authorization else {
+            throw GRPCStatus(
+                .unauthenticated, "this broker wants a name and a password (authorization: Basic), or a client certificate")
+        }
+        guard peer.isTLS || isLoopback(peer.remoteAddress) else {
+            throw GRPCStatus(.unauthenticated, "passwords are taken over TLS only, or from this machine")
+        }
+        guard let credentials = BasicCredentials(authorization) else {
+            throw GRPCStatus(.unauthenticated, "authorization is not Basic with a name and a password")
+        }
+        return credentials
+    }
+}
+
+extension GRPCCall {
+    /// Whether the caller may. Denials are logged.
+    func may(_ operation: AccessOperation, _ resource: ResourceType, _ name: String) -> Bool {
+        let decision = engine.access.decide(principal, host: peer.remoteAddress, operation, resource, name)
+        guard !decision.isAllowed else { return true }
+        connection.server.logger.info(
+            "denied",
+            metadata: [
+                "principal": "\(principal)", "peer": "\(peer.remoteAddress)", "operation": "\(operation)",
+                "resource": "\(resource) \(name)", "rule": "\(decision.rule.map(\.description) ?? "none allows it")",
+            ])
+        return false
+    }
+
+    /// Throws `PERMISSION_DENIED` if the caller may not.
+    func require(_ operation: AccessOperation, _ resource: ResourceType, _ name: String) throws(GRPCStatus) {
+        guard !may(operation, resource, name) else { return }
+        throw GRPCStatus(
+            .permissionDenied, "\(principal) may not \(operation) \(resource) \(name)",
+            details: StatusDetails(
+                reason: "ACCESS_DENIED",
+                metadata: [("operation", "\(operation)"), ("resource", "\(resource)"), ("name", name)]))
+    }
+
+    /// A topic that does not exist and is to be: that is for the whole broker, or for this name.
+    func requireCreation(of topic: String) throws(GRPCStatus) {
+        if engine.access.decide(
+            principal, host: peer.remoteAddress, .create, .cluster, AccessRule.clusterName
+        ).isAllowed { return }
+        try require(.create, .topic, topic)
+    }
+}

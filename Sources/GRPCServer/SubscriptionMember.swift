@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, GRPCServer: a subscription as a member of a consumer group, the same one that Kafka's clients join (KIP-848).
+//
+//   joining --assignment--> owns partitions --assignment changes--> gives up, takes over, says so --> ...
+//           --fenced--> joining again                     --call ends--> leaves
+//
+// Confined to its connection's loop, where the heartbeats are sent as well: a member lives as long as its call and its
+// connection do. A partition that is taken away is not read any more before the group is told; where it goes on elsewhere is what
+// was committed. A subscriber that takes nothing for too long, although there is something, leaves the group.
+
+import Bytes
+import Contract
+import Engine
+import GRPCWire
+import NIOCore
+
+final class SubscriptionMember: @unchecked Sendable {
+    // Unchecked: see above.
+    let groupId: String
+    let memberId: String
+    private(set) var epoch = ConsumerHeartbeat.joining
+    private let instanceId: String?
+    private let topics: [String]
+    private let pattern: String?
+    private unowned let subscription: Subscription
+    private let call: GRPCCall
+    private var owned: [TopicIdPartitions] = []
+    private var mustTell = true
+    private var isInFlight = false
+    private var hasLeft = false
+    private var timer: Scheduled<Void>?
+
+    init(_ request: Martlet_V1_SubscribeRequest, _ subscription: Subscription, _ call: GRPCCall) {
+        groupId = request.member.group
+        instanceId = request.member.instanceID.isEmpty ? nil : request.member.instanceID
+        topics = request.topics.map(\.topic)
+        pattern = request.topicPattern.isEmpty ? nil : Self.expression(request.topicPattern)
+        var random = SystemRandomNumberGenerator()
+        memberId = TopicId.random(using: &random).description
+        self.subscription = subscription
+        self.call = call
+    }
+
+    /// The glob as the coordinator takes patterns.
+    static func expression(_ glob: String) -> String {
+        var expression = ""
+        for character in glob {
+            switch character {
+            case "*": expression += ".*"
+            case "?": expression += "."
+            case ".": expression += "\\."
+            default: expression.append(character)
+            }
+        }
+        return expression
+    }
+
+    func heartbeat() {
+        guard !hasLeft, !isInFlight else { return }
+        timer?.cancel()
+        timer = nil
+        isInFlight = true
+        let isJoining = epoch == ConsumerHeartbeat.joining
+        let heartbeat = ConsumerHeartbeat(
+            groupId: groupId, memberId: memberId, memberEpoch: epoch, instanceId: instanceId,
+            rebalanceTimeoutMs: isJoining ? Limits.memberRebalanceMs : nil, clientId: "grpc",
+            clientHost: "/\(call.peer.remoteAddress)", subscribedTopics: isJoining ? topics : nil,
+            subscribedPattern: isJoining ? pattern : nil, owned: isJoining ? [] : (mustTell ? owned : nil))
+        mustTell = false
+        call.engine.groups.heartbeat(heartbeat, on: call.loop) { self.answered($0) }
+    }
+
+    func leave() {
+        guard !hasLeft else { return }
+        hasLeft = true
+        timer?.cancel()
+        timer = nil
+        call.engine.groups.heartbeat(
+            ConsumerHeartbeat(
+                groupId: groupId, memberId: memberId,
+                memberEpoch: instanceId == nil ? ConsumerHeartbeat.leaving : ConsumerHeartbeat.leavingForAWhile,
+                instanceId: instanceId), on: call.loop) { _ in }
+    }
+
+    private func answered(_ result: Result<ConsumerHeartbeatAnswer, GroupRefusal>) {
+        isInFlight = false
+        guard !hasLeft else { return }
+        switch result {
+        case .success(let answer):
+            let isNewEpoch = epoch != answer.memberEpoch
+            epoch = answer.memberEpoch
+            schedule(.milliseconds(Int64(answer.heartbeatIntervalMs)))
+            if let assignment = answer.assignment, assignment != owned { return take(assignment) }
+            if isNewEpoch { subscription.tellAssignment() }
+        case .failure(let refusal):
+            switch refusal.error {
+            case .fencedMemberEpoch, .unknownMemberId:
+                epoch = ConsumerHeartbeat.joining
+                owned = []
+                subscription.assign([])
+                heartbeat()
+            case .coordinatorLoadInProgress, .coordinatorNotAvailable:
+                schedule(.seconds(1))
+            default:
+                subscription.end(
+                    GRPCStatus(
+                        GRPCStatus(refusal.error).code, refusal.message,
+                        details: StatusDetails(reason: "GROUP", metadata: [("group", groupId)])))
+            }
+        }
+    }
+
+    private func schedule(_ delay: TimeAmount) {
+        timer?.cancel()
+        timer = call.loop.scheduleTask(in: delay) {
+            self.timer = nil
+            self.heartbeat()
+        }
+    }
+
+    /// Gives up what is not in the assignment, and reads on from the commits in what is new.
+    private func take(_ assignment: [TopicIdPartitions]) {
+        owned = assignment
+        mustTell = true
+        let catalog = call.engine.topics
+        var partitions: [Partition] = []
+        for entry in assignment {
+            guard let topic = catalog.topic(id: entry.topicId) else { continue }
+            // A pattern may match what the caller may not read.
+            guard call.may(.read, .topic, topic.name) else {
+                return subscription.end(
+                    GRPCStatus(.permissionDenied, "\(call.principal) may not read topic \(topic.name), which the group has given it"))
+            }
+            partitions += entry.partitions.compactMap { topic.partition($0) }
+        }
+        let added = subscription.assign(partitions)
+        guard !added.isEmpty else { return heartbeat() }
+        let wanted = Dictionary(grouping: added, by: \.topic).map {
+            TopicPartitions(topic: $0.key, partitions: $0.value.map(\.index))
+        }
+        call.engine.groups.stableCommitted(groupId: groupId, topics: wanted, on: call.loop) { result in
+            guard !self.hasLeft, self.owned == assignment else { return }
+            switch result {
+            case .failure(let error): self.subscription.end(GRPCStatus(error))
+            case .success(let committed):
+                self.subscription.read(added, from: committed)
+                self.heartbeat()
+            }
+        }
+    }
+}

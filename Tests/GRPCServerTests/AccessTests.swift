@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, GRPCServerTests: access rules and passwords decide over gRPC what they decide over Kafka's protocol.
+
+import Bytes
+import Contract
+import Engine
+import Foundation
+import GRPCWire
+import NIOCore
+import Security
+import Testing
+
+@testable import GRPCServer
+
+@Suite struct AccessTests {
+    private func allow(_ fixture: Fixture, _ rules: [AccessRule]) throws {
+        let added = fixture.loop.makePromise(of: Void.self)
+        fixture.engine.access.add(rules, on: fixture.loop) { added.completeWith($0.mapError { $0 as any Error }) }
+        fixture.loop.run()
+        try added.futureResult.wait()
+    }
+
+    private func streamed(_ peer: Peer, _ topic: String) throws -> Martlet_V1_PublishResult? {
+        let call = try peer.open("/martlet.v1.Streams/PublishStream")
+        let request = Martlet_V1_PublishStreamRequest.with {
+            $0.topic = topic
+            $0.records = [.with { $0.value = Data("x".utf8) }]
+        }
+        call.send(.frame(ByteBuffer(bytes: try request.serializedBytes() as [UInt8])), end: true)
+        try peer.run()
+        return try call.decoded(Martlet_V1_PublishStreamResponse.self).flatMap(\.results).first
+    }
+
+    @Test func `What no rule allows is PERMISSION_DENIED once there are rules`() throws {
+        let fixture = try Fixture()
+        let peer = try fixture.connect()
+        #expect(try peer.publish("orders", ["x"]).status == .ok)
+        try allow(fixture, [AccessRule(.allow, "User:other", .read, .topic, "orders")])
+        #expect(try peer.publish("orders", ["x"]).status == .permissionDenied)
+        #expect(try peer.publish("fresh", ["x"]).status == .permissionDenied)
+        #expect(try streamed(peer, "orders")?.error.code == 7)
+        #expect(try peer.subscribe("orders").status == .permissionDenied)
+        let described = try peer.call("/martlet.v1.Admin/DescribeTopic", Martlet_V1_DescribeTopicRequest.with { $0.name = "orders" })
+        #expect(described.status == .permissionDenied)
+        let deleted = try peer.call("/martlet.v1.Admin/DeleteTopic", Martlet_V1_DeleteTopicRequest.with { $0.name = "orders" })
+        #expect(deleted.status == .permissionDenied)
+        let created = try peer.call("/martlet.v1.Admin/CreateTopic", Martlet_V1_CreateTopicRequest.with { $0.name = "new" })
+        #expect(created.status == .permissionDenied)
+        let listed = try peer.call("/martlet.v1.Admin/ListTopics", Martlet_V1_ListTopicsRequest())
+        #expect(try listed.decoded(Martlet_V1_ListTopicsResponse.self).first?.topics.isEmpty == true)
+        let committed = try peer.call("/martlet.v1.Streams/Committed", Martlet_V1_CommittedRequest.with { $0.group = "g" })
+        #expect(committed.status == .permissionDenied)
+        let pattern = try peer.subscribe("") { $0.topics = []; $0.topicPattern = "*"; $0.untilEnd = true }
+        #expect(try pattern.status == .ok && pattern.records().isEmpty)
+    }
+
+    @Test func `A rule opens exactly what it says`() throws {
+        let fixture = try Fixture()
+        let peer = try fixture.connect()
+        #expect(try peer.publish("orders", ["x"]).status == .ok)
+        try allow(
+            fixture,
+            [
+                AccessRule(.allow, "User:ANONYMOUS", .read, .topic, "orders"),
+                AccessRule(.allow, "User:ANONYMOUS", .write, .topic, "ord", pattern: .prefixed),
+            ])
+        #expect(try peer.subscribe("orders") { $0.untilEnd = true }.values() == ["x"])
+        #expect(try peer.publish("orders", ["y"]).status == .ok)
+        #expect(try streamed(peer, "orders")?.batches.first?.baseOffset == 2)
+        #expect(try peer.subscribe("orders") { $0.group = "g" }.status == .permissionDenied)
+    }
+
+    @Test func `Where passwords are wanted, a call without one is UNAUTHENTICATED, and health is not`() throws {
+        let fixture = try Fixture(requiresLogin: true)
+        let peer = try fixture.connect()
+        #expect(try peer.publish("orders", ["x"]).status == .unauthenticated)
+        let health = try peer.call("/grpc.health.v1.Health/Check", Grpc_Health_V1_HealthCheckRequest())
+        #expect(health.status == .ok)
+        for wrong in ["Bearer abc", "Basic", "Basic !!!", "Basic " + Base64.encode(Array("nobody".utf8))] {
+            let call = try peer.call(
+                "/martlet.v1.Admin/ListTopics", Martlet_V1_ListTopicsRequest(), extra: [("authorization", wrong)])
+            #expect(call.status == .unauthenticated)
+        }
+        let unknown = try peer.call(
+            "/martlet.v1.Admin/ListTopics", Martlet_V1_ListTopicsRequest(),
+            extra: [("authorization", "Basic " + Base64.encode(Array("nobody:secret".utf8)))])
+        #expect(unknown.status == .unauthenticated && unknown.message.contains("wrong"))
+    }
+
+    @Test func `A name and its password are who calls, for gRPC and for a page`() throws {
+        let fixture = try Fixture(requiresLogin: true)
+        let peer = try fixture.connect()
+        let key = CredentialKey(user: "alice", mechanism: .sha256)
+        let credential = ScramCredential(
+            mechanism: .sha256, password: "se:cret", salt: Array(repeating: 7, count: 16), iterations: 4096)
+        let made = fixture.loop.makePromise(of: Void.self)
+        fixture.engine.access.set([key: credential], on: fixture.loop) { made.completeWith($0.mapError { $0 as any Error }) }
+        fixture.loop.run()
+        try made.futureResult.wait()
+        try allow(fixture, [AccessRule(.allow, "User:alice", .describe, .topic, "*")])
+        _ = try fixture.topic("orders")
+        let alice = [("authorization", "Basic " + Base64.encode(Array("alice:se:cret".utf8)))]
+        let listed = try peer.call("/martlet.v1.Admin/ListTopics", Martlet_V1_ListTopicsRequest(), extra: alice)
+        #expect(try listed.decoded(Martlet_V1_ListTopicsResponse.self).first?.topics.map(\.name) == ["orders"])
+        let denied = try peer.call(
+            "/martlet.v1.Admin/DeleteTopic", Martlet_V1_DeleteTopicRequest.with { $0.name = "orders" }, extra: alice)
+        #expect(denied.status == .permissionDenied && denied.message.contains("User:alice"))
+    }
+}
