@@ -65,8 +65,8 @@ class Member:
                 error = message.error()
                 if error is None:
                     self.values.append(message.value())
-                elif error.fatal():
-                    self.errors.append(error)
+                else:
+                    self.note(error)
             if any(message.error() is None for message in messages):
                 try:
                     self.consumer.commit(asynchronous=False)
