@@ -103,4 +103,11 @@ package struct GroupOverrides: Equatable, Sendable {
         self.sessionTimeoutMs = sessionTimeoutMs
         self.heartbeatIntervalMs = heartbeatIntervalMs
     }
+
+    /// What a group's configuration says, by key; nil if nothing.
+    init?(_ configuration: [String: String]) {
+        if configuration.isEmpty { return nil }
+        sessionTimeoutMs = configuration[GroupConfigurationKeys.sessionTimeout].flatMap { Int32($0) }
+        heartbeatIntervalMs = configuration[GroupConfigurationKeys.heartbeatInterval].flatMap { Int32($0) }
+    }
 }
