@@ -132,10 +132,12 @@ def test_the_features_are_those_of_a_kafka_4_node(connection: Wire, version: int
         connection, wire.API_VERSIONS, version, client_software_name="interop", client_software_version="1.0"
     )
     finalized = {each.name: (each.min_version_level, each.max_version_level) for each in answer.finalized_features}
-    assert finalized == {"group.version": (1, 1), "metadata.version": (25, 25), "transaction.version": (2, 2)}
+    assert finalized == {
+        "group.version": (1, 1), "metadata.version": (25, 25), "share.version": (1, 1), "transaction.version": (2, 2)}
     assert answer.finalized_features_epoch >= 0
     supported = {each.name: (each.min_version, each.max_version) for each in answer.supported_features}
-    every = {"group.version": (0, 1), "kraft.version": (0, 1), "metadata.version": (7, 25), "transaction.version": (0, 2)}
+    every = {"group.version": (0, 1), "kraft.version": (0, 1), "metadata.version": (7, 25), "share.version": (0, 1),
+             "transaction.version": (0, 2)}
     # Older clients cannot read a minimum of 0 (KAFKA-17492).
     assert supported == {name: levels for name, levels in every.items() if version >= 4 or levels[0] > 0}
 

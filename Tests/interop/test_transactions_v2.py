@@ -277,7 +277,7 @@ def test_kafka_python_changes_features_and_the_change_stays(start_broker: Callab
     def levels() -> dict[str, int]:
         return {name: each["finalized"][1] for name, each in features().items() if "finalized" in each}
 
-    assert levels() == {"group.version": 1, "metadata.version": 25, "transaction.version": 2}
+    assert levels() == {"group.version": 1, "metadata.version": 25, "share.version": 1, "transaction.version": 2}
     with closing(KafkaAdminClient(**Endpoint(own, tls=False).kafka_python())) as client:
         down = {"transaction.version": (UpdateFeatureType.SAFE_DOWNGRADE, 1)}
         client.update_features(down, validate_only=True)
@@ -290,7 +290,7 @@ def test_kafka_python_changes_features_and_the_change_stays(start_broker: Callab
     assert levels()["transaction.version"] == 1
     own.kill()
     own.start()
-    assert levels() == {"group.version": 1, "metadata.version": 25, "transaction.version": 1}
+    assert levels() == {"group.version": 1, "metadata.version": 25, "share.version": 1, "transaction.version": 1}
 
 
 # Administration.
