@@ -13,6 +13,11 @@ import KafkaWire
 
 enum ShareAcknowledgeHandler: KafkaHandler {
     static func handle(_ request: ShareAcknowledgeRequest, _ exchange: Exchange) {
+        guard exchange.engine.features.level(of: .shares) >= 1 else {
+            var refusal = ShareAcknowledgeResponse()
+            refusal.errorCode = .unsupportedVersion
+            return exchange.reply(refusal)
+        }
         let count = request.topics.reduce(0) { $0 + $1.partitions.count }
         guard exchange.admits(count, "partitions", limit: Limits.partitionsPerRequest) else { return }
         guard let key = ShareSessionKey(groupId: request.groupId, memberId: request.memberId) else {

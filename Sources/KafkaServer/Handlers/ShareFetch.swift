@@ -15,6 +15,11 @@ import NIOCore
 
 enum ShareFetchHandler: KafkaHandler {
     static func handle(_ request: ShareFetchRequest, _ exchange: Exchange) {
+        guard exchange.engine.features.level(of: .shares) >= 1 else {
+            var refusal = ShareFetchResponse()
+            refusal.errorCode = .unsupportedVersion
+            return exchange.reply(refusal)
+        }
         let count = request.topics.reduce(0) { $0 + $1.partitions.count }
             + request.forgottenTopicsData.reduce(0) { $0 + $1.partitions.count }
         guard exchange.admits(count, "partitions", limit: Limits.partitionsPerRequest) else { return }

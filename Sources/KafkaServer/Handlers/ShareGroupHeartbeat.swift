@@ -13,6 +13,11 @@ import KafkaWire
 
 enum ShareGroupHeartbeatHandler: KafkaHandler {
     static func handle(_ request: ShareGroupHeartbeatRequest, _ exchange: Exchange) {
+        guard exchange.engine.features.level(of: .shares) >= 1 else {
+            var refusal = ShareGroupHeartbeatResponse()
+            refusal.errorCode = .unsupportedVersion
+            return exchange.reply(refusal)
+        }
         let shares = exchange.engine.shares
         do throws(ShareError) {
             try check(request)

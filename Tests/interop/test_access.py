@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+# Martlet, interop: access rules, as real clients of both protocols meet them.
+"""Users log in with passwords; what they may do follows from rules that an administrator with a certificate makes."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import grpc
+import pytest
+from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka.admin import (
+    AclBinding, AclOperation, AclPermissionType, AdminClient, NewTopic, ResourcePatternType,
+    ResourceType, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion,
+)
+
+from broker import Broker, Endpoint, wait_until
+
+TOPIC_AUTHORIZATION_FAILED, GROUP_AUTHORIZATION_FAILED, CLUSTER_AUTHORIZATION_FAILED = 29, 30, 31
+PASSWORD = "only-for-this-test"
+
+
+class Team:
+    """A broker whose administrator has a certificate and whose users have passwords."""
+
+    def __init__(self, own: Broker):
+        self.own = own
+        self.admin = AdminClient(Endpoint(own, tls=True).librdkafka())
+
+    def add(self, user: str) -> None:
+        change = UserScramCredentialUpsertion(user, ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096), PASSWORD.encode())
+        self.admin.alter_user_scram_credentials([change])[user].result(20)
+
+    def rule(self, user: str, operation: AclOperation, kind: ResourceType, name: str, **changes: Any) -> AclBinding:
+        permission = changes.get("permission", AclPermissionType.ALLOW)
+        pattern = changes.get("pattern", ResourcePatternType.LITERAL)
+        rule = AclBinding(kind, name, pattern, f"User:{user}", "*", operation, permission)
+        self.admin.create_acls([rule])[rule].result(20)
+        return rule
+
+    def client(self, user: str) -> dict[str, Any]:
+        return {"bootstrap.servers": self.own.address, "security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "SCRAM-SHA-256",
+                "sasl.username": user, "sasl.password": PASSWORD}  # fmt: skip
+
+    def produce(self, user: str, topic: str) -> Any:
+        outcome: list[Any] = []
+        producer = Producer({**self.client(user), "message.timeout.ms": 10_000})
+        producer.produce(topic, b"value", on_delivery=lambda error, _: outcome.append(error))
+        producer.flush(20)
+        return outcome[0].code() if outcome[0] else None
+
+
+@pytest.fixture
+def team(start_broker: Callable[..., Broker]) -> Team:
+    own = start_broker(
+        mode="serve",
+        arguments=["--sasl-enabled-mechanisms", "SCRAM-SHA-256,PLAIN", "--tls-client-auth", "requested",
+                   "--super-users", "User:CN=client", "--group-initial-rebalance-delay-ms", "0"])  # fmt: skip
+    made = Team(own)
+    for user in ("alice", "bob"):
+        made.add(user)
+    made.admin.create_topics([NewTopic("orders", 1), NewTopic("orders-eu", 1), NewTopic("secret", 1)])["secret"].result(20)
+    return made
+
+
+def test_without_rules_all_may_write_and_with_the_first_one_only_whom_it_names(team: Team) -> None:
+    assert team.produce("bob", "orders") is None
+    team.rule("alice", AclOperation.WRITE, ResourceType.TOPIC, "orders", pattern=ResourcePatternType.PREFIXED)
+    assert team.produce("alice", "orders") is None
+    assert team.produce("alice", "orders-eu") is None
+    assert team.produce("alice", "secret") == TOPIC_AUTHORIZATION_FAILED
+    assert team.produce("bob", "orders") == TOPIC_AUTHORIZATION_FAILED
+    team.rule("alice", AclOperation.ALL, ResourceType.TOPIC, "orders-eu", permission=AclPermissionType.DENY)
+    assert team.produce("alice", "orders-eu") == TOPIC_AUTHORIZATION_FAILED
+    assert "denied" in team.own.log() and PASSWORD not in team.own.log()
+
+
+def test_a_topic_is_only_seen_by_those_who_may(team: Team) -> None:
+    team.rule("alice", AclOperation.DESCRIBE, ResourceType.TOPIC, "orders")
+    seen = AdminClient(team.client("alice"))
+    assert set(seen.list_topics(timeout=20).topics) == {"orders"}
+    assert {"orders", "orders-eu", "secret"} <= set(team.admin.list_topics(timeout=20).topics)
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_reading_needs_the_topic_and_the_group(team: Team, protocol: str) -> None:
+    assert team.produce("bob", "orders") is None
+    team.rule("alice", AclOperation.READ, ResourceType.TOPIC, "orders")
+
+    def consume(group: str) -> Any:
+        consumer = Consumer({**team.client("alice"), "group.id": group, "group.protocol": protocol,
+                             "auto.offset.reset": "earliest"})  # fmt: skip
+        try:
+            consumer.subscribe(["orders"])
+            message = wait_until(lambda: consumer.poll(0.5), "a record or an error", 20)
+            return message.error().code() if message.error() else message.value()
+        finally:
+            consumer.close()
+
+    assert consume("hers") == GROUP_AUTHORIZATION_FAILED
+    team.rule("alice", AclOperation.READ, ResourceType.GROUP, "hers")
+    assert consume("hers") == b"value"
+    assert consume("others") == GROUP_AUTHORIZATION_FAILED
+
+
+def test_administration_needs_its_own_rules(team: Team) -> None:
+    team.rule("alice", AclOperation.WRITE, ResourceType.TOPIC, "orders")
+    client = AdminClient(team.client("alice"))
+
+    def code(call: Callable[[], Any]) -> Any:
+        with pytest.raises(KafkaException) as error:
+            call()
+        return error.value.args[0].code()
+
+    assert code(lambda: client.create_topics([NewTopic("new", 1)])["new"].result(20)) == TOPIC_AUTHORIZATION_FAILED
+    assert code(lambda: client.delete_topics(["orders"])["orders"].result(20)) == TOPIC_AUTHORIZATION_FAILED
+    # This client keeps an error of DescribeAcls to itself, so rules are made.
+    own = AclBinding(
+        ResourceType.TOPIC, "secret", ResourcePatternType.LITERAL, "User:alice", "*", AclOperation.ALL,
+        AclPermissionType.ALLOW)  # fmt: skip
+    assert code(lambda: client.create_acls([own])[own].result(20)) == CLUSTER_AUTHORIZATION_FAILED
+    assert team.produce("alice", "secret") == TOPIC_AUTHORIZATION_FAILED
+    assert "orders" in team.admin.list_topics(timeout=20).topics
+    team.rule("alice", AclOperation.CREATE, ResourceType.TOPIC, "new")
+    client.create_topics([NewTopic("new", 1)])["new"].result(20)
+
+
+def test_the_same_rules_hold_for_grpc(team: Team, api: Any) -> None:
+    import base64
+
+    team.rule("alice", AclOperation.WRITE, ResourceType.TOPIC, "orders")
+    with grpc.insecure_channel(team.own.address) as channel:
+        publish = channel.unary_unary(
+            "/martlet.v1.Streams/Publish", request_serializer=bytes, response_deserializer=bytes)
+
+        def call(topic: str, user: str | None) -> grpc.StatusCode:
+            name = topic.encode()
+            record = b"\x1a\x03\x12\x01v"
+            request = b"\x0a" + bytes([len(name)]) + name + record
+            login = base64.b64encode(f"{user}:{PASSWORD}".encode()).decode()
+            metadata = [("authorization", f"Basic {login}")] if user else []
+            try:
+                publish(request, metadata=metadata, timeout=20)
+                return grpc.StatusCode.OK
+            except grpc.RpcError as error:
+                return error.code()
+
+        assert call("orders", None) == grpc.StatusCode.UNAUTHENTICATED
+        assert call("orders", "nobody") == grpc.StatusCode.UNAUTHENTICATED
+        assert call("orders", "bob") == grpc.StatusCode.PERMISSION_DENIED
+        assert call("secret", "alice") == grpc.StatusCode.PERMISSION_DENIED
+        assert call("orders", "alice") == grpc.StatusCode.OK
