@@ -52,7 +52,7 @@ package struct WebOptions: Sendable {
 
     private func isOwn(_ host: String) -> Bool {
         // Names without a dot are of this machine's own network.
-        !host.contains(".") || host.hasSuffix(".localhost") || Self.isAddress(host) || hosts.contains(host)
+        !host.utf8.contains(UInt8(ascii: ".")) || host.hasSuffix(".localhost") || Self.isAddress(host) || hosts.contains(host)
     }
 
     static func host(of authority: String) -> String {

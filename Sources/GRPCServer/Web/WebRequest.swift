@@ -32,7 +32,7 @@ enum WebRequest {
     // MARK: Methods
 
     private static func method(_ head: HTTPHead, _ path: String) -> WebRequest? {
-        let isMethod = path.split(separator: "/").count == 2 && path.contains(".")
+        let isMethod = path.split(separator: "/").count == 2 && path.utf8.contains(UInt8(ascii: "."))
         if head.method == "OPTIONS", isMethod { return .preflight }
         guard head.method == "POST" else { return nil }
         switch contentType(head) {
