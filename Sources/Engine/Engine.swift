@@ -118,7 +118,7 @@ package final class Engine: Sendable {
             configuration: configuration.shares, clock: clock, loop: loop, log: shareLog, topics: topics, turns: turns,
             logger: logger, isOtherGroup: { [groups] in groups.hasGroup($0) },
             overrides: { [configurations] in configurations.overrides(of: ConfigurationResource(.group, $0)) })
-        groups.isShareGroup.withLockedValue { $0 = { forget.withLockedValue({ $0.shares })?.contains($0) ?? false } }
+        groups.shares.withLockedValue { [shares] in $0.coordinator = shares }
         try load()
         try settle(metadataPartition)
         for topic in topics.all { groups.topicChanged(.present(topic.groupTopic)) }

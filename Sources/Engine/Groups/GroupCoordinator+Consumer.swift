@@ -17,7 +17,7 @@ extension GroupCoordinator {
         let pattern: ConsumerGroup.Resolved?
         do throws(GroupRefusal) {
             try check(request)
-            if isShareGroup.withLockedValue({ $0 })(request.groupId) {
+            if isShareGroup(request.groupId) {
                 throw GroupRefusal(.groupIdNotFound, "Group \(request.groupId) is not a consumer group.")
             }
             pattern = try resolve(request.subscribedPattern)

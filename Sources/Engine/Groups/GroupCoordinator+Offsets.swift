@@ -72,7 +72,7 @@ extension GroupCoordinator {
         for changes: [OffsetChange], groupId: String, in table: inout GroupTable
     ) throws(GroupError) {
         // A share group has no committed offsets.
-        if isShareGroup.withLockedValue({ $0 })(groupId) { throw .groupIdNotFound }
+        if isShareGroup(groupId) { throw .groupIdNotFound }
         let metadataBytes = changes.reduce(0) { $0 + ($1.offset?.metadata.utf8.count ?? 0) }
         guard changes.count <= configuration.partitionsPerCommitMax, table.hasRoomForGroup(groupId),
             table.hasRoomForOffsets(count: changes.count, metadataBytes: metadataBytes)

@@ -34,7 +34,7 @@ package final class GroupCoordinator: Sendable {
     var randomWord: () -> UInt64 { random }
     let table: Mutex<GroupTable>
     /// Group ids are one namespace: whether a share group has this one.
-    let isShareGroup = NIOLockedValueBox<@Sendable (String) -> Bool>({ _ in false })
+    let shares = NIOLockedValueBox(WeakShares())
 
     package init(
         configuration: GroupConfiguration, clock: any Clock, loop: any EventLoop, store: any OffsetStore,
@@ -97,7 +97,7 @@ package final class GroupCoordinator: Sendable {
         if request.groupId.isEmpty || request.groupId.utf8.count > configuration.groupIdBytesMax {
             return .invalidGroupId
         }
-        if isShareGroup.withLockedValue({ $0 })(request.groupId) { return .inconsistentGroupProtocol }
+        if isShareGroup(request.groupId) { return .inconsistentGroupProtocol }
         // Kafka has no code for it; this one is fatal to clients, as it should be.
         if let instance = request.groupInstanceId, instance.utf8.count > configuration.groupIdBytesMax {
             return .invalidGroupId
@@ -333,4 +333,14 @@ extension GroupTable {
         }
         return nil
     }
+}
+
+extension GroupCoordinator {
+    /// Groups of all kinds share their names.
+    func isShareGroup(_ groupId: String) -> Bool { shares.withLockedValue { $0.coordinator }?.contains(groupId) ?? false }
+}
+
+/// The coordinator of share groups, which holds this one in turn.
+struct WeakShares {
+    weak var coordinator: ShareCoordinator?
 }
