@@ -98,16 +98,10 @@ struct TLSContextTests {
     func weakKey() throws {
         let key = directory.path + "/weak.key"
         let certificate = directory.path + "/weak.pem"
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        process.arguments = [
-            "openssl", "req", "-x509", "-newkey", "rsa:1024", "-nodes", "-keyout", key, "-out",
-            certificate,
-            "-subj", "/CN=weak",
-        ]
-        process.standardError = FileHandle.nullDevice
-        try process.run()
-        process.waitUntilExit()
+        _ = try run([
+            "openssl", "req", "-x509", "-newkey", "rsa:1024", "-nodes", "-keyout", key, "-out", certificate, "-subj",
+            "/CN=weak",
+        ])
         var options = authority.serverOptions()
         options.certificateFile = certificate
         options.keyFile = key
