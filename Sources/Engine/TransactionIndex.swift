@@ -3,8 +3,10 @@
 //
 // One file per segment that holds a marker of an abort; 34 bytes an entry: int16 version 0, int64 producer id, first
 // offset, last offset, last stable offset. Files only grow, in the order of the markers, and go with their segment.
-// A value without state; called by the partition under its lock, at the first use and with every snapshot.
+// Called by the partition under its lock, at the first use and with every snapshot. Remembers only what this process has
+// made durable: a file whose sync failed, or that another process left in the page cache, is written again.
 
+import NIOConcurrencyHelpers
 import NIOCore
 import Storage
 
@@ -13,6 +15,8 @@ struct TransactionIndex {
 
     private let fileSystem: any FileSystem
     private let directory: String
+    /// Durable entries, by the base of their segment.
+    private let durable = NIOLockedValueBox<[Int64: Int]>([:])
 
     init(fileSystem: any FileSystem, directory: String) {
         self.fileSystem = fileSystem
@@ -52,9 +56,9 @@ struct TransactionIndex {
         var bySegment: [Int64: [AbortedTransaction]] = [:]
         for entry in entries { bySegment[segmentBase(entry.lastOffset), default: []].append(entry) }
         for (base, entries) in bySegment.sorted(by: { $0.key < $1.key }) {
-            let file = try fileSystem.open("\(directory)/\(Self.name(base))", create: true)
-            let known = Int(try file.size()) / Self.entryBytes
+            let known = durable.withLockedValue { $0[base] } ?? 0
             guard known < entries.count else { continue }
+            let file = try fileSystem.open("\(directory)/\(Self.name(base))", create: true)
             let bytes = AbortedTransaction.encode(entries[known...])
             // SAFETY: the pointer lives for the closure, which writes exactly its bytes.
             try unsafe bytes.withUnsafeReadableBytes { raw throws(StorageError) in
@@ -62,7 +66,9 @@ struct TransactionIndex {
             }
             try file.sync()
             if known == 0 { try fileSystem.syncDirectory(directory) }
+            durable.withLockedValue { $0[base] = entries.count }
         }
+        durable.withLockedValue { durable in durable = durable.filter { bySegment[$0.key] != nil } }
     }
 
     private func names() throws(StorageError) -> [String] {

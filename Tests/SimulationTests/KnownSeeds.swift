@@ -58,5 +58,8 @@ struct KnownSeed: Sendable, CustomStringConvertible {
             seed: 3_180_036_207, defect: "none: what a failed log shows after a start was taken for durable by the simulation"),
         KnownSeed(
             seed: 7_961_058_739, defect: "a batch that a power cut took was called a duplicate when it came again"),
+        KnownSeed(
+            seed: 6_601_338_426,
+            defect: "an aborted transaction was read after a failed sync of its index's directory and a power cut"),
     ]
 }
