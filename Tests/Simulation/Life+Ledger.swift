@@ -143,6 +143,12 @@ extension Life {
             guard let answer = try askDurably(request, version: 12).topics.first?.partitions.first,
                 answer.errorCode == .none
             else {
+                // What a loss of power took from the middle of what was not durable; if it was, the comparison misses it.
+                let live = broker?.engine.topics.topic(named: Ledger.topic)?.partition(partition)
+                if let end = live?.endOfDamage(at: next) {
+                    next = end
+                    continue
+                }
                 violate("every offset can be read", "\(Ledger.topic)-\(partition) at \(next)")
                 return view
             }
