@@ -29,9 +29,10 @@ import Testing
         #expect(report.violation == nil, "\(report)")
     }
 
-    @Test("new seeds pass")
-    func new() {
-        let base = UInt64.random(in: 0..<1_000_000_000)
+    /// The same lives in every run, so that a change is told from chance; `make simulate` looks for new ones.
+    @Test("many seeds pass")
+    func many() {
+        let base: UInt64 = 4_711
         print("simulation: 60 lives from base \(base); again: make simulate SEED=\(base) SEEDS=60")
         var acknowledged = 0
         for index in UInt64(0)..<60 {
