@@ -35,15 +35,11 @@ struct ProducerSnapshots {
         var states = ProducerStates()
         do {
             try removeSnapshots(after: log.writtenEndOffset)
-            let snapshot = try newest()
+            let snapshot = try newest(of: log)
             // What ended later the walk finds again, and what the index says of it may be what a crash made of it.
             states.restore(try index.load(below: snapshot?.offset ?? 0))
             for (producerId, entry) in snapshot?.entries ?? [] { states.restore(producerId, entry) }
             try walk(log, from: max(log.startOffset, snapshot?.offset ?? 0), into: &states)
-            // A snapshot may know of batches that a power cut took: sent again, they are no duplicates.
-            states.forgetBatches { batch in
-                log.quarantined.contains { $0.offsets.overlaps(batch.baseOffset..<batch.lastOffset + 1) }
-            }
         } catch {
             throw EngineError(error)
         }
@@ -73,9 +69,15 @@ struct ProducerSnapshots {
         try fileSystem.syncDirectory(directory)
     }
 
-    private func newest() throws(StorageError) -> (offset: Int64, entries: [(Int64, ProducerStates.Entry)])? {
+    /// The newest snapshot whose batches are all there. One that names a batch that a power cut took says nothing of those
+    /// before it, and the lost one, sent again, is no duplicate.
+    private func newest(
+        of log: Log
+    ) throws(StorageError) -> (offset: Int64, entries: [(Int64, ProducerStates.Entry)])? {
         for offset in try offsets().reversed() {
-            if let entries = try read(offset) { return (offset, entries) }
+            guard let entries = try read(offset) else { continue }
+            let batches = entries.flatMap { $0.1.batches }.map { $0.baseOffset..<$0.lastOffset + 1 }
+            if !log.quarantined.contains(where: { batches.contains(where: $0.offsets.overlaps) }) { return (offset, entries) }
         }
         return nil
     }
@@ -120,7 +122,8 @@ struct ProducerSnapshots {
                     header.nextOffset <= log.writtenEndOffset,
                     let batch = bytes.readSlice(length: header.sizeInBytes)
                 else { break }
-                if header.baseOffset >= start { Self.apply(batch, header, to: &states) }
+                // The log may start within a batch, which is its producer's all the same.
+                if header.nextOffset > start { Self.apply(batch, header, to: &states) }
                 offset = max(offset, header.nextOffset)
             }
             guard offset > before else { return }

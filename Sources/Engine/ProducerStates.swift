@@ -192,17 +192,6 @@ struct ProducerStates {
         openStarts = entries.values.compactMap(\.transactionStart).sorted()
     }
 
-    /// Forgets batches that are lost, and producers of whom nothing else is known: they may go on with any sequence, as
-    /// those that are new may.
-    mutating func forgetBatches(where isLost: (Batch) -> Bool) {
-        for (producerId, entry) in entries where entry.batches.contains(where: isLost) {
-            var kept = entry
-            kept.batches.removeAll(where: isLost)
-            let isKnown = !kept.batches.isEmpty || kept.transactionStart != nil
-            entries[producerId] = isKnown ? kept : nil
-        }
-    }
-
     /// Forgets the producers that wrote nothing for `afterMs`, neither by the broker's clock nor by their own, and have
     /// no open transaction. Whoever is first seen here counts as used now. Returns how many went.
     mutating func forgetIdle(nowMs: Int64, afterMs: Int64) -> Int {

@@ -41,6 +41,7 @@ extension Log {
         fail(error)
         // Recovery would read the data from the page cache, and a sync would then succeed without writing it.
         // Like that cache, this file only has to outlive the process.
+        hasFailedSync = true
         if !sabotaged("trustPageCache") { _ = try? fileSystem.open(path(Self.failedSyncMark), create: true) }
     }
 
@@ -51,7 +52,8 @@ extension Log {
         if let error, !sabotaged("ignoreFailedSync") {
             return failSync(error)
         }
-        guard work.endOffset >= syncedEndOffset else { return }
+        // Another sync failed meanwhile: what this one had to write may have been thrown away with it.
+        guard !hasFailedSync, work.endOffset >= syncedEndOffset else { return }
         syncedEndOffset = sabotaged("countLateWrites") ? writtenEndOffset : work.endOffset
         syncPoint = work.generation == compaction.generation ? work.point : lastDurablePoint
     }

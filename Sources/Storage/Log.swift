@@ -51,6 +51,8 @@ package final class Log {
     var unsyncedFiles: [any File] = []
     /// Whether the log's directory is known to exist.
     var hasDirectory = false
+    /// Whether a sync has failed: then later ones prove nothing.
+    var hasFailedSync = false
     /// Sealed segments whose file is open, least recently used first.
     var openSealed: [Segment] = []
     /// What of the log is known to be damaged, by offset.

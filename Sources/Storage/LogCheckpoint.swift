@@ -63,8 +63,9 @@ extension Log {
         return state
     }
 
-    /// Syncs outside of a round.
+    /// Syncs outside of a round. Throws also if the log has failed before.
     package func syncAlone() throws(StorageError) {
+        if let failure { throw failure }
         guard let work = beginSync() else { return }
         var failure: StorageError?
         do throws(StorageError) {

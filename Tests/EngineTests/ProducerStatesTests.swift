@@ -104,20 +104,6 @@ import Testing
         #expect(states.entries[Int64(Limits.producersPerPartition)] != nil)
     }
 
-    @Test func aBatchThatIsLostIsNoDuplicateWhenItComesAgain() {
-        var states = ProducerStates()
-        for sequence in Int32(0)..<3 { states.record(batch(sequence: sequence), baseOffset: 10 + Int64(sequence)) }
-        states.forgetBatches { $0.baseOffset == 12 }
-        #expect(states.check(batch(sequence: 2)) == .append)
-        guard case .duplicate = states.check(batch(sequence: 1)) else {
-            Issue.record("what is there is still known")
-            return
-        }
-        // Of a producer of whom nothing is left, everything is taken.
-        states.forgetBatches { _ in true }
-        #expect(states.check(batch(sequence: 7)) == .append)
-    }
-
     @Test func anUnknownProducerOfVersionTwoStartsAtZero() {
         let states = ProducerStates()
         #expect(states.check(batch(sequence: 7)) == .append)

@@ -37,7 +37,7 @@ extension Life {
     /// Brings the last transaction of an id to its end; false if a log has failed and it cannot be.
     private func finish(_ id: String) throws -> Bool {
         var code = KafkaErrorCode.concurrentTransactions
-        for attempt in 0..<6 where code == .concurrentTransactions {
+        for attempt in 0..<12 where code == .concurrentTransactions {
             // A marker that found the disk full at the start is tried again after a while.
             if attempt >= 3 {
                 clock.advance(ms: 10_000)

@@ -61,5 +61,17 @@ struct KnownSeed: Sendable, CustomStringConvertible {
         KnownSeed(
             seed: 6_601_338_426,
             defect: "an aborted transaction was read after a failed sync of its index's directory and a power cut"),
+        KnownSeed(
+            seed: 2_318_322_259, defect: "what a crash had left in an index of aborted transactions was believed"),
+        KnownSeed(
+            seed: 8_603_630_977, defect: "a directory whose id had found no room kept none, and was set aside with its records"),
+        KnownSeed(
+            seed: 1_939_636_625, defect: "a sync that succeeded after another one had failed was believed"),
+        KnownSeed(
+            seed: 6_012_159_117, defect: "a topic was used although the log of topics could not be synced at the start"),
+        KnownSeed(
+            seed: 7_343_060_228, defect: "a batch was stored twice after a power cut had taken its producer's next one"),
+        KnownSeed(
+            seed: 7_569_793_127, defect: "a batch was stored twice after records of it were deleted"),
     ]
 }

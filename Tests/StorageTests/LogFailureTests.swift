@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, StorageTests: full disks and failing calls.
 
+import Bytes
 import Glibc
 import NIOCore
 import Records
@@ -172,6 +173,31 @@ struct LogFailureTests {
         #expect(throws: StorageError(.inputOutput, "")) { try log.syncNow() }
         #expect(log.endOffset == 2)
         #expect(throws: StorageError(.readOnly, "")) { try log.write() }
+    }
+
+    /// After one failed sync the kernel calls others of the same data done.
+    @Test func aSyncThatSucceedsWhileAnotherOneFailedProvesNothing() throws {
+        try log.append(small)
+        try log.write()
+        let round = try #require(log.beginSync())
+        log.failSync(StorageError(.inputOutput, "a sync beside the round"))
+        log.endSync(round, failure: nil)
+        #expect(log.syncedEndOffset == 0 && log.failure != nil)
+        #expect(throws: StorageError.self) { try log.syncAlone() }
+    }
+
+    @Test func aDirectoryThatHadNoRoomForItsIdGetsOneBeforeTheFirstRecord() throws {
+        let id = TopicId(high: 1, low: 2)
+        let directory = try DataDirectory.quiet(files)
+        let first = try directory.openLog("g-0", topicId: id, configuration: LogConfiguration())
+        try first.append(small)
+        files.inject(SimulatedFault(.write, path: PartitionMetadata.fileName, times: 1, errno: ENOSPC))
+        #expect(throws: StorageError(.full, "")) { try first.write() }
+        try directory.close([first.close()])
+        let again = try DataDirectory.quiet(files).openLog("g-0", topicId: id, configuration: LogConfiguration())
+        try again.append(small)
+        try again.write()
+        #expect(try PartitionMetadata.topicId(at: "g-0/\(PartitionMetadata.fileName)", in: files) == id)
     }
 
     @Test func aReadThatFailsIsReportedAndDoesNotHarmTheLog() throws {
