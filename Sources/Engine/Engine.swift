@@ -19,6 +19,7 @@ package final class Engine: Sendable {
     package let features: Features
     package let access: AccessControl
     package let passwords: PasswordChecks
+    package let quotas: ClientQuotas
     package let groups: GroupCoordinator
     /// Of brokers, groups and client metrics, as set at run time.
     package let configurations: ResourceConfigurations
@@ -88,6 +89,8 @@ package final class Engine: Sendable {
         features = Features(metadata: metadata)
         access = AccessControl(configuration: configuration.access, metadata: metadata, loop: loop)
         passwords = PasswordChecks(access: access, background: background ?? loop)
+        quotas = ClientQuotas(
+            windows: configuration.quotaWindows, metadata: metadata, loop: loop, clock: clock, metrics: metrics)
         // The catalog tells the groups of deletions; the groups' log is a topic of the catalog.
         let forget = groupsOfCatalog
         topics = TopicCatalog(
@@ -197,6 +200,7 @@ package final class Engine: Sendable {
         var found: [String: MetadataRecord.TopicRecord] = [:]
         var nextProducerId: Int64 = 0
         var accessRecords: [AccessRecord] = []
+        var quotaChanges: [QuotaChange] = []
         var configured: [ConfigurationResource: [String: String]] = [:]
         var unreadable = 0
         let damaged = try metadata.replay { key, value in
@@ -206,6 +210,7 @@ package final class Engine: Sendable {
             case .producerIds(let next): nextProducerId = max(nextProducerId, next)
             case .features(let record): features.load(record)
             case .access(let record): accessRecords.append(record)
+            case .quota(let change): quotaChanges.append(change)
             case .configuration(let resource, let overrides):
                 configured[resource] = overrides.isEmpty ? nil : overrides
             case nil: unreadable += 1
@@ -220,6 +225,7 @@ package final class Engine: Sendable {
         }
         producerIds.load(next: nextProducerId)
         access.load(accessRecords)
+        quotas.load(quotaChanges)
         // Before the topics, which start with what is set for all of them.
         for resource in configurations.load(configured) {
             logger.error(

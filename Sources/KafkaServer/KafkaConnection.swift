@@ -46,6 +46,8 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     private var needsFlush = false
     private var flushIsComing = false
     private var readIsHeld = false
+    /// Until when no request begins, because of a quota.
+    var muted: (until: NIODeadline, timer: Scheduled<Void>)?
     private var isDraining = false
     /// The share of all connections' memory that an unfinished request has, or waits for.
     private var memory: Memory?
@@ -117,6 +119,8 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     private func abandon() {
         for waiter in waiters.values { waiter.cancel() }
         waiters = [:]
+        muted?.timer.cancel()
+        muted = nil
         if hasShareSessions { server.engine.shares.connectionClosed(ObjectIdentifier(self), on: loop) }
         hasShareSessions = false
         memory?.reservation.release()
@@ -135,7 +139,7 @@ extension KafkaConnection {
 
     /// Whether another request may begin.
     private var hasRoom: Bool {
-        slots.count < Limits.requestsInFlight && heldBytes <= Limits.heldBytes && isWritable
+        slots.count < Limits.requestsInFlight && heldBytes <= Limits.heldBytes && isWritable && muted == nil
     }
 
     /// Starts requests as long as there is room. Called again when there is some; never inside itself.
@@ -177,10 +181,13 @@ extension KafkaConnection {
                 return false
             }
             clientId = header.clientId
+            let throttleMs = server.engine.quotas.isInForce ? charge(header.apiKey, bytes: frame.readableBytes) : 0
             let exchange = Exchange(
                 connection: self, apiKey: header.apiKey, version: header.apiVersion,
-                correlationId: header.correlationId, slot: open(frame), startedNs: nowNs)
+                correlationId: header.correlationId, slot: open(frame), startedNs: nowNs,
+                throttleTimeMs: throttleMs)
             try server.router.route(exchange, &body)
+            if server.engine.quotas.isInForce { noteTime(sinceNs: nowNs) }
             return context != nil
         } catch {
             close("malformed request: \(error)")
@@ -205,9 +212,14 @@ extension KafkaConnection {
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
         isWritable = context.channel.isWritable
-        if isWritable, !frames.isEmpty { serveFrames() }
-        resumeReading()
+        if isWritable { resume() }
         context.fireChannelWritabilityChanged()
+    }
+
+    /// Goes on with what was held up.
+    func resume() {
+        if !frames.isEmpty { serveFrames() }
+        resumeReading()
     }
 
     private func resumeReading() {
@@ -407,8 +419,7 @@ extension KafkaConnection {
             firstSlot += 1
         }
         scheduleFlush()
-        if !frames.isEmpty { serveFrames() }
-        resumeReading()
+        resume()
         closeIfDrained()
     }
 

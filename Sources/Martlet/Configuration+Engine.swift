@@ -35,6 +35,8 @@ extension Configuration {
         engine.housekeeping.retentionCheckMs = retentionCheckIntervalMs
         engine.access.superUsers = Set(superUsers)
         engine.access.allowsEveryoneWithoutRule = allowsEveryoneWithoutRule
+        engine.quotaWindows.count = quotaWindows
+        engine.quotaWindows.windowMs = quotaWindowSeconds * 1000
         engine.logDirectory = isEphemeral ? "" : absolute(dataDirectory)
         engine.otherSettings = [
             "listeners": listeners.map { "PLAINTEXT://\($0)" }.joined(separator: ","),

@@ -130,6 +130,9 @@ public struct Configuration: Equatable, Sendable {
     /// Event loops; 0 is one for each processor.
     public var threads = 0
     public var maxConnections = 10_000
+    /// Over how many windows of time, of so many seconds each, the rates of client quotas are taken.
+    public var quotaWindows = 11
+    public var quotaWindowSeconds: Int64 = 1
     /// Bytes of unfinished requests of all connections; beyond it connections are not read until others are finished.
     public var queuedRequestBytesMax = 256 << 20
     /// Files of logs kept open at once; 0 is a share of what the system allows the process.
