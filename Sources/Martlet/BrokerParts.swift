@@ -30,6 +30,7 @@ final class BrokerParts: Sendable {
     /// certificates, putting a metrics page together.
     private let housekeeping = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     private let grpc: GRPCServer
+    private let connectionLimits: ConnectionLimits
     /// What unfinished requests of all connections hold.
     private let memory: RequestMemory
     private let storage: BrokerStorage
@@ -60,6 +61,9 @@ final class BrokerParts: Sendable {
             throw BrokerError(error.message)
         }
         memory = RequestMemory(limit: configuration.queuedRequestBytesMax)
+        connectionLimits = ConnectionLimits(configuration.connectionRules) { [quotas = engine.quotas] in
+            quotas.chargeConnection(from: $0)
+        }
         grpc = GRPCServer(
             engine: engine, memory: memory, metrics: metrics,
             logger: output.logger("GRPCServer", level: configuration.logLevel),
@@ -71,7 +75,7 @@ final class BrokerParts: Sendable {
         ProcessMetrics.register(metrics, startMs: clock.nowMs())
         BrokerMetrics.register(
             metrics, durability: configuration.effectiveDurability, certificates: certificates.store,
-            memory: memory, listeners: { [weak self] in self?.listeners.withLock { $0 } ?? [] })
+            memory: memory, limits: connectionLimits, listeners: { [weak self] in self?.listeners.withLock { $0 } ?? [] })
     }
 
     /// Binds every listener and says that the broker answers.
@@ -153,6 +157,10 @@ extension BrokerParts {
             name: name, host: address.host, port: address.port, plaintext: configuration.plaintext.policy,
             tls: certificates.store, clientAuthentication: configuration.clientAuthentication.transport)
         options.limits.connectionsMax = DescriptorShares(configuration).connections
+        options.connectionLimits = connectionLimits
+        if configuration.maxConnectionCreationRate < Int32.max {
+            options.acceptedPerSecond = configuration.maxConnectionCreationRate
+        }
         return options
     }
 

@@ -41,6 +41,11 @@ extension Configuration {
         engine.otherSettings = [
             "listeners": listeners.map { "PLAINTEXT://\($0)" }.joined(separator: ","),
             "max.connections": "\(maxConnections)",
+            "max.connections.per.ip": "\(maxConnectionsPerAddress)",
+            "max.connections.per.ip.overrides": Setting.text(maxConnectionsByAddress),
+            "max.connection.creation.rate": "\(maxConnectionCreationRate)",
+            "quota.window.num": "\(quotaWindows)",
+            "quota.window.size.seconds": "\(quotaWindowSeconds)",
             "num.network.threads": "\(threads == 0 ? System.coreCount : threads)",
             "queued.max.request.bytes": "\(queuedRequestBytesMax)",
             "ssl.client.auth": clientAuthentication.rawValue,

@@ -36,6 +36,14 @@ extension Address {
 }
 
 extension Configuration {
+    var connectionRules: ConnectionLimits.Rules {
+        var rules = ConnectionLimits.Rules()
+        rules.connectionsMax = DescriptorShares(self).connections
+        rules.perAddressMax = maxConnectionsPerAddress
+        rules.perAddress = maxConnectionsByAddress
+        return rules
+    }
+
     var login: LoginConfiguration {
         LoginConfiguration(
             mechanisms: saslMechanisms.compactMap { SaslMechanism(rawValue: $0.rawValue) },

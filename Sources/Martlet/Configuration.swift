@@ -129,7 +129,12 @@ public struct Configuration: Equatable, Sendable {
     public var groupConsumerMaxSize = 1000
     /// Event loops; 0 is one for each processor.
     public var threads = 0
+    /// Of all listeners together.
     public var maxConnections = 10_000
+    public var maxConnectionsPerAddress = Int(Int32.max)
+    public var maxConnectionsByAddress: [String: Int] = [:]
+    /// Of each listener, in a second.
+    public var maxConnectionCreationRate = Int(Int32.max)
     /// Over how many windows of time, of so many seconds each, the rates of client quotas are taken.
     public var quotaWindows = 11
     public var quotaWindowSeconds: Int64 = 1

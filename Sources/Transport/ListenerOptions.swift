@@ -36,6 +36,10 @@ package struct ListenerOptions: Sendable {
     /// Connections the kernel queues until they are accepted.
     package var backlog: Int
     package var limits: TransportLimits
+    /// Of all listeners together; nil: only this listener's own.
+    package var connectionLimits: ConnectionLimits?
+    /// Connections accepted a second; nil: as many as come.
+    package var acceptedPerSecond: Int?
 
     package init(
         name: String = "default", host: String = "127.0.0.1", port: Int = 9092,

@@ -168,7 +168,7 @@ extension ClientQuotas {
             guard let (limit, sharing) = state.table.limit(address: address) else { return 0 }
             return use(sharing, &state, nowMs) { usage in
                 usage.window.add(1, nowMs: nowMs)
-                let throttleMs = usage.window.throttleMs(limit: limit, nowMs: nowMs)
+                let throttleMs = min(windows.windowMs, usage.window.throttleMs(limit: limit, nowMs: nowMs))
                 // One that is refused is not counted, as in Kafka.
                 if throttleMs > 0 { usage.window.add(-1, nowMs: nowMs) }
                 return throttleMs
