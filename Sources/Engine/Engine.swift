@@ -20,6 +20,7 @@ package final class Engine: Sendable {
     package let access: AccessControl
     package let passwords: PasswordChecks
     package let quotas: ClientQuotas
+    package let audit: AuditLog
     package let groups: GroupCoordinator
     /// Of brokers, groups and client metrics, as set at run time.
     package let configurations: ResourceConfigurations
@@ -66,13 +67,14 @@ package final class Engine: Sendable {
     package init(
         configuration: EngineConfiguration, directory: DataDirectory, groupCommit: GroupCommit,
         loop: any EventLoop, background: (any EventLoop)? = nil, clock: any Clock, metrics: Metrics, logger: Logger,
-        random: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) }
+        audit: AuditLog = .off, random: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) }
     ) throws(EngineError) {
         self.configuration = configuration
         self.directory = directory
         self.groupCommit = groupCommit
         self.clock = clock
         self.logger = logger
+        self.audit = audit
         clusterId = directory.clusterId
         retentionClock = NIOLockedValueBox(RetentionClock(wallMs: clock.nowMs(), monotonicNs: clock.monotonicNs()))
         compactor = Compactor(clock: clock, logger: logger)

@@ -19,13 +19,17 @@ struct Exchange: Sendable {
     var throttleTimeMs: Int32 = 0
     /// What the authorisation has to say to the response.
     private(set) var amendment: Amendment?
+    /// What the audit log has to say once it is answered.
+    var trail: AuditTrail?
 
     var engine: Engine { connection.server.engine }
     var server: KafkaServer { connection.server }
     var loop: any EventLoop { connection.loop }
 
     /// Whether there is anything that this client may not do.
-    var isRestricted: Bool { engine.access.restricts(connection.login.principal) }
+    var isRestricted: Bool {
+        engine.audit.recordsAllowed || engine.access.restricts(connection.login.principal)
+    }
 
     func amended(by amendment: Amendment) -> Exchange {
         var copy = self
@@ -46,6 +50,7 @@ struct Exchange: Sendable {
     func reply(_ response: some KafkaResponse, version: Int16? = nil) {
         let version = version ?? self.version
         var response = throttleTimeMs > 0 ? throttled(response) : response
+        trail?.end(response, self)
         amendment?.apply(to: &response)
         connection.complete(slot) { buffer throws(WireError) in
             try Frame.write(response, version: version, correlationId: correlationId, into: &buffer)

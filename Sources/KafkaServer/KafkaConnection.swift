@@ -14,6 +14,7 @@ import Engine
 import KafkaWire
 import Logging
 import NIOCore
+import Telemetry
 import Transport
 
 final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked Sendable {
@@ -102,6 +103,9 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
         server.metrics.connectionOpened()
+        if peer.peerCertificate != nil {
+            server.engine.audit.record(AuditEvent(.login, auditSubject, "certificate", .succeeded))
+        }
     }
 
     func handlerRemoved(context: ChannelHandlerContext) {
@@ -260,8 +264,8 @@ extension KafkaConnection {
             switch step {
             case .challenge(let bytes):
                 self.answer(slot, token: bytes)
-            case .success(let bytes, _):
-                self.loggedIn()
+            case .success(let bytes, _, let mechanism):
+                self.loggedIn(mechanism.rawValue)
                 self.answer(slot, token: bytes)
             case .failure(let cause, let mechanism):
                 self.completeWithoutReply(slot)
@@ -279,8 +283,9 @@ extension KafkaConnection {
         }
     }
 
-    func loggedIn() {
+    func loggedIn(_ mechanism: String) {
         server.metrics.loggedIn()
+        server.engine.audit.record(AuditEvent(.login, auditSubject, mechanism, .succeeded))
         server.logger.debug("logged in", metadata: metadata)
     }
 
@@ -288,6 +293,7 @@ extension KafkaConnection {
     /// `connections.failed.authentication.delay.ms`).
     func loginFailed(_ cause: String, _ mechanism: String) {
         server.metrics.loginFailed()
+        server.engine.audit.record(AuditEvent(.login, auditSubject, mechanism, .failed, cause: cause))
         server.logger.warning("kafka login failed with \(mechanism): \(cause)", metadata: metadata)
         loop.scheduleTask(in: Limits.failedLoginDelay) { self.end() }
     }

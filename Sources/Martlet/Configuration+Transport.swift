@@ -3,6 +3,7 @@
 
 import KafkaServer
 import Security
+import Telemetry
 import Transport
 
 extension Configuration.Plaintext {
@@ -32,6 +33,13 @@ extension Address {
         case "*", "::", "0.0.0.0": Address(host: "127.0.0.1", port: port)
         default: self
         }
+    }
+}
+
+extension ConnectionContext {
+    var auditSubject: AuditSubject {
+        AuditSubject(
+            principal: principal, address: remoteAddress, port: remotePort, wire: "tls", listener: listenerName)
     }
 }
 

@@ -59,6 +59,12 @@ public struct Configuration: Equatable, Sendable {
         }
     }
 
+    /// Which allowed accesses are audited; denied ones always are.
+    public enum AuditAllowed: String, CaseIterable, Sendable {
+        case none
+        case all
+    }
+
     /// What a topic gets that is created without a value of its own.
     public struct TopicDefaults: Equatable, Sendable {
         public var partitions = 1
@@ -142,6 +148,11 @@ public struct Configuration: Equatable, Sendable {
     public var queuedRequestBytesMax = 256 << 20
     /// Files of logs kept open at once; 0 is a share of what the system allows the process.
     public var maxOpenFiles = 0
+    /// A file for audit events, `stdout`, or `off`.
+    public var auditLog = "off"
+    /// A topic for audit events.
+    public var auditTopic: String?
+    public var auditAllowed = AuditAllowed.none
     public var logLevel = Logger.Level.info
     package var logFormat = LogFormat.text
     /// A JSON file that is there exactly while the broker answers.

@@ -38,6 +38,8 @@ package struct ListenerOptions: Sendable {
     package var limits: TransportLimits
     /// Of all listeners together; nil: only this listener's own.
     package var connectionLimits: ConnectionLimits?
+    /// Told which connection failed its TLS handshake, and why. On the connection's loop.
+    package var onFailedHandshake: (@Sendable (ConnectionContext, _ cause: String) -> Void)?
     /// Connections accepted a second; nil: as many as come.
     package var acceptedPerSecond: Int?
 

@@ -102,6 +102,7 @@ final class ProtocolDetectionHandler: ChannelInboundHandler, RemovableChannelHan
             if let error = error as? TLSError {
                 rules.counters.handshakesFailed.add(1, ordering: .relaxed)
                 log(.warning, "TLS handshake failed: \(error)")
+                rules.options.onFailedHandshake?(connection, "\(error)")
             } else {
                 log(.debug, "connection failed: \(error)")
                 context.close(promise: nil)
