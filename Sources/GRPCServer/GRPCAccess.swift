@@ -72,7 +72,7 @@ extension GRPCCall {
                 AuditEvent(
                     .access, auditSubject, "\(operation)", resource: "\(resource)", name: name,
                     decision.isAllowed ? .allowed : .denied,
-                    rule: decision.rule.map(\.description) ?? (decision.isAllowed ? nil : "none allows it")))
+                    rule: decision.rule ?? (decision.isAllowed ? nil : "none allows it")))
         }
         guard !decision.isAllowed else { return true }
         connection.server.logger.info(

@@ -75,7 +75,7 @@ struct Rights: Sendable {
                 AuditEvent(
                     .access, connection.auditSubject, "\(operation)", resource: "\(resource)", name: name,
                     decision.isAllowed ? .allowed : .denied,
-                    rule: decision.rule.map(\.description) ?? (decision.isAllowed ? nil : "none allows it")))
+                    rule: decision.rule ?? (decision.isAllowed ? nil : "none allows it")))
         }
         if !decision.isAllowed {
             exchange.server.metrics.requestDenied()

@@ -25,7 +25,7 @@ package struct AuditSubject: Sendable, Equatable {
     }
 }
 
-package struct AuditEvent: Sendable, Equatable {
+package struct AuditEvent: Sendable {
     package enum Kind: String, Sendable {
         /// An access rule, or none, allowed or denied something.
         case access
@@ -51,8 +51,8 @@ package struct AuditEvent: Sendable, Equatable {
     package var resource: String?
     package var name: String?
     package var outcome: Outcome
-    /// The rule that decided.
-    package var rule: String?
+    /// The rule that decided; put into words when it is written.
+    package var rule: (any CustomStringConvertible & Sendable)?
     /// Why it failed.
     package var cause: String?
     /// What was changed, as it was and as it is; nil: it was not, or is not there.
@@ -61,7 +61,7 @@ package struct AuditEvent: Sendable, Equatable {
 
     package init(
         _ kind: Kind, _ subject: AuditSubject, _ operation: String, resource: String? = nil, name: String? = nil,
-        _ outcome: Outcome, rule: String? = nil, cause: String? = nil, before: [String: String]? = nil,
+        _ outcome: Outcome, rule: (any CustomStringConvertible & Sendable)? = nil, cause: String? = nil, before: [String: String]? = nil,
         after: [String: String]? = nil
     ) {
         self.kind = kind
@@ -78,11 +78,11 @@ package struct AuditEvent: Sendable, Equatable {
 
     /// About what it holds in memory.
     var footprint: Int {
-        let texts = [operation, resource, name, rule, cause, subject.clientId, subject.principal, subject.listener]
+        let texts = [operation, resource, name, cause, subject.clientId, subject.principal, subject.listener]
         let states = [before, after].reduce(0) { sum, state in
             sum + (state ?? [:]).reduce(0) { $0 + $1.key.utf8.count + $1.value.utf8.count + 64 }
         }
-        return texts.reduce(512 + states) { $0 + ($1?.utf8.count ?? 0) }
+        return texts.reduce(1024 + states) { $0 + ($1?.utf8.count ?? 0) }
     }
 
     /// One line, without its end.
@@ -102,7 +102,7 @@ package struct AuditEvent: Sendable, Equatable {
         add("resource", resource)
         add("name", name)
         add("outcome", outcome.rawValue)
-        add("rule", rule)
+        add("rule", rule?.description)
         add("cause", cause)
         if kind == .change {
             line += ",\"before\":\(Self.object(before)),\"after\":\(Self.object(after))"
