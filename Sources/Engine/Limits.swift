@@ -26,6 +26,9 @@ package enum Limits {
     package static let overridesPerTopic = 100
     /// Access rules; one more is refused.
     package static let accessRules = 20_000
+    /// Decisions that are remembered, of names up to so many bytes; beyond it all are made anew.
+    static let rememberedDecisions = 20_000
+    static let rememberedNameBytes = 249
     /// Passwords of users, each mechanism counted; one more is refused.
     package static let credentials = 20_000
     /// Quotas, each key of each entity counted; one more: POLICY_VIOLATION.

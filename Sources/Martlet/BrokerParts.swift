@@ -162,7 +162,9 @@ extension BrokerParts {
         var options = ListenerOptions(
             name: name, host: address.host, port: address.port, plaintext: configuration.plaintext.policy,
             tls: certificates.store, clientAuthentication: configuration.clientAuthentication.transport)
-        options.limits.connectionsMax = DescriptorShares(configuration).connections
+        // Those of all listeners are counted by `connectionLimits`; here come those that are refused by them.
+        options.limits.connectionsMax =
+            configuration.connectionRules.connectionsMax + configuration.connectionRules.refusedAtOnceMax
         options.connectionLimits = connectionLimits
         options.onFailedHandshake = { [log = audit.log] in
             log.record(AuditEvent(.login, $0.auditSubject, "certificate", .failed, cause: $1))

@@ -78,11 +78,14 @@ package struct AuditEvent: Sendable {
 
     /// About what it holds in memory.
     var footprint: Int {
-        let texts = [operation, resource, name, cause, subject.clientId, subject.principal, subject.listener]
-        let states = [before, after].reduce(0) { sum, state in
-            sum + (state ?? [:]).reduce(0) { $0 + $1.key.utf8.count + $1.value.utf8.count + 64 }
-        }
-        return texts.reduce(1024 + states) { $0 + ($1?.utf8.count ?? 0) }
+        let who = subject.principal.utf8.count + subject.listener.utf8.count + (subject.clientId?.utf8.count ?? 0)
+        let what = operation.utf8.count + (resource?.utf8.count ?? 0) + (name?.utf8.count ?? 0) + (cause?.utf8.count ?? 0)
+        return 1024 + who + what + Self.footprint(before) + Self.footprint(after)
+    }
+
+    private static func footprint(_ state: [String: String]?) -> Int {
+        guard let state else { return 0 }
+        return state.reduce(0) { $0 + $1.key.utf8.count + $1.value.utf8.count + 64 }
     }
 
     /// One line, without its end.
