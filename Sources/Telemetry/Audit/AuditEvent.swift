@@ -76,11 +76,11 @@ package struct AuditEvent: Sendable {
         self.after = after
     }
 
-    /// About what it holds in memory.
+    /// About what it holds in memory; a rule it shares with the table of rules.
     var footprint: Int {
         let who = subject.principal.utf8.count + subject.listener.utf8.count + (subject.clientId?.utf8.count ?? 0)
         let what = operation.utf8.count + (resource?.utf8.count ?? 0) + (name?.utf8.count ?? 0) + (cause?.utf8.count ?? 0)
-        return 1024 + who + what + Self.footprint(before) + Self.footprint(after)
+        return 512 + who + what + Self.footprint(before) + Self.footprint(after)
     }
 
     private static func footprint(_ state: [String: String]?) -> Int {
