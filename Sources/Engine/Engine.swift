@@ -19,6 +19,8 @@ package final class Engine: Sendable {
     package let features: Features
     package let access: AccessControl
     package let passwords: PasswordChecks
+    package let quotas: ClientQuotas
+    package let audit: AuditLog
     package let groups: GroupCoordinator
     /// Of brokers, groups and client metrics, as set at run time.
     package let configurations: ResourceConfigurations
@@ -65,13 +67,14 @@ package final class Engine: Sendable {
     package init(
         configuration: EngineConfiguration, directory: DataDirectory, groupCommit: GroupCommit,
         loop: any EventLoop, background: (any EventLoop)? = nil, clock: any Clock, metrics: Metrics, logger: Logger,
-        random: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) }
+        audit: AuditLog = .off, random: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) }
     ) throws(EngineError) {
         self.configuration = configuration
         self.directory = directory
         self.groupCommit = groupCommit
         self.clock = clock
         self.logger = logger
+        self.audit = audit
         clusterId = directory.clusterId
         retentionClock = NIOLockedValueBox(RetentionClock(wallMs: clock.nowMs(), monotonicNs: clock.monotonicNs()))
         compactor = Compactor(clock: clock, logger: logger)
@@ -88,6 +91,8 @@ package final class Engine: Sendable {
         features = Features(metadata: metadata)
         access = AccessControl(configuration: configuration.access, metadata: metadata, loop: loop)
         passwords = PasswordChecks(access: access, background: background ?? loop)
+        quotas = ClientQuotas(
+            windows: configuration.quotaWindows, metadata: metadata, loop: loop, clock: clock, metrics: metrics)
         // The catalog tells the groups of deletions; the groups' log is a topic of the catalog.
         let forget = groupsOfCatalog
         topics = TopicCatalog(
@@ -197,6 +202,7 @@ package final class Engine: Sendable {
         var found: [String: MetadataRecord.TopicRecord] = [:]
         var nextProducerId: Int64 = 0
         var accessRecords: [AccessRecord] = []
+        var quotaChanges: [QuotaChange] = []
         var configured: [ConfigurationResource: [String: String]] = [:]
         var unreadable = 0
         let damaged = try metadata.replay { key, value in
@@ -206,6 +212,7 @@ package final class Engine: Sendable {
             case .producerIds(let next): nextProducerId = max(nextProducerId, next)
             case .features(let record): features.load(record)
             case .access(let record): accessRecords.append(record)
+            case .quota(let change): quotaChanges.append(change)
             case .configuration(let resource, let overrides):
                 configured[resource] = overrides.isEmpty ? nil : overrides
             case nil: unreadable += 1
@@ -220,6 +227,7 @@ package final class Engine: Sendable {
         }
         producerIds.load(next: nextProducerId)
         access.load(accessRecords)
+        quotas.load(quotaChanges)
         // Before the topics, which start with what is set for all of them.
         for resource in configurations.load(configured) {
             logger.error(

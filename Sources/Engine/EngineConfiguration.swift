@@ -30,6 +30,8 @@ package struct EngineConfiguration: Sendable {
     /// How long an idle producer is remembered for duplicate detection (producer.id.expiration.ms).
     package var producerIdExpirationMs: Int64 = 86_400_000
     package var access = AccessConfiguration()
+    /// Over what time the rates of quotas are taken.
+    package var quotaWindows = QuotaWindows()
     package var housekeeping = HousekeepingConfiguration()
 
     package init() {}

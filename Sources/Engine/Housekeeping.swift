@@ -144,7 +144,7 @@ extension Engine {
     ) {
         metadata.rewriteIfLarge(than: threshold, on: loop) {
             topics.durableState() + [producerIds.durableState()] + [features.durableState()].compactMap(\.self)
-                + access.durableState() + configurations.durableState()
+                + access.durableState() + quotas.durableState() + configurations.durableState()
         } completion: { [logger] in Self.report($0, "topic metadata", logger) }
         offsets.rewriteIfLarge(than: threshold, on: loop) {
             groups.durableState()

@@ -26,8 +26,17 @@ package enum Limits {
     package static let overridesPerTopic = 100
     /// Access rules; one more is refused.
     package static let accessRules = 20_000
+    /// Decisions that are remembered, of names up to so many bytes; beyond it all are made anew.
+    static let rememberedDecisions = 20_000
+    static let rememberedNameBytes = 249
     /// Passwords of users, each mechanism counted; one more is refused.
     package static let credentials = 20_000
+    /// Quotas, each key of each entity counted; one more: POLICY_VIOLATION.
+    package static let quotas = 10_000
+    /// Bytes of a user, client id or address of a quota; more: INVALID_REQUEST.
+    package static let quotaNameBytes = 1_024
+    /// Clients, or groups of them, whose use of a quota is remembered; beyond it those that were quiet for longest are forgotten.
+    package static let quotaUsages = 10_000
     /// Passwords that wait to be checked; one more is taken for wrong.
     package static let passwordChecks = 64
     /// Users whose password was checked and need not be again; beyond it all are checked anew.

@@ -2,8 +2,8 @@
 // Martlet, Engine: the records of the internal metadata log (`__martlet_metadata-0`).
 //
 // Keyed records, the last one of a key wins, an absent value deletes: topics by name, the next block of producer ids,
-// the levels of features, access rules and passwords, and the configuration of brokers, groups and client metrics by
-// name. Keys start with a kind byte, values with a version byte; all integers are big endian, strings
+// the levels of features, access rules and passwords, quotas, and the configuration of brokers, groups and client metrics
+// by name. Keys start with a kind byte, values with a version byte; all integers are big endian, strings
 // have a 16-bit length. docs/storage-format.md describes the same.
 
 import Bytes
@@ -18,6 +18,7 @@ enum MetadataRecord: Equatable {
     case access(AccessRecord)
     /// Without overrides: deleted.
     case configuration(ConfigurationResource, overrides: [String: String])
+    case quota(QuotaChange)
 
     struct FeatureRecord: Equatable {
         var epoch: Int64
@@ -40,6 +41,7 @@ enum MetadataRecord: Equatable {
         case accessRule = 32
         case credential = 33
         case configuration = 4
+        case quota = 48
     }
 
     private static let valueVersion: UInt8 = 1
@@ -75,6 +77,7 @@ enum MetadataRecord: Equatable {
             return ([Kind.features.rawValue], Array(buffer: value))
         case .access(let record):
             return record.encoded()
+        case .quota(let change): return QuotaRecord.encoded(change)
         case .configuration(let resource, let overrides):
             let key = [Kind.configuration.rawValue, resource.kind.rawValue] + Array(resource.name.utf8)
             guard !overrides.isEmpty else { return (key, nil) }
@@ -110,6 +113,9 @@ enum MetadataRecord: Equatable {
         case .accessRule, .credential:
             guard let record = AccessRecord(kind: kind.rawValue, key: key, value: value) else { return nil }
             self = .access(record)
+        case .quota:
+            guard let change = QuotaRecord.decode(key: key, value: value) else { return nil }
+            self = .quota(change)
         case .configuration:
             guard let kind = key.readInteger(as: UInt8.self).flatMap(ConfigurationResource.Kind.init(rawValue:)) else {
                 return nil

@@ -7,6 +7,7 @@
 import Bytes
 import Engine
 import GRPCWire
+import Telemetry
 import Transport
 
 /// A name and a password, as a call gives them.
@@ -49,9 +50,30 @@ extension GRPCServer {
 }
 
 extension GRPCCall {
+    var auditSubject: AuditSubject {
+        AuditSubject(
+            principal: principal, address: peer.remoteAddress, port: peer.remotePort, wire: "grpc",
+            listener: peer.listenerName)
+    }
+
+    /// Records a change of a topic by this call, whose state was `before`.
+    func audit(_ operation: String, topic name: String, before: [String: String]?, failure: (any Error)?) {
+        engine.audit.record(
+            AuditEvent(
+                .change, auditSubject, operation, resource: "topic", name: name, failure == nil ? .succeeded : .failed,
+                cause: failure.map { "\($0)" }, before: before, after: engine.topicState(name)))
+    }
+
     /// Whether the caller may. Denials are logged.
     func may(_ operation: AccessOperation, _ resource: ResourceType, _ name: String) -> Bool {
         let decision = engine.access.decide(principal, host: peer.remoteAddress, operation, resource, name)
+        if !decision.isAllowed || engine.audit.recordsAllowed {
+            engine.audit.record(
+                AuditEvent(
+                    .access, auditSubject, "\(operation)", resource: "\(resource)", name: name,
+                    decision.isAllowed ? .allowed : .denied,
+                    rule: decision.rule ?? (decision.isAllowed ? nil : "none allows it")))
+        }
         guard !decision.isAllowed else { return true }
         connection.server.logger.info(
             "denied",

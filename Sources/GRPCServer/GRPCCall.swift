@@ -12,6 +12,7 @@ import GRPCWire
 import HTTP2
 import NIOCore
 import SwiftProtobuf
+import Telemetry
 import Transport
 
 /// What a server-streaming call sends.
@@ -114,8 +115,13 @@ final class GRPCCall: @unchecked Sendable {
     private func loggedIn(_ user: String, _ isRight: Bool) {
         guard phase != .ended, isLoggingIn else { return }
         isLoggingIn = false
-        guard isRight else { return fail(GRPCStatus(.unauthenticated, "the name or the password is wrong")) }
+        guard isRight else {
+            engine.audit.record(
+                AuditEvent(.login, auditSubject, "basic", .failed, cause: "wrong user or password for \(user)"))
+            return fail(GRPCStatus(.unauthenticated, "the name or the password is wrong"))
+        }
         principal = "User:\(user)"
+        if engine.audit.recordsAllowed { engine.audit.record(AuditEvent(.login, auditSubject, "basic", .succeeded)) }
         stream.isInboundHeld = false
         begin()
         guard phase != .ended else { return }

@@ -15,6 +15,7 @@ import HTTP2
 import Logging
 import NIOCore
 import Records
+import Telemetry
 import Transport
 
 final class GRPCConnection: ChannelDuplexHandler, @unchecked Sendable {
@@ -58,6 +59,14 @@ final class GRPCConnection: ChannelDuplexHandler, @unchecked Sendable {
         self.context = context
         session.delegate = self
         server.metrics.connectionOpened()
+        if peer.peerCertificate != nil {
+            server.engine.audit.record(
+                AuditEvent(
+                    .login,
+                    AuditSubject(
+                        principal: peer.principal, address: peer.remoteAddress, port: peer.remotePort, wire: "grpc",
+                        listener: peer.listenerName), "certificate", .succeeded))
+        }
         // The server's SETTINGS: a server speaks first as well (RFC 9113, section 3.4).
         flush()
     }

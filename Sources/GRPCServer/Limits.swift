@@ -22,6 +22,9 @@ package enum Limits {
     /// read until half of it is answered.
     static let publishStreamBytes = 4 << 20
     static let heldRequestBytes = 128
+    /// Bytes of Publish requests of one connection that wait because their client is over its quota; the call that brings more:
+    /// RESOURCE_EXHAUSTED.
+    static let delayedPublishBytes = 4 << 20
     /// Results in one message of a PublishStream.
     static let publishResultsBytes = 64 << 10
     /// Records of several requests share a batch up to this size.

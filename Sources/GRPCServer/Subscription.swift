@@ -38,6 +38,7 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
     /// Bytes of the log that were read for the current message.
     private var scanned = 0
     private var stallTimer: Scheduled<Void>?
+    private let pace: QuotaPace
 
     /// What was read from the log and not yet delivered.
     private struct Reading {
@@ -63,6 +64,7 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
         self.cursor = cursor
         self.topics = topics
         self.filters = filters
+        pace = QuotaPace(call, .consumerByteRate) { call.resume() }
         progress = Progress(milliseconds: request.progressIntervalMs)
         origin = request.origin
         messageBytes = request.maxBytesPerMessage == 0 ? Limits.subscribeMessageBytes : Int(request.maxBytesPerMessage)
@@ -76,6 +78,9 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
 
     func produce(room: Int, into buffer: inout ByteBuffer) -> GRPCProduction {
         productions &+= 1
+        if pace.isHeld, ending == nil { return .waiting }
+        let start = buffer.readableBytes
+        defer { pace.charge(buffer.readableBytes - start) }
         if mustTellAssignment, let member {
             writeAssignment(member, into: &buffer)
             return .produced
@@ -85,7 +90,7 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
             writeProgress(isCaughtUp: false, into: &buffer)
             return .produced
         }
-        let size = min(messageBytes, max(room, Limits.subscribeMessageBytesMin))
+        let size = pace.messageBytes(atMost: min(messageBytes, max(room, Limits.subscribeMessageBytesMin)))
         var message = Message(
             writer: RecordStreamWriter(into: &buffer), bytesMax: size,
             recordsMax: Int(min(UInt64(messageRecords), recordsLeft)))
@@ -127,6 +132,7 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
         cursor.cancel()
         stallTimer?.cancel()
         stallTimer = nil
+        pace.end()
         reading = Reading()
     }
 }

@@ -44,6 +44,7 @@ final class Worker: GRPCSession, @unchecked Sendable {
     private var leaseTimer: Scheduled<Void>?
     private var isClosing = false
     private var isReadingHeld = false
+    private let pace: QuotaPace
 
     private var shares: ShareCoordinator { call.engine.shares }
     private var nowMs: Int64 { Int64(call.loop.now.uptimeNanoseconds / 1_000_000) }
@@ -51,6 +52,7 @@ final class Worker: GRPCSession, @unchecked Sendable {
     init(_ service: WorkService, _ call: GRPCCall) {
         self.service = service
         self.call = call
+        pace = QuotaPace(call, .consumerByteRate) { call.resume() }
     }
 
     // MARK: Requests
@@ -159,6 +161,7 @@ final class Worker: GRPCSession, @unchecked Sendable {
         waiter?.cancel()
         waiter = nil
         leaseTimer?.cancel()
+        pace.end()
         items = [:]
         answers = ByteBuffer()
         guard isOpened else { return }
@@ -185,7 +188,7 @@ final class Worker: GRPCSession, @unchecked Sendable {
     }
 
     private var hasSlots: Bool {
-        !call.hasEnded && !isClosing && !queues.isEmpty && items.count + unconfirmed < maxInFlight
+        !call.hasEnded && !isClosing && !pace.isHeld && !queues.isEmpty && items.count + unconfirmed < maxInFlight
     }
 
     /// Delivers what there is and may be delivered, up to about this end of the buffer; waits if there is nothing.
@@ -199,7 +202,7 @@ final class Worker: GRPCSession, @unchecked Sendable {
             let queue = queues[turn]
             let limits = ShareFetchLimits(
                 maxRecords: min(maxInFlight - items.count - unconfirmed, Limits.itemsPerMessage),
-                maxBytes: Limits.itemBytesPerMessage, isStrict: true, lockDurationMs: leaseMs)
+                maxBytes: pace.messageBytes(atMost: Limits.itemBytesPerMessage), isStrict: true, lockDurationMs: leaseMs)
             switch try queue.fetch(id, limits, on: call.loop) {
             case .nothing(let seenEnd, let wake): idle.append((queue, seenEnd, wake))
             case .acquired(let bytes, let runs):
@@ -258,6 +261,7 @@ final class Worker: GRPCSession, @unchecked Sendable {
         }
         flush(into: &buffer)
         queue.partition.delivered(records: found.count, bytes: bytes.readableBytes)
+        pace.charge(bytes.readableBytes)
         settleGaps(runs, found, of: queue)
         armLeaseTimer(deadlineMs)
     }

@@ -152,10 +152,15 @@ struct BrokerSetting: Sendable {
 
     private static let limits: [BrokerSetting] = [
         fixed("fetch.max.bytes", .int, "\(Limits.fetchBytes)", "Most bytes of one answer to Fetch."),
+        told("max.connection.creation.rate", .int, "\(Int32.max)", "Connections that a listener accepts a second."),
         told("max.connections", .int, "\(Int32.max)", "Connections open at once."),
+        told("max.connections.per.ip", .int, "\(Int32.max)", "Connections open at once from one address."),
+        told("max.connections.per.ip.overrides", .string, "", "The same for some addresses."),
         fixed("max.request.partition.size.limit", .int, "\(Limits.partitionsPerDescription)",
             "Most partitions of one answer to DescribeTopicPartitions."),
         told("num.network.threads", .int, "3", "Event loop threads."),
+        told("quota.window.num", .int, "11", "Windows of time over which rates of quotas are taken."),
+        told("quota.window.size.seconds", .int, "1", "How long each of them is."),
         told("queued.max.request.bytes", .long, "-1", "Bytes of unfinished requests."),
         fixed("socket.request.max.bytes", .int, "\(Limits.requestBytes)", "Largest request."),
         fixed("telemetry.max.bytes", .int, "\(Limits.telemetryBytes)", "Most bytes of metrics that a client may push at once."),

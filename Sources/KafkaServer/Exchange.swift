@@ -15,15 +15,21 @@ struct Exchange: Sendable {
     let correlationId: Int32
     let slot: Int
     let startedNs: UInt64
+    /// For how long the client's quotas make it wait.
+    var throttleTimeMs: Int32 = 0
     /// What the authorisation has to say to the response.
     private(set) var amendment: Amendment?
+    /// What the audit log has to say once it is answered.
+    var trail: AuditTrail?
 
     var engine: Engine { connection.server.engine }
     var server: KafkaServer { connection.server }
     var loop: any EventLoop { connection.loop }
 
     /// Whether there is anything that this client may not do.
-    var isRestricted: Bool { engine.access.restricts(connection.login.principal) }
+    var isRestricted: Bool {
+        engine.audit.recordsAllowed || engine.access.restricts(connection.login.principal)
+    }
 
     func amended(by amendment: Amendment) -> Exchange {
         var copy = self
@@ -43,7 +49,8 @@ struct Exchange: Sendable {
     /// not served.
     func reply(_ response: some KafkaResponse, version: Int16? = nil) {
         let version = version ?? self.version
-        var response = response
+        var response = throttleTimeMs > 0 ? throttled(response) : response
+        trail?.end(response, self)
         amendment?.apply(to: &response)
         connection.complete(slot) { buffer throws(WireError) in
             try Frame.write(response, version: version, correlationId: correlationId, into: &buffer)
@@ -54,7 +61,7 @@ struct Exchange: Sendable {
     /// Sends a Fetch response whose external records are `slices`, in order.
     func reply(_ response: FetchResponse, slices: [ReplySegment]) {
         var buffer = ByteBuffer()
-        var response = response
+        var response = throttleTimeMs > 0 ? throttled(response) : response
         amendment?.apply(to: &response)
         do {
             var slices = slices.makeIterator()

@@ -14,6 +14,7 @@ import Engine
 import KafkaWire
 import Logging
 import NIOCore
+import Telemetry
 import Transport
 
 final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked Sendable {
@@ -46,6 +47,8 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     private var needsFlush = false
     private var flushIsComing = false
     private var readIsHeld = false
+    /// Until when no request begins, because of a quota.
+    var muted: (until: NIODeadline, timer: Scheduled<Void>)?
     private var isDraining = false
     /// The share of all connections' memory that an unfinished request has, or waits for.
     private var memory: Memory?
@@ -100,6 +103,9 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
         server.metrics.connectionOpened()
+        if peer.peerCertificate != nil {
+            server.engine.audit.record(AuditEvent(.login, auditSubject, "certificate", .succeeded))
+        }
     }
 
     func handlerRemoved(context: ChannelHandlerContext) {
@@ -117,6 +123,8 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     private func abandon() {
         for waiter in waiters.values { waiter.cancel() }
         waiters = [:]
+        muted?.timer.cancel()
+        muted = nil
         if hasShareSessions { server.engine.shares.connectionClosed(ObjectIdentifier(self), on: loop) }
         hasShareSessions = false
         memory?.reservation.release()
@@ -135,7 +143,7 @@ extension KafkaConnection {
 
     /// Whether another request may begin.
     private var hasRoom: Bool {
-        slots.count < Limits.requestsInFlight && heldBytes <= Limits.heldBytes && isWritable
+        slots.count < Limits.requestsInFlight && heldBytes <= Limits.heldBytes && isWritable && muted == nil
     }
 
     /// Starts requests as long as there is room. Called again when there is some; never inside itself.
@@ -177,10 +185,13 @@ extension KafkaConnection {
                 return false
             }
             clientId = header.clientId
+            let throttleMs = server.engine.quotas.isInForce ? charge(header.apiKey, bytes: frame.readableBytes) : 0
             let exchange = Exchange(
                 connection: self, apiKey: header.apiKey, version: header.apiVersion,
-                correlationId: header.correlationId, slot: open(frame), startedNs: nowNs)
+                correlationId: header.correlationId, slot: open(frame), startedNs: nowNs,
+                throttleTimeMs: throttleMs)
             try server.router.route(exchange, &body)
+            if server.engine.quotas.isInForce { noteTime(sinceNs: nowNs) }
             return context != nil
         } catch {
             close("malformed request: \(error)")
@@ -205,9 +216,14 @@ extension KafkaConnection {
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
         isWritable = context.channel.isWritable
-        if isWritable, !frames.isEmpty { serveFrames() }
-        resumeReading()
+        if isWritable { resume() }
         context.fireChannelWritabilityChanged()
+    }
+
+    /// Goes on with what was held up.
+    func resume() {
+        if !frames.isEmpty { serveFrames() }
+        resumeReading()
     }
 
     private func resumeReading() {
@@ -248,8 +264,8 @@ extension KafkaConnection {
             switch step {
             case .challenge(let bytes):
                 self.answer(slot, token: bytes)
-            case .success(let bytes, _):
-                self.loggedIn()
+            case .success(let bytes, _, let mechanism):
+                self.loggedIn(mechanism.rawValue)
                 self.answer(slot, token: bytes)
             case .failure(let cause, let mechanism):
                 self.completeWithoutReply(slot)
@@ -267,8 +283,9 @@ extension KafkaConnection {
         }
     }
 
-    func loggedIn() {
+    func loggedIn(_ mechanism: String) {
         server.metrics.loggedIn()
+        server.engine.audit.record(AuditEvent(.login, auditSubject, mechanism, .succeeded))
         server.logger.debug("logged in", metadata: metadata)
     }
 
@@ -276,6 +293,7 @@ extension KafkaConnection {
     /// `connections.failed.authentication.delay.ms`).
     func loginFailed(_ cause: String, _ mechanism: String) {
         server.metrics.loginFailed()
+        server.engine.audit.record(AuditEvent(.login, auditSubject, mechanism, .failed, cause: cause))
         server.logger.warning("kafka login failed with \(mechanism): \(cause)", metadata: metadata)
         loop.scheduleTask(in: Limits.failedLoginDelay) { self.end() }
     }
@@ -407,8 +425,7 @@ extension KafkaConnection {
             firstSlot += 1
         }
         scheduleFlush()
-        if !frames.isEmpty { serveFrames() }
-        resumeReading()
+        resume()
         closeIfDrained()
     }
 

@@ -43,7 +43,7 @@ struct Login {
     /// How a step ends.
     enum Step {
         case challenge([UInt8])
-        case success([UInt8], sessionLifetimeMs: Int64)
+        case success([UInt8], sessionLifetimeMs: Int64, mechanism: SaslMechanism)
         /// The cause is for the log.
         case failure(cause: String, mechanism: SaslMechanism)
         /// The exchange was not begun, or is over.
@@ -161,7 +161,7 @@ struct Login {
         takesBareTokens = false
         let lifetimeMs = configuration.maxReauthMs
         if lifetimeMs > 0 { endsNs = engine.clock.monotonicNs() &+ UInt64(lifetimeMs) * 1_000_000 }
-        return .success(bytes, sessionLifetimeMs: lifetimeMs)
+        return .success(bytes, sessionLifetimeMs: lifetimeMs, mechanism: mechanism)
     }
 
     private mutating func fail(_ cause: String, _ mechanism: SaslMechanism) -> Step {

@@ -91,12 +91,20 @@ struct Router: Sendable {
         func add<Handler: KafkaHandler>(_ handler: Handler.Type) {
             let key = Int(Handler.Request.apiKey.rawValue)
             while routes.count <= key { routes.append(nil) }
+            let isAudited = Handler.Request.self is any AuditedRequest.Type
+            @Sendable func audited(_ request: Handler.Request, _ exchange: Exchange) -> Exchange {
+                guard isAudited, exchange.engine.audit.isOn, let request = request as? any AuditedRequest else { return exchange }
+                var exchange = exchange
+                exchange.trail = request.trail(exchange)
+                return exchange
+            }
             routes[key] = { exchange, body throws(WireError) in
                 var request = try Handler.Request(from: &body, version: exchange.version)
-                guard exchange.isRestricted else { return Handler.handle(request, exchange) }
+                guard exchange.isRestricted else { return Handler.handle(request, audited(request, exchange)) }
                 switch request.authorize(Rights(exchange)) {
-                case .granted: Handler.handle(request, exchange)
-                case .amended(let amend): Handler.handle(request, exchange.amended(by: TypedAmendment(amend)))
+                case .granted: Handler.handle(request, audited(request, exchange))
+                case .amended(let amend):
+                    Handler.handle(request, audited(request, exchange.amended(by: TypedAmendment(amend))))
                 case .refused(let response): exchange.reply(response)
                 case .closed(let cause): exchange.close(cause)
                 }

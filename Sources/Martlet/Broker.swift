@@ -45,7 +45,10 @@ public final class Broker: Sendable {
     /// Where records are kept; nil if in memory.
     public let dataDirectory: String?
 
-    private let parts: BrokerParts
+    /// Access rules there are now.
+    public var accessRuleCount: Int { parts.engine.access.rules.all.count }
+
+    let parts: BrokerParts
     private let stopping = Mutex<Task<Void, any Error>?>(nil)
 
     /// Starts a broker and returns when it answers.

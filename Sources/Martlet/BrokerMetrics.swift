@@ -7,7 +7,7 @@ import Transport
 enum BrokerMetrics {
     static func register(
         _ metrics: Metrics, durability: Configuration.Durability, certificates: TLSContextStore,
-        memory: RequestMemory,
+        memory: RequestMemory, limits: ConnectionLimits,
         listeners: @escaping @Sendable () -> [Listener]
     ) {
         metrics.observe("martlet_info", "Version and durability.", labels: ["version", "durability"]) {
@@ -25,6 +25,13 @@ enum BrokerMetrics {
         metrics.observe(
             "martlet_request_memory_waiting", "Connections that are not read until there is memory for their requests."
         ) { Double(memory.waitingCount) }
+        metrics.observe(
+            "martlet_connections_limited_total", "Connections refused or made to wait, by the setting or quota.",
+            kind: .counter, labels: ["limit"]
+        ) {
+            let limited = limits.limited
+            return ConnectionLimits.Limit.allCases.map { Sample(Double(limited[$0, default: 0]), labels: [$0.rawValue]) }
+        }
         metrics.observe("martlet_connections", "Open connections, by listener.", labels: ["listener"]) {
             listeners().map { Sample(Double($0.connectionCount), labels: [$0.name]) }
         }

@@ -30,6 +30,8 @@ final class BrokerParts: Sendable {
     /// certificates, putting a metrics page together.
     private let housekeeping = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     private let grpc: GRPCServer
+    private let connectionLimits: ConnectionLimits
+    private let audit: BrokerAudit
     /// What unfinished requests of all connections hold.
     private let memory: RequestMemory
     private let storage: BrokerStorage
@@ -49,17 +51,23 @@ final class BrokerParts: Sendable {
         storage = try BrokerStorage(
             configuration, clock: clock, metrics: metrics,
             logger: output.logger("Storage", level: configuration.logLevel))
+        audit = try BrokerAudit(
+            configuration, clock: clock, metrics: metrics, logger: output.logger("Audit", level: configuration.logLevel))
         group = MultiThreadedEventLoopGroup(
             numberOfThreads: configuration.threads == 0 ? System.coreCount : configuration.threads)
         do {
             engine = try Engine(
                 configuration: configuration.engine, directory: storage.directory, groupCommit: storage.groupCommit,
                 loop: group.next(), background: housekeeping.next(), clock: clock, metrics: metrics,
-                logger: output.logger("Engine", level: configuration.logLevel))
+                logger: output.logger("Engine", level: configuration.logLevel), audit: audit.log)
         } catch {
             throw BrokerError(error.message)
         }
+        audit.begin(engine)
         memory = RequestMemory(limit: configuration.queuedRequestBytesMax)
+        connectionLimits = ConnectionLimits(configuration.connectionRules) { [quotas = engine.quotas] in
+            quotas.chargeConnection(from: $0)
+        }
         grpc = GRPCServer(
             engine: engine, memory: memory, metrics: metrics,
             logger: output.logger("GRPCServer", level: configuration.logLevel),
@@ -71,7 +79,7 @@ final class BrokerParts: Sendable {
         ProcessMetrics.register(metrics, startMs: clock.nowMs())
         BrokerMetrics.register(
             metrics, durability: configuration.effectiveDurability, certificates: certificates.store,
-            memory: memory, listeners: { [weak self] in self?.listeners.withLock { $0 } ?? [] })
+            memory: memory, limits: connectionLimits, listeners: { [weak self] in self?.listeners.withLock { $0 } ?? [] })
     }
 
     /// Binds every listener and says that the broker answers.
@@ -114,11 +122,13 @@ final class BrokerParts: Sendable {
     func stop(isClean: Bool) async throws {
         readyFile?.clear()
         for listener in listeners.withLock({ $0 }) { await listener.stopAccepting() }
+        await audit.flush()
         // On the housekeeping loop, so that no checkpoint is being written at the same time.
         let end = isClean ? housekeeping.next().submit { [engine] in Result { try engine.shutDown() } } : nil
         let outcome = try await end?.get()
         storage.groupCommit.stop()
         try await group.shutdownGracefully()
+        try await audit.stop()
         try await housekeeping.shutdownGracefully()
         certificates.removeTemporary()
         if case .failure(let error) = outcome {
@@ -152,7 +162,16 @@ extension BrokerParts {
         var options = ListenerOptions(
             name: name, host: address.host, port: address.port, plaintext: configuration.plaintext.policy,
             tls: certificates.store, clientAuthentication: configuration.clientAuthentication.transport)
-        options.limits.connectionsMax = DescriptorShares(configuration).connections
+        // Those of all listeners are counted by `connectionLimits`; here come those that are refused by them.
+        options.limits.connectionsMax =
+            configuration.connectionRules.connectionsMax + configuration.connectionRules.refusedAtOnceMax
+        options.connectionLimits = connectionLimits
+        options.onFailedHandshake = { [log = audit.log] in
+            log.record(AuditEvent(.login, $0.auditSubject, "certificate", .failed, cause: $1))
+        }
+        if configuration.maxConnectionCreationRate < Int32.max {
+            options.acceptedPerSecond = configuration.maxConnectionCreationRate
+        }
         return options
     }
 

@@ -35,10 +35,17 @@ extension Configuration {
         engine.housekeeping.retentionCheckMs = retentionCheckIntervalMs
         engine.access.superUsers = Set(superUsers)
         engine.access.allowsEveryoneWithoutRule = allowsEveryoneWithoutRule
+        engine.quotaWindows.count = quotaWindows
+        engine.quotaWindows.windowMs = quotaWindowSeconds * 1000
         engine.logDirectory = isEphemeral ? "" : absolute(dataDirectory)
         engine.otherSettings = [
             "listeners": listeners.map { "PLAINTEXT://\($0)" }.joined(separator: ","),
             "max.connections": "\(maxConnections)",
+            "max.connections.per.ip": "\(maxConnectionsPerAddress)",
+            "max.connections.per.ip.overrides": Setting.text(maxConnectionsByAddress),
+            "max.connection.creation.rate": "\(maxConnectionCreationRate)",
+            "quota.window.num": "\(quotaWindows)",
+            "quota.window.size.seconds": "\(quotaWindowSeconds)",
             "num.network.threads": "\(threads == 0 ? System.coreCount : threads)",
             "queued.max.request.bytes": "\(queuedRequestBytesMax)",
             "ssl.client.auth": clientAuthentication.rawValue,

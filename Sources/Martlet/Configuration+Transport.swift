@@ -3,6 +3,7 @@
 
 import KafkaServer
 import Security
+import Telemetry
 import Transport
 
 extension Configuration.Plaintext {
@@ -35,7 +36,22 @@ extension Address {
     }
 }
 
+extension ConnectionContext {
+    var auditSubject: AuditSubject {
+        AuditSubject(
+            principal: principal, address: remoteAddress, port: remotePort, wire: "tls", listener: listenerName)
+    }
+}
+
 extension Configuration {
+    var connectionRules: ConnectionLimits.Rules {
+        var rules = ConnectionLimits.Rules()
+        rules.connectionsMax = DescriptorShares(self).connections
+        rules.perAddressMax = maxConnectionsPerAddress
+        rules.perAddress = maxConnectionsByAddress
+        return rules
+    }
+
     var login: LoginConfiguration {
         LoginConfiguration(
             mechanisms: saslMechanisms.compactMap { SaslMechanism(rawValue: $0.rawValue) },

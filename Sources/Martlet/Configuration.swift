@@ -59,6 +59,12 @@ public struct Configuration: Equatable, Sendable {
         }
     }
 
+    /// Which allowed accesses are audited; denied ones always are.
+    public enum AuditAllowed: String, CaseIterable, Sendable {
+        case none
+        case all
+    }
+
     /// What a topic gets that is created without a value of its own.
     public struct TopicDefaults: Equatable, Sendable {
         public var partitions = 1
@@ -129,11 +135,24 @@ public struct Configuration: Equatable, Sendable {
     public var groupConsumerMaxSize = 1000
     /// Event loops; 0 is one for each processor.
     public var threads = 0
+    /// Of all listeners together.
     public var maxConnections = 10_000
+    public var maxConnectionsPerAddress = Int(Int32.max)
+    public var maxConnectionsByAddress: [String: Int] = [:]
+    /// Of each listener, in a second.
+    public var maxConnectionCreationRate = Int(Int32.max)
+    /// Over how many windows of time, of so many seconds each, the rates of client quotas are taken.
+    public var quotaWindows = 11
+    public var quotaWindowSeconds: Int64 = 1
     /// Bytes of unfinished requests of all connections; beyond it connections are not read until others are finished.
     public var queuedRequestBytesMax = 256 << 20
     /// Files of logs kept open at once; 0 is a share of what the system allows the process.
     public var maxOpenFiles = 0
+    /// A file for audit events, `stdout`, or `off`.
+    public var auditLog = "off"
+    /// A topic for audit events.
+    public var auditTopic: String?
+    public var auditAllowed = AuditAllowed.none
     public var logLevel = Logger.Level.info
     package var logFormat = LogFormat.text
     /// A JSON file that is there exactly while the broker answers.

@@ -17,7 +17,7 @@ package struct DescriptorShares: Equatable, Sendable {
     /// Fewer than this would be opened and closed all the time.
     static let filesMin = 16
 
-    /// Connections of a listener.
+    /// Connections, of all listeners together.
     package var connections: Int
     /// Log files that are kept open.
     package var files: Int

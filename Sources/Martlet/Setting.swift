@@ -4,6 +4,8 @@
 // A setting is known by one key. Its flag and its variable follow from the key by rule, so that whoever knows one
 // knows all three: `log.retention.ms`, `--log-retention-ms`, `MARTLET_LOG_RETENTION_MS`.
 
+import NIOCore
+
 /// Something of the configuration that users can set.
 package struct Setting: Sendable {
     /// Why a value was refused: completes the sentence "`key` must be …".
@@ -169,6 +171,28 @@ extension Setting {
         } show: {
             $0[keyPath: field].joined(separator: ",")
         }
+    }
+
+    /// Numbers by address; the last colon ends the address.
+    static func counts(_ key: String, _ help: String, _ field: Field<[String: Int]>) -> Setting {
+        Setting(key: key, form: "address:count,…", help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+            var counts: [String: Int] = [:]
+            for part in text.split(separator: ",") {
+                let part = part.filter { $0 != " " }
+                guard let colon = part.lastIndex(of: ":"), let count = Int(part[part.index(after: colon)...]), count >= 0,
+                    let address = try? SocketAddress(ipAddress: String(part[..<colon].filter { !"[]".contains($0) }), port: 0),
+                    let name = address.ipAddress
+                else { throw Refusal(expected: "addresses and numbers such as 10.0.0.1:5,::1:100") }
+                counts[name] = count
+            }
+            configuration[keyPath: field] = counts
+        } show: {
+            text($0[keyPath: field])
+        }
+    }
+
+    static func text(_ counts: [String: Int]) -> String {
+        counts.sorted { $0.key < $1.key }.map { "\($0.key):\($0.value)" }.joined(separator: ",")
     }
 
     private static func whole<Number: FixedWidthInteger>(

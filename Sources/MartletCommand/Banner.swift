@@ -8,11 +8,25 @@ enum Banner {
         let configuration = broker.configuration
         var lines = ["Martlet \(Version.current) is ready on \(broker.addresses.map(\.description).joined(separator: ", "))", ""]
         lines.append("  durability   \(meaning(of: configuration.effectiveDurability))")
+        lines.append("  access       \(access(broker))")
         lines.append("  data         \(broker.dataDirectory ?? "in memory; gone when the broker stops")")
         if let certificates = broker.certificates { lines.append("  certificates \(certificates.directory)") }
         lines += ["", "Try it from another terminal:", ""]
         lines += commands(broker).map { "  # \($0.title)\n  \($0.line)" }
         return lines.joined(separator: "\n") + "\n"
+    }
+
+    private static func access(_ broker: Broker) -> String {
+        let isFree = broker.configuration.allowsEveryoneWithoutRule
+        let count = broker.accessRuleCount
+        guard count > 0 else {
+            let then = isFree ? "what an access rule speaks of is for those whom it allows" : "the first access rule closes the broker"
+            return "open: there are no access rules, everybody may do everything; \(then)"
+        }
+        let rules = count == 1 ? "1 access rule" : "\(count) access rules"
+        return isFree
+            ? "by \(rules); what none of them speaks of is free (allow.everyone.if.no.acl.found)"
+            : "by \(rules); what none of them allows is denied, except to super.users"
     }
 
     private static func meaning(of durability: Configuration.Durability) -> String {

@@ -15,7 +15,7 @@ struct RootCommand: ParsableCommand {
               martlet help dev     show every setting of a broker
             """,
         version: Version.current,
-        subcommands: [VersionCommand.self, HelpConfigurationCommand.self, HelpKafkaSupportCommand.self],
+        subcommands: [VersionCommand.self, HelpConfigurationCommand.self, HelpKafkaSupportCommand.self, BenchAccessCommand.self],
         groupedSubcommands: [
             CommandGroup(name: "Brokers", subcommands: [DevCommand.self, ServeCommand.self]),
             CommandGroup(

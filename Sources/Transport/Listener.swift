@@ -98,6 +98,9 @@ extension Listener {
                     try channel.pipeline.syncOperations.addHandler(
                         AcceptFailureHandler(
                             logger: rules.logger, listenerName: rules.options.name))
+                    guard let rate = rules.options.acceptedPerSecond else { return }
+                    try channel.pipeline.syncOperations.addHandler(
+                        AcceptPacingHandler(rate: rate, rules: rules, now: channel.eventLoop.now))
                 }
             }
             .childChannelInitializer { channel in
@@ -130,9 +133,44 @@ extension Listener {
             localPort: channel.localAddress?.port ?? 0,
             remoteAddress: addressText(channel.remoteAddress),
             remotePort: channel.remoteAddress?.port ?? 0, listenerName: rules.options.name)
+        var refusal: Refusal? =
+            admission == .refused ? .tooManyConnections(max: rules.options.limits.connectionsMax) : nil
+        if refusal == nil, let limits = rules.connectionLimits {
+            let address = connection.remoteAddress
+            let verdict = limits.enter(address)
+            switch verdict {
+            case .admitted: break
+            case .refused(let cause): refusal = cause
+            case .delayed(let ms): return turnAway(channel, connection, ms: ms, limits, rules)
+            case .dropped(let cause):
+                log(connection, "closed: \(cause.explanation)", rules)
+                throw ChannelError.eof
+            }
+            channel.closeFuture.whenComplete { _ in limits.leave(address, verdict) }
+        }
         try channel.pipeline.syncOperations.addHandler(
-            ProtocolDetectionHandler(
-                rules: rules, connection: connection, isOverLimit: admission == .refused))
+            ProtocolDetectionHandler(rules: rules, connection: connection, refusal: refusal))
+    }
+
+    /// Keeps a connection that came too soon unread for a while, so that whoever opens them in a loop has to wait.
+    private static func turnAway(
+        _ channel: any Channel, _ connection: ConnectionContext, ms: Int32, _ limits: ConnectionLimits,
+        _ rules: DetectionRules
+    ) {
+        rules.counters.refused.add(1, ordering: .relaxed)
+        log(connection, "refused: connections from this address come faster than its connection_creation_rate", rules)
+        channel.closeFuture.whenComplete { _ in limits.leave(connection.remoteAddress, .delayed(ms: ms)) }
+        _ = channel.setOption(.autoRead, value: false)
+        channel.eventLoop.scheduleTask(in: .milliseconds(Int64(ms))) { channel.close(promise: nil) }
+    }
+
+    private static func log(_ connection: ConnectionContext, _ message: String, _ rules: DetectionRules) {
+        rules.logger.warning(
+            "\(message)",
+            metadata: [
+                "listener": "\(rules.options.name)", "connection": "\(connection.id)",
+                "remote": "\(connection.remoteAddress):\(connection.remotePort)",
+            ])
     }
 
     /// `*` and the empty name are every address, of both families.

@@ -36,6 +36,12 @@ package struct ListenerOptions: Sendable {
     /// Connections the kernel queues until they are accepted.
     package var backlog: Int
     package var limits: TransportLimits
+    /// Of all listeners together; nil: only this listener's own.
+    package var connectionLimits: ConnectionLimits?
+    /// Told which connection failed its TLS handshake, and why. On the connection's loop.
+    package var onFailedHandshake: (@Sendable (ConnectionContext, _ cause: String) -> Void)?
+    /// Connections accepted a second; nil: as many as come.
+    package var acceptedPerSecond: Int?
 
     package init(
         name: String = "default", host: String = "127.0.0.1", port: Int = 9092,

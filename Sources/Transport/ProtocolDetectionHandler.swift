@@ -20,6 +20,8 @@ struct DetectionRules: Sendable {
     var handlers: ProtocolHandlers
     var sniffer: ProtocolSniffer
     var counters: ListenerCounters
+    /// Of all listeners together.
+    var connectionLimits: ConnectionLimits? { options.connectionLimits }
     var logger: Logger
 
     init(
@@ -46,17 +48,17 @@ final class ProtocolDetectionHandler: ChannelInboundHandler, RemovableChannelHan
     }
 
     private let rules: DetectionRules
-    private let isOverLimit: Bool
+    private let refusal: Refusal?
     private var connection: ConnectionContext
     private var state = State.waiting
     private var received = ByteBuffer()
     private var timer: Scheduled<Void>?
 
-    /// `isOverLimit`: the listener is full; find out the protocol only to say so.
-    init(rules: DetectionRules, connection: ConnectionContext, isOverLimit: Bool) {
+    /// `refusal`: there are too many; find out the protocol only to say so.
+    init(rules: DetectionRules, connection: ConnectionContext, refusal: Refusal?) {
         self.rules = rules
         self.connection = connection
-        self.isOverLimit = isOverLimit
+        self.refusal = refusal
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
@@ -100,6 +102,7 @@ final class ProtocolDetectionHandler: ChannelInboundHandler, RemovableChannelHan
             if let error = error as? TLSError {
                 rules.counters.handshakesFailed.add(1, ordering: .relaxed)
                 log(.warning, "TLS handshake failed: \(error)")
+                rules.options.onFailedHandshake?(connection, "\(error)")
             } else {
                 log(.debug, "connection failed: \(error)")
                 context.close(promise: nil)
@@ -122,7 +125,7 @@ final class ProtocolDetectionHandler: ChannelInboundHandler, RemovableChannelHan
     }
 
     private func refusal(of wire: WireProtocol) -> Refusal? {
-        if isOverLimit { return .tooManyConnections(max: rules.options.limits.connectionsMax) }
+        if let refusal { return refusal }
         if connection.isTLS { return nil }
         if wire == .tls { return rules.options.tls == nil ? .tlsOff : nil }
         switch rules.options.plaintext {

@@ -14,6 +14,7 @@ enum Refusal: Sendable, Equatable {
     /// TLS on a listener without certificates.
     case tlsOff
     case tooManyConnections(max: Int)
+    case tooManyFromAddress(String, max: Int)
 
     /// The cause and the next step, for the peer and for the log.
     var explanation: String {
@@ -27,7 +28,17 @@ enum Refusal: Sendable, Equatable {
             "this listener has no certificates and speaks plaintext only; "
                 + "connect without TLS, or configure certificates for it"
         case .tooManyConnections(let max):
-            "this listener already has \(max) connections; close some, or raise its limit"
+            "the broker already has \(max) connections; close some, or raise max.connections"
+        case .tooManyFromAddress(let address, let max):
+            "\(address) already has \(max) connections; close some, or raise max.connections.per.ip"
+        }
+    }
+
+    /// Whether trying again later may help.
+    private var isTooMany: Bool {
+        switch self {
+        case .tooManyConnections, .tooManyFromAddress: true
+        case .plaintextOff, .plaintextNotLoopback, .tlsOff: false
         }
     }
 
@@ -45,15 +56,12 @@ enum Refusal: Sendable, Equatable {
     /// A fatal alert in a plaintext record (RFC 8446 section 6): handshake_failure, or
     /// internal_error where trying again later may help.
     private var tlsAlert: ByteBuffer {
-        let description: UInt8 = if case .tooManyConnections = self { 80 } else { 40 }
+        let description: UInt8 = isTooMany ? 80 : 40
         return ByteBuffer(bytes: [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, description])
     }
 
     private var http1Response: ByteBuffer {
-        let status =
-            if case .tooManyConnections = self { "503 Service Unavailable" } else {
-                "403 Forbidden"
-            }
+        let status = isTooMany ? "503 Service Unavailable" : "403 Forbidden"
         let body = "martlet: " + explanation + "\n"
         return ByteBuffer(
             string: "HTTP/1.1 \(status)\r\ncontent-type: text/plain; charset=utf-8\r\n"
@@ -63,7 +71,7 @@ enum Refusal: Sendable, Equatable {
     /// The server's preface, an empty SETTINGS frame, and GOAWAY with the explanation as debug data
     /// (RFC 9113 sections 3.4 and 6.8). INADEQUATE_SECURITY, or ENHANCE_YOUR_CALM for too many.
     private var http2GoAway: ByteBuffer {
-        let code: UInt32 = if case .tooManyConnections = self { 0x0b } else { 0x0c }
+        let code: UInt32 = isTooMany ? 0x0b : 0x0c
         let debug = Array(explanation.utf8)
         var frames = ByteBuffer(bytes: [0, 0, 0, 4, 0, 0, 0, 0, 0])
         frames.writeInteger(UInt8(0))

@@ -18,6 +18,8 @@ import Testing
         .configuration(ConfigurationResource(.broker, ""), overrides: ["log.retention.ms": "1"]),
         .configuration(ConfigurationResource(.group, "g"), overrides: ["consumer.session.timeout.ms": "45000", "b": ""]),
         .configuration(ConfigurationResource(.clientMetrics, "all"), overrides: [:]),
+        .quota(QuotaChange(QuotaEntity(user: .named("alice"), clientId: .others), .requestPercentage, 12.5)),
+        .quota(QuotaChange(QuotaEntity(ip: .named("::1")), .connectionCreationRate, nil)),
     ]
 
     @Test(arguments: records) func aRecordReadsWhatItWrote(_ record: MetadataRecord) {

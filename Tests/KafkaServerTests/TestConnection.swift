@@ -15,6 +15,7 @@ final class TestConnection {
     let test: TestEngine
     let channel: EmbeddedChannel
     let server: KafkaServer
+    let kafka: KafkaConnection
     private var nextCorrelationId: Int32 = 1
     private var received = ByteBuffer()
 
@@ -30,8 +31,8 @@ final class TestConnection {
         let peer = ConnectionContext(
             id: 1, localHost: "broker.example", localPort: 9092, remoteAddress: "127.0.0.1", remotePort: 50_000)
         self.server = server
-        channel = EmbeddedChannel(
-            handlers: [reads, KafkaConnection(server: server, peer: peer, loop: test.loop)], loop: test.loop)
+        kafka = KafkaConnection(server: server, peer: peer, loop: test.loop)
+        channel = EmbeddedChannel(handlers: [reads, kafka], loop: test.loop)
         try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 9092)).wait()
     }
 

@@ -28,6 +28,9 @@ struct CataloguedMessage: Sendable, CustomTestStringConvertible {
     /// Decodes, and says how much memory the message holds (`FootprintCoder`).
     let footprint: @Sendable (ByteBuffer, Int16) throws -> Int
 
+    /// Whether it has a throttle time, and whether servers know that it has.
+    let throttleTime: (isThere: Bool, isKnown: Bool)
+
     var testDescription: String { name }
     var versions: ClosedRange<Int16> { ApiTable.entry(apiKey).versions }
 
@@ -35,6 +38,10 @@ struct CataloguedMessage: Sendable, CustomTestStringConvertible {
         name = "\(type)"
         apiKey = type.apiKey
         self.isRequest = isRequest
+        throttleTime = (
+            Mirror(reflecting: Message()).children.contains { $0.label == "throttleTimeMs" },
+            Message.self is any ThrottledResponse.Type
+        )
         @Sendable func fill(_ version: Int16, _ content: FillingCoder.Content) throws -> Message {
             var coder = FillingCoder(
                 version: version, isFlexible: try Message.isFlexible(version), content: content)

@@ -54,4 +54,9 @@ import Testing
             }
         }
     }
+
+    @Test(arguments: CataloguedMessage.all)
+    func everyThrottleTimeCanBeSet(message: CataloguedMessage) {
+        #expect(message.throttleTime.isThere == message.throttleTime.isKnown)
+    }
 }

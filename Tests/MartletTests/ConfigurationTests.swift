@@ -59,6 +59,8 @@ import Testing
         changed.saslMechanisms = [.scramSHA512, .plain]
         changed.superUsers = ["User:CN=root,O=Example", "User:admin"]
         changed.corsAllowedOrigins = ["https://example.org"]
+        changed.auditTopic = "audit"
+        changed.maxConnectionsByAddress = ["10.0.0.7": 20, "::1": 500]
         let value = setting.show(changed)
         #expect(!value.isEmpty)
         var fromFile = ConfigurationLoader(.production)

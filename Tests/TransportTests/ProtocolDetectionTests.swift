@@ -53,7 +53,8 @@ private struct Fresh {
             id: 7, localHost: "10.0.0.1", localPort: 9092, remoteAddress: remote, remotePort: 4711,
             listenerName: options.name)
         let handler = ProtocolDetectionHandler(
-            rules: rules, connection: connection, isOverLimit: isOverLimit)
+            rules: rules, connection: connection,
+            refusal: isOverLimit ? .tooManyConnections(max: options.limits.connectionsMax) : nil)
         try channel.pipeline.syncOperations.addHandlers([spy, handler])
         channel.connect(to: try SocketAddress(ipAddress: "127.0.0.1", port: 9092), promise: nil)
     }
@@ -173,7 +174,7 @@ struct PlaintextDetectionTests {
         fresh.send(bytes)
         #expect(try fresh.answer()?.contains(answer) == true)
         #expect(fresh.edges.handed.isEmpty)
-        #expect(fresh.log.contains("raise its limit"))
+        #expect(fresh.log.contains("raise max.connections"))
     }
 
     @Test("with unknown bytes is closed, and the log says which")

@@ -17,6 +17,10 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import (
+    AclBinding, AclOperation, AclPermissionType, AdminClient, NewTopic, ResourcePatternType, ResourceType,
+)
 
 import segments
 from broker import Broker, Endpoint, wait_until
@@ -234,6 +238,38 @@ def test_the_banner_shows_address_durability_and_lines_that_work(fresh_broker: B
     for line in kcat:
         done = subprocess.run(line, shell=True, capture_output=True, timeout=30)
         assert done.returncode == 0 and b"1 brokers" in done.stdout, line
+
+
+@pytest.mark.parametrize("mode", ["dev", "serve"])
+def test_the_banner_says_who_may_do_what(start_broker: Callable[..., Broker], topic: str, mode: str) -> None:
+    own = start_broker(mode=mode, arguments=["--super-users", "User:CN=client"])
+    wait_until(lambda: "grpcurl -cacert" in own.log(), "the banner", 10)
+    opened = "what an access rule speaks of is for those whom it allows" if mode == "dev" else "the first access rule closes the broker"
+    assert f"access       open: there are no access rules, everybody may do everything; {opened}" in own.log()
+    admin = AdminClient(Endpoint(own, tls=True).librdkafka())
+    others = AdminClient(Endpoint(own, tls=False).librdkafka())
+    others.create_topics([NewTopic(topic, 1)])[topic].result(20)
+    rule = AclBinding(ResourceType.TOPIC, "secret", ResourcePatternType.LITERAL, "User:alice", "*", AclOperation.READ,
+                      AclPermissionType.ALLOW)  # fmt: skip
+    admin.create_acls([rule])[rule].result(20)
+    # What no rule speaks of: free in dev, denied in serve.
+    creation = others.create_topics([NewTopic(f"{topic}-again", 1)])[f"{topic}-again"]
+    if mode == "dev":
+        creation.result(20)
+    else:
+        with pytest.raises(KafkaException) as refusal:
+            creation.result(20)
+        assert refusal.value.args[0].name() == "TOPIC_AUTHORIZATION_FAILED"
+    own.stop()
+    before = own.log_size()
+    own.start()
+    wait_until(lambda: "grpcurl -cacert" in own.log_since(before), "the banner", 10)
+    now = (
+        "what none of them speaks of is free (allow.everyone.if.no.acl.found)"
+        if mode == "dev"
+        else "what none of them allows is denied, except to super.users"
+    )
+    assert f"access       by 1 access rule; {now}" in own.log_since(before)
 
 
 # The ready file.

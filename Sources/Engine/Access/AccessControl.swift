@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Engine: who may do what, for both protocols: the rules, the passwords, and every change to them.
 //
-// Decisions read a snapshot and never wait. A change is bounded, appended to the metadata log, and in force and
+// Decisions never wait; those made before are remembered until the rules change. A change is bounded, appended to the metadata log, and in force and
 // answered once it is durable. All changes go through one event loop, so that what is in force is what a restart
 // would replay. Without any rule everybody may do everything; from the first rule on, what no rule allows is denied,
 // or, with `allowsEveryoneWithoutRule`, only what some rule speaks of.
@@ -42,6 +42,17 @@ package final class AccessControl: Sendable {
     fileprivate struct State {
         var rules = AccessRules()
         var credentials: [CredentialKey: ScramCredential] = [:]
+        /// What the rules said before; emptied when they change, and when there are many.
+        var decisions: [Question: AccessRules.Decision] = [:]
+    }
+
+    /// What is asked of the rules. Without a name: whether there is any such resource.
+    fileprivate struct Question: Hashable {
+        var principal: String
+        var host: String
+        var operation: AccessOperation
+        var resource: ResourceType
+        var name: String?
     }
 
     init(configuration: AccessConfiguration, metadata: InternalLog, loop: any EventLoop) {
@@ -74,25 +85,41 @@ package final class AccessControl: Sendable {
     package func decide(
         _ principal: String, host: String, _ operation: AccessOperation, _ resource: ResourceType, _ name: String
     ) -> AccessRules.Decision {
-        if configuration.superUsers.contains(principal) { return .init(isAllowed: true, rule: nil) }
-        let rules = state.withLockedValue { $0.rules }
-        if rules.all.isEmpty { return .init(isAllowed: true, rule: nil) }
-        let decision = rules.decide(principal, host: host, operation, resource, name)
-        if decision.rule == nil, configuration.allowsEveryoneWithoutRule, !rules.speaks(of: resource, name) {
-            return .init(isAllowed: true, rule: nil)
+        answer(Question(principal: principal, host: host, operation: operation, resource: resource, name: name)) { rules in
+            let decision = rules.decide(principal, host: host, operation, resource, name)
+            if decision.rule == nil, configuration.allowsEveryoneWithoutRule, !rules.speaks(of: resource, name) {
+                return .init(isAllowed: true, rule: nil)
+            }
+            return decision
         }
-        return decision
     }
 
     /// Whether there is some resource of this type that the principal may use so (KIP-679).
     package func decideAny(
         _ principal: String, host: String, _ operation: AccessOperation, _ resource: ResourceType
     ) -> AccessRules.Decision {
-        if configuration.superUsers.contains(principal) { return .init(isAllowed: true, rule: nil) }
-        let rules = state.withLockedValue { $0.rules }
-        if rules.all.isEmpty { return .init(isAllowed: true, rule: nil) }
-        return rules.decideAny(principal, host: host, operation, resource)
+        answer(Question(principal: principal, host: host, operation: operation, resource: resource)) {
+            $0.decideAny(principal, host: host, operation, resource)
+        }
     }
+
+    /// What was said before, or what `decide` says.
+    private func answer(_ question: Question, _ decide: (AccessRules) -> AccessRules.Decision) -> AccessRules.Decision {
+        if !configuration.superUsers.isEmpty, configuration.superUsers.contains(question.principal) {
+            return .init(isAllowed: true, rule: nil)
+        }
+        return state.withLockedValue { state in
+            if state.rules.all.isEmpty { return .init(isAllowed: true, rule: nil) }
+            if let known = state.decisions[question] { return known }
+            let decision = decide(state.rules)
+            guard (question.name?.utf8.count ?? 0) <= Limits.rememberedNameBytes else { return decision }
+            if state.decisions.count >= Limits.rememberedDecisions { state.decisions = [:] }
+            state.decisions[question] = decision
+            return decision
+        }
+    }
+
+    var rememberedDecisions: Int { state.withLockedValue { $0.decisions.count } }
 
     // MARK: Rules
 
@@ -170,6 +197,8 @@ extension AccessControl.State {
             case .credential(let key, let credential): credentials[key] = credential
             }
         }
-        if all != rules.all { rules = AccessRules(all) }
+        guard all != rules.all else { return }
+        rules = AccessRules(all)
+        decisions = [:]
     }
 }

@@ -75,6 +75,42 @@ package struct AccessRule: Hashable, Sendable {
     }
 }
 
+// Said with every denial and audit event: by tables, because asking the runtime for a case's name costs more than the decision.
+
+extension ResourceType: CustomStringConvertible {
+    package var description: String {
+        switch self {
+        case .topic: "topic"
+        case .group: "group"
+        case .cluster: "cluster"
+        case .transactionalId: "transactionalId"
+        case .delegationToken: "delegationToken"
+        case .user: "user"
+        }
+    }
+}
+
+extension AccessOperation: CustomStringConvertible {
+    package var description: String {
+        switch self {
+        case .all: "all"
+        case .read: "read"
+        case .write: "write"
+        case .create: "create"
+        case .delete: "delete"
+        case .alter: "alter"
+        case .describe: "describe"
+        case .clusterAction: "clusterAction"
+        case .describeConfigs: "describeConfigs"
+        case .alterConfigs: "alterConfigs"
+        case .idempotentWrite: "idempotentWrite"
+        case .createTokens: "createTokens"
+        case .describeTokens: "describeTokens"
+        case .twoPhaseCommit: "twoPhaseCommit"
+        }
+    }
+}
+
 extension AccessRule: CustomStringConvertible {
     /// For people: log lines, audit events and `martlet acl`.
     package var description: String {

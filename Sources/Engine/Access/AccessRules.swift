@@ -8,6 +8,8 @@
 package struct AccessRules: Sendable {
     package let all: Set<AccessRule>
     private var resources: [ResourceType: Resources] = [:]
+    /// All rules about a type of resource, by principal, whatever names they are about.
+    private var owners: [ResourceType: Principals] = [:]
 
     /// The answer, and the rule that gave it; nil if none did.
     package struct Decision: Equatable, Sendable {
@@ -35,6 +37,7 @@ package struct AccessRules: Sendable {
         all = rules
         var prefixed: [ResourceType: [String: Principals]] = [:]
         for rule in rules {
+            owners[rule.resource, default: [:]][rule.principal, default: []].append(rule)
             switch rule.pattern {
             case .literal:
                 resources[rule.resource, default: Resources()]
@@ -89,15 +92,20 @@ package struct AccessRules: Sendable {
     package func decideAny(
         _ principal: String, host: String, _ operation: AccessOperation, _ resource: ResourceType
     ) -> Decision {
-        let own = all.filter {
-            $0.resource == resource && ($0.principal == principal || $0.principal == AccessRule.everyone)
-                && ($0.host == AccessRule.wildcard || $0.host == host)
+        guard let known = owners[resource] else { return Decision(isAllowed: false, rule: nil) }
+        let lists = [known[principal, default: []], known[AccessRule.everyone, default: []]]
+        func isForHost(_ rule: AccessRule) -> Bool { rule.host == AccessRule.wildcard || rule.host == host }
+        var denials: [AccessRule] = []
+        for list in lists {
+            for rule in list where rule.permission == .deny && (rule.operation == operation || rule.operation == .all) {
+                if isForHost(rule) { denials.append(rule) }
+            }
         }
-        let denials = own.filter {
-            $0.permission == .deny && ($0.operation == operation || $0.operation == .all)
-        }
-        for rule in own where rule.permission == .allow && rule.operation.implied & operation.bit != 0 {
-            if !denials.contains(where: { $0.covers(rule) }) { return Decision(isAllowed: true, rule: rule) }
+        for list in lists {
+            for rule in list where rule.permission == .allow && rule.operation.implied & operation.bit != 0 {
+                guard isForHost(rule), !denials.contains(where: { $0.covers(rule) }) else { continue }
+                return Decision(isAllowed: true, rule: rule)
+            }
         }
         return Decision(isAllowed: false, rule: nil)
     }

@@ -3,5 +3,5 @@
 
 extension GroupCoordinator {
     /// Whether there is a classic or consumer group of this id.
-    func hasGroup(_ groupId: String) -> Bool { table.withLock { $0.groups[groupId] != nil } }
+    package func hasGroup(_ groupId: String) -> Bool { table.withLock { $0.groups[groupId] != nil } }
 }

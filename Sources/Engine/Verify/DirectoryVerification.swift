@@ -34,7 +34,7 @@ package struct DirectoryVerification {
             switch record.key.flatMap({ MetadataRecord(key: $0, value: record.value) }) {
             case .topic(let topic): found[topic.name] = topic
             case .topicDeleted(let name): found[name] = nil
-            case .producerIds, .features, .access, .configuration: break
+            case .producerIds, .features, .access, .configuration, .quota: break
             case nil:
                 verifier.report(
                     VerifyFinding(

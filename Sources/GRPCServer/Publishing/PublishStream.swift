@@ -30,6 +30,7 @@ final class PublishStream: GRPCSession, @unchecked Sendable {
     private var hasFailed = false
     private var allowed: (turn: UInt64, topic: ByteBuffer)?
     private var unkeyed: (turn: UInt64, partition: Int32)?
+    private let pace: QuotaPace
 
     private struct Outstanding {
         /// Parts that have not been answered yet.
@@ -44,11 +45,13 @@ final class PublishStream: GRPCSession, @unchecked Sendable {
         self.call = call
         engine = call.engine
         gatherer = call.connection.gatherer
+        pace = QuotaPace(call, .producerByteRate) { call.readMore() }
     }
 
-    var takesRequests: Bool { !isFull && !isCreating && !isDraining && !hasFailed }
+    var takesRequests: Bool { !isFull && !isCreating && !isDraining && !hasFailed && !pace.isHeld }
 
     func received(_ message: ByteBuffer) {
+        pace.charge(message.readableBytes)
         let request: PublishRequestReader
         do throws(GRPCStatus) {
             request = try PublishRequestReader(parsing: message)
@@ -84,6 +87,7 @@ final class PublishStream: GRPCSession, @unchecked Sendable {
     }
 
     func ended() {
+        pace.end()
         hasFailed = true
         outstanding = []
         head = 0

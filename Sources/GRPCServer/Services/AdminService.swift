@@ -47,7 +47,9 @@ struct AdminService: Sendable {
         let specification = TopicSpecification(
             name: request.name, partitions: request.partitionCount == 0 ? nil : request.partitionCount,
             overrides: request.configs)
+        let before = engine.audit.isOn ? engine.topicState(request.name) : nil
         engine.topics.create(specification, on: call.loop).whenComplete { result in
+            call.audit("CreateTopic", topic: request.name, before: before, failure: result.failure)
             switch result {
             case .success(let topic): call.respond(Martlet_V1_CreateTopicResponse.with { $0.topic = Self.message(topic) })
             case .failure(let error): call.fail(GRPCStatus(error))
@@ -61,7 +63,9 @@ struct AdminService: Sendable {
         guard !topic.isInternal else {
             throw GRPCStatus(.invalidArgument, "topic \(topic.name) belongs to the broker")
         }
+        let before = engine.audit.isOn ? engine.topicState(request.name) : nil
         engine.topics.delete(topic.name, on: call.loop).whenComplete { result in
+            call.audit("DeleteTopic", topic: request.name, before: before, failure: result.failure)
             switch result {
             case .success: call.respond(Martlet_V1_DeleteTopicResponse())
             case .failure(let error): call.fail(GRPCStatus(error))
@@ -106,5 +110,11 @@ struct AdminService: Sendable {
                 }
             }
         }
+    }
+}
+
+extension Result {
+    fileprivate var failure: Failure? {
+        if case .failure(let error) = self { error } else { nil }
     }
 }

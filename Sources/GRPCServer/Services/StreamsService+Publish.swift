@@ -16,6 +16,14 @@ extension StreamsService {
             let request = try PublishRequestReader(bytes)
             guard let name = request.topicBytes else { preconditionFailure("the reader has seen a topic") }
             try call.require(.write, .topic, request.topic)
+            try call.whenMayPublish(bytes.readableBytes) { publish(request, to: name, call) }
+        } catch {
+            call.fail(error)
+        }
+    }
+
+    private func publish(_ request: PublishRequestReader, to name: ByteBuffer, _ call: GRPCCall) {
+        do throws(GRPCStatus) {
             if let topic = call.connection.gatherer.find(name) {
                 try append(request, to: topic, call)
             } else {

@@ -10,6 +10,7 @@
 import Bytes
 import Engine
 import KafkaWire
+import Telemetry
 
 /// A request that says what its client must be allowed to do.
 protocol AuthorizedRequest: KafkaRequest {
@@ -69,6 +70,13 @@ struct Rights: Sendable {
         let principal = connection.login.principal
         let decision = exchange.engine.access.decide(
             principal, host: connection.peer.remoteAddress, operation, resource, name)
+        if !decision.isAllowed || exchange.engine.audit.recordsAllowed {
+            exchange.engine.audit.record(
+                AuditEvent(
+                    .access, connection.auditSubject, "\(operation)", resource: "\(resource)", name: name,
+                    decision.isAllowed ? .allowed : .denied,
+                    rule: decision.rule ?? (decision.isAllowed ? nil : "none allows it")))
+        }
         if !decision.isAllowed {
             exchange.server.metrics.requestDenied()
             exchange.server.logger.info(

@@ -16,8 +16,9 @@ enum CreatePartitionsHandler: KafkaHandler {
     static func handle(_ request: CreatePartitionsRequest, _ exchange: Exchange) {
         guard exchange.admits(request.topics.count, "topics", limit: Limits.resourcesPerRequest) else { return }
         let times = Dictionary(request.topics.map { ($0.name, 1) }, uniquingKeysWith: +)
+        let quota = MutationQuota(exchange, isStrict: exchange.version >= 3)
         let changes = request.topics.filter { times[$0.name] == 1 }
-            .map { grow($0, validateOnly: request.validateOnly, exchange) }
+            .map { grow($0, validateOnly: request.validateOnly, quota, exchange) }
         let repeated = times.filter { $0.value > 1 }.keys.sorted().map { name in
             var outcome = Outcome()
             outcome.name = name
@@ -26,12 +27,12 @@ enum CreatePartitionsHandler: KafkaHandler {
         EventLoopFuture.whenAllSucceed(changes, on: exchange.loop).whenSuccess { outcomes in
             var response = CreatePartitionsResponse()
             response.results = repeated + outcomes
-            exchange.reply(response)
+            quota.exchange.reply(response)
         }
     }
 
     private static func grow(
-        _ wanted: CreatePartitionsRequest.Topic, validateOnly: Bool, _ exchange: Exchange
+        _ wanted: CreatePartitionsRequest.Topic, validateOnly: Bool, _ quota: MutationQuota, _ exchange: Exchange
     ) -> EventLoopFuture<Outcome> {
         var ready = Outcome()
         ready.name = wanted.name
@@ -56,6 +57,9 @@ enum CreatePartitionsHandler: KafkaHandler {
             }
         }
         guard !validateOnly else { return exchange.loop.makeSucceededFuture(success) }
+        guard quota.admits(Int(wanted.count) - topic.partitionCount) else {
+            return refuse(.throttlingQuotaExceeded, MutationQuota.refusal)
+        }
         return exchange.engine.topics.grow(wanted.name, to: wanted.count, on: exchange.loop)
             .map { success }
             .flatMapErrorThrowing { refused(success, KafkaErrorCode($0), "\($0)") }

@@ -24,21 +24,24 @@ enum CreateTopicsHandler: KafkaHandler {
         var counts: [String: Int] = [:]
         for topic in request.topics { counts[topic.name, default: 0] += 1 }
         var answered: Set<String> = []
+        let quota = MutationQuota(exchange, isStrict: exchange.version >= 6)
         let creations = request.topics.filter { answered.insert($0.name).inserted }.map { topic in
             guard counts[topic.name] == 1 else {
                 let error = EngineError(.invalidRequest, "Duplicate topic name.")
                 return exchange.loop.makeSucceededFuture(refused(topic, .invalidRequest, error))
             }
-            return create(topic, request.validateOnly, exchange)
+            return create(topic, request.validateOnly, quota, exchange)
         }
         EventLoopFuture.whenAllSucceed(creations, on: exchange.loop).whenSuccess { topics in
             var response = CreateTopicsResponse()
             response.topics = topics
-            exchange.reply(response)
+            quota.exchange.reply(response)
         }
     }
 
-    private static func create(_ topic: Wanted, _ validateOnly: Bool, _ exchange: Exchange) -> EventLoopFuture<Answer> {
+    private static func create(
+        _ topic: Wanted, _ validateOnly: Bool, _ quota: MutationQuota, _ exchange: Exchange
+    ) -> EventLoopFuture<Answer> {
         let topics = exchange.engine.topics
         do {
             let specification = try specification(topic, exchange)
@@ -48,6 +51,11 @@ enum CreateTopicsHandler: KafkaHandler {
                     overrides: specification.overrides, defaults: topics.defaults.effective)
                 return exchange.loop.makeSucceededFuture(
                     success(topic.name, partitions: count, configuration, topics.defaults))
+            }
+            let count = specification.partitions ?? exchange.engine.configuration.defaultPartitions
+            guard quota.admits(Int(clamping: count)) else {
+                let error = EngineError(.limitReached, MutationQuota.refusal)
+                return exchange.loop.makeSucceededFuture(refused(topic, .throttlingQuotaExceeded, error))
             }
             return topics.create(specification, on: exchange.loop).map { created in
                 var answer = success(

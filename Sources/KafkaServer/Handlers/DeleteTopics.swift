@@ -29,23 +29,24 @@ enum DeleteTopicsHandler: KafkaHandler {
         guard wanted.count <= Limits.topicsPerRequest else {
             return exchange.close("DeleteTopics of \(wanted.count) topics; the limit is \(Limits.topicsPerRequest)")
         }
+        let quota = MutationQuota(exchange, isStrict: exchange.version >= 5)
         var counts: [Target: Int] = [:]
         let targets = wanted.map { Target($0, exchange.engine.topics) }
         for target in targets { counts[target, default: 0] += 1 }
         var answered: Set<Target> = []
         let deletions = zip(wanted, targets).compactMap { topic, target -> EventLoopFuture<Answer>? in
-            if target == .nothing { return delete(topic, exchange) }
+            if target == .nothing { return delete(topic, quota, exchange) }
             guard answered.insert(target).inserted else { return nil }
             guard counts[target] == 1 else {
                 let message = topic.name == nil ? "Duplicate topic id." : "Duplicate topic name."
                 return exchange.loop.makeSucceededFuture(refused(answer(topic), .invalidRequest, message))
             }
-            return delete(topic, exchange)
+            return delete(topic, quota, exchange)
         }
         EventLoopFuture.whenAllSucceed(deletions, on: exchange.loop).whenSuccess { topics in
             var response = DeleteTopicsResponse()
             response.topics = topics
-            exchange.reply(response)
+            quota.exchange.reply(response)
         }
     }
 
@@ -67,7 +68,9 @@ enum DeleteTopicsHandler: KafkaHandler {
         }
     }
 
-    private static func delete(_ wanted: Wanted, _ exchange: Exchange) -> EventLoopFuture<Answer> {
+    private static func delete(
+        _ wanted: Wanted, _ quota: MutationQuota, _ exchange: Exchange
+    ) -> EventLoopFuture<Answer> {
         let topics = exchange.engine.topics
         var answer = answer(wanted)
         func refuse(_ code: KafkaErrorCode, _ message: String) -> EventLoopFuture<Answer> {
@@ -89,6 +92,7 @@ enum DeleteTopicsHandler: KafkaHandler {
         guard !topic.isInternal else {
             return refuse(.invalidTopicException, "topic \(topic.name) belongs to the broker")
         }
+        guard quota.admits(topic.partitionCount) else { return refuse(.throttlingQuotaExceeded, MutationQuota.refusal) }
         let ready = answer
         return topics.delete(topic.name, on: exchange.loop).map { ready }.flatMapErrorThrowing {
             refused(ready, KafkaErrorCode($0), "\($0)")

@@ -5,7 +5,7 @@
 // Behaviour: each partition is read once; with enough bytes, an error, or no wait the reply goes at once. Otherwise
 //   one waiter is registered on the partitions, and when it completes the same plan runs again and is answered
 //   whatever it finds. Records leave as stretches of the log files, always whole batches. A fetch offset inside
-//   a batch gets that batch; clients skip its head.
+//   a batch gets that batch; clients skip its head. A client that is over its quota gets an empty response.
 // Deviations from Kafka: fetch sessions (KIP-227) are declined the way a broker with a full session cache declines
 //   them, with session id 0, so every fetch is a full one. A batch larger than the limits is sent when it is first.
 // Notes: 12 is flexible, 13 names topics by id (KIP-516), 15 moves the replica state to a tag, 16 adds node
@@ -31,14 +31,19 @@ enum FetchHandler: KafkaHandler {
     }
 
     private static func run(_ request: FetchRequest, _ exchange: Exchange, mayWait: Bool) {
-        var plan = Plan(budget: min(Int(request.maxBytes), Limits.fetchBytes), request, exchange)
+        let budget = min(Int(request.maxBytes), Limits.fetchBytes, exchange.answerBytesMax)
+        let minBytes = min(Int(request.minBytes), budget)
+        var plan = Plan(budget: budget, request, exchange)
         plan.read()
-        guard mayWait, !plan.hasError, !plan.seen.isEmpty, plan.bytes < Int(request.minBytes) else {
+        guard mayWait, !plan.hasError, !plan.seen.isEmpty, plan.bytes < minBytes else {
+            let (exchange, isHeld) = exchange.charging(records: plan.bytes)
+            // The client comes again when it may (KIP-219).
+            if isHeld { return exchange.reply(FetchResponse()) }
             // How many records these are is not known without reading them.
             for (partition, bytes) in plan.sent { partition.delivered(records: 0, bytes: bytes) }
             return exchange.reply(plan.response, slices: plan.slices)
         }
-        let waiter = Waiter(loop: exchange.loop, bytesNeeded: Int(request.minBytes) - plan.bytes) {
+        let waiter = Waiter(loop: exchange.loop, bytesNeeded: minBytes - plan.bytes) {
             exchange.connection.forgetWaiter(for: exchange.slot)
             run(request, exchange, mayWait: false)
         }

@@ -19,10 +19,10 @@ enum SaslAuthenticateHandler: KafkaHandler {
             switch step {
             case .challenge(let bytes):
                 response.authBytes = ByteBuffer(bytes: bytes)
-            case .success(let bytes, let lifetimeMs):
+            case .success(let bytes, let lifetimeMs, let mechanism):
                 response.authBytes = ByteBuffer(bytes: bytes)
                 response.sessionLifetimeMs = lifetimeMs
-                connection.loggedIn()
+                connection.loggedIn(mechanism.rawValue)
             case .failure(let cause, let mechanism):
                 response.errorCode = .saslAuthenticationFailed
                 response.errorMessage = "Authentication failed: invalid credentials with SASL mechanism \(mechanism.rawValue)"

@@ -88,7 +88,7 @@ private final class ShareFetching: @unchecked Sendable {
     func run(_ opened: [ShareCoordinator.OpenedQueue], mayWait: Bool) {
         partitions = []
         var recordsLeft = request.maxRecords > 0 ? Int(request.maxRecords) : Self.defaultRecords
-        var bytesLeft = max(0, min(Int(request.maxBytes), Limits.fetchBytes))
+        var bytesLeft = max(0, min(Int(request.maxBytes), Limits.fetchBytes, exchange.answerBytesMax))
         var hasError = false
         var idle: [(queue: ShareQueue, seenEnd: Int64, wake: UInt64)] = []
         for (place, result) in opened {
@@ -181,7 +181,8 @@ private final class ShareFetching: @unchecked Sendable {
                 response.responses.append(topic)
             }
         }
-        exchange.reply(response)
+        let bytes = exchange.engine.quotas.isInForce ? partitions.reduce(0) { $0 + $1.answer.records.length } : 0
+        exchange.charged(records: bytes).reply(response)
     }
 
     /// In pieces of the size the client asks for.

@@ -17,6 +17,15 @@ package struct FetchResponse: FieldStructure {
         case bytes(ByteBuffer)
         /// `length` bytes that the sender of the frame supplies.
         case external(length: Int)
+
+        /// In bytes.
+        package var length: Int {
+            switch self {
+            case .none: 0
+            case .bytes(let bytes): bytes.readableBytes
+            case .external(let length): length
+            }
+        }
     }
 
     package struct Topic: FieldStructure, Equatable, Sendable {

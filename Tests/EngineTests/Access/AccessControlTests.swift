@@ -37,6 +37,33 @@ import Testing
         #expect(!mayRead(own.engine, "User:b"))
     }
 
+    @Test func whatWasDecidedIsForgottenWhenRulesChange() throws {
+        let own = try TestEngine()
+        own.engine.access.add([AccessRule(.allow, "User:b", .read, .topic, "u")], on: own.loop) { _ in }
+        own.sync()
+        for _ in 0..<2 {
+            #expect(!mayRead(own.engine, "User:a"))
+            #expect(!own.engine.access.decideAny("User:a", host: "h", .read, .topic).isAllowed)
+            own.engine.access.add([rule], on: own.loop) { _ in }
+            own.sync()
+            #expect(mayRead(own.engine, "User:a") && !mayRead(own.engine, "User:a", "u"))
+            #expect(own.engine.access.decideAny("User:a", host: "h", .read, .topic).isAllowed)
+            own.engine.access.remove([rule], on: own.loop) { _ in }
+            own.sync()
+        }
+    }
+
+    /// Names of clients' choice must not fill the memory.
+    @Test func onlySoManyDecisionsAreRemembered() throws {
+        let own = try TestEngine()
+        own.engine.access.add([rule], on: own.loop) { _ in }
+        own.sync()
+        for number in 0..<Limits.rememberedDecisions + 10 { #expect(!mayRead(own.engine, "User:b", "\(number)")) }
+        #expect(own.engine.access.rememberedDecisions == 10)
+        #expect(!mayRead(own.engine, "User:b", String(repeating: "n", count: Limits.rememberedNameBytes + 1)))
+        #expect(own.engine.access.rememberedDecisions == 10)
+    }
+
     @Test func superUsersAndFreeResources() throws {
         let own = try TestEngine {
             $0.access.superUsers = ["User:root"]

@@ -44,7 +44,7 @@ row(31, lambda scene, version: {"Filters": [filters(scene, version)]})
 (
     row(49, lambda scene, version: {"ValidateOnly": True, "Entries": [{
         "Entity": [{"EntityType": "user", "EntityName": "a"}],
-        "Ops": [{"Key": "consumer_byte_rate", "Value": 1000.0}]}]}, {42})  # no quota is enforced, and so none is stored
+        "Ops": [{"Key": "consumer_byte_rate", "Value": 1000.0}]}]})
     .fault("no entity", {"Entries.0.Entity": []}, 42)
     .fault("an unknown key", {"Entries.0.Ops.0.Key": "no_such_key"}, 42)
     .fault("an empty kind", {"Entries.0.Entity.0.EntityType": ""}, 42)
