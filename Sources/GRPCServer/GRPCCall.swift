@@ -80,6 +80,9 @@ final class GRPCCall: @unchecked Sendable {
     var loop: any EventLoop { connection.loop }
     var peer: ConnectionContext { connection.peer }
     var hasEnded: Bool { phase == .ended }
+    /// The peer does not take what there is for it.
+    var isHeldUp: Bool { stream.isHeldUp }
+    var unsentBytes: Int { stream.outbound.readableBytes }
 
     // MARK: Answering
 

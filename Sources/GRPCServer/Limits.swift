@@ -39,6 +39,9 @@ package enum Limits {
     static let subscribeScanBytes = 2 << 20
     /// How long a group waits for a member to give up what it is to lose.
     static let memberRebalanceMs: Int32 = 60_000
+    /// How long a member may read nothing although there is something, in ms, and what it can ask for; others: INVALID_ARGUMENT.
+    static let memberPollIntervalMs: Int64 = 300_000
+    static let memberPollIntervalsMs: ClosedRange<UInt32> = 1000...86_400_000
     /// Milliseconds between progress messages; others: INVALID_ARGUMENT.
     static let progressIntervalMs: ClosedRange<UInt32> = 100...3_600_000
     /// Largest record section that is decompressed; a larger one ends the subscription with RESOURCE_EXHAUSTED.
