@@ -45,6 +45,8 @@ final class GRPCCall: @unchecked Sendable {
     private(set) var deadline: NIODeadline?
     private let stream: any CallStream
     private let encoding: MessageEncoding
+    /// Compresses the answer's messages, if the caller wants that.
+    private var answers: AnswerCompressor?
     private let startedNs: UInt64
     private var phase = Phase.receiving
     private var deframer: MessageDeframer
@@ -65,12 +67,13 @@ final class GRPCCall: @unchecked Sendable {
 
     init(
         connection: any CallOwner, stream: any CallStream, route: GRPCRoute, encoding: MessageEncoding,
-        deadline: NIODeadline?
+        answers: AnswerCompressor? = nil, deadline: NIODeadline?
     ) {
         self.connection = connection
         self.stream = stream
         self.route = route
         self.encoding = encoding
+        self.answers = answers
         self.deadline = deadline
         deframer = MessageDeframer(messageBytesMax: Limits.messageBytes)
         startedNs = connection.server.engine.clock.monotonicNs()
@@ -90,7 +93,7 @@ final class GRPCCall: @unchecked Sendable {
     func respond(fields: HTTP2FieldList = GRPCFields.headers, _ write: (inout ByteBuffer) -> Void) {
         guard phase != .ended else { return }
         sendHeaders(fields)
-        stream.outbound.writeMessage(write)
+        self.write(message: write)
         end(.ok)
     }
 
@@ -146,8 +149,14 @@ final class GRPCCall: @unchecked Sendable {
     func send(_ message: some SwiftProtobuf.Message, fields: HTTP2FieldList = GRPCFields.headers) {
         guard phase != .ended, let bytes = serialized(message) else { return }
         sendHeaders(fields)
-        stream.outbound.writeMessage { $0.writeBytes(bytes) }
+        write(message: { $0.writeBytes(bytes) })
         resume()
+    }
+
+    private func write(message: (inout ByteBuffer) -> Void) {
+        let start = stream.outbound.writerIndex
+        stream.outbound.writeMessage(message)
+        answers?.compress(&stream.outbound, from: start)
     }
 
     /// Ends a stream.
@@ -178,7 +187,14 @@ final class GRPCCall: @unchecked Sendable {
     private func sendHeaders(_ fields: HTTP2FieldList = GRPCFields.headers) {
         guard !hasSentHeaders else { return }
         hasSentHeaders = true
-        stream.begin(fields)
+        guard answers != nil else { return stream.begin(fields) }
+        if fields === GRPCFields.headers {
+            stream.begin(GRPCFields.compressedHeaders)
+        } else {
+            // Headers of their own have Health's answers, which are too small to be compressed.
+            answers = nil
+            stream.begin(fields)
+        }
     }
 
     private func serialized(_ message: some SwiftProtobuf.Message) -> [UInt8]? {
@@ -385,10 +401,10 @@ extension GRPCCall {
             return finishRequests()
         }
         guard phase != .ended, let source else { return }
-        switch source.produce(room: room, into: &stream.outbound) {
-        case .produced, .waiting: break
-        case .finished(let status): end(status)
-        }
+        let start = stream.outbound.writerIndex
+        let production = source.produce(room: room, into: &stream.outbound)
+        answers?.compress(&stream.outbound, from: start)
+        if case .finished(let status) = production { end(status) }
     }
 
     /// The peer is gone, or has what it wanted.

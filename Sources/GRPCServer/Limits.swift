@@ -66,6 +66,8 @@ package enum Limits {
     /// Items of one message to a worker, and about how many bytes they have.
     static let itemsPerMessage = 500
     static let itemBytesPerMessage = 256 << 10
+    /// Messages of this size are compressed, for calls that ask for it; others go as they are.
+    static let compressedAnswerBytes = 1024...(4 << 20)
     /// Calls of Health.Watch over all connections; more: RESOURCE_EXHAUSTED.
     static let healthWatchers = 10_000
     /// How long a connection waits, after GOAWAY, for calls that were on their way, if the peer answers no ping.
