@@ -633,6 +633,13 @@ package nonisolated struct Martlet_V1_GroupMembership: Sendable {
   /// Makes it a static member (Kafka's group.instance.id): its partitions wait for it while it is away for a moment.
   package var instanceID: String = String()
 
+  /// A member that reads nothing for this long, although there is something for it, leaves the group (as a Kafka consumer does that
+  /// does not poll). The call goes on: once it reads again it gets what was on its way, an assignment without partitions,
+  /// and then, as a member anew, what the group gives it. What the client's library has buffered counts as read.
+  ///
+  /// In milliseconds: 1,000 to 86,400,000. 0: 300,000, which is Kafka's default. INVALID_ARGUMENT otherwise.
+  package var maxPollIntervalMs: UInt32 = 0
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -646,6 +653,7 @@ package nonisolated struct Martlet_V1_MemberAssignment: Sendable {
   /// For Commit.
   package var memberID: String = String()
 
+  /// 0: it is no member at the moment.
   package var memberEpoch: Int32 = 0
 
   /// All that the member reads.
@@ -1574,7 +1582,7 @@ nonisolated extension Martlet_V1_SubscribeResponse: SwiftProtobuf.Message, Swift
 
 nonisolated extension Martlet_V1_GroupMembership: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".GroupMembership"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}group\0\u{3}instance_id\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}group\0\u{3}instance_id\0\u{3}max_poll_interval_ms\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1584,6 +1592,7 @@ nonisolated extension Martlet_V1_GroupMembership: SwiftProtobuf.Message, SwiftPr
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularStringField(value: &self.group) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.instanceID) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self.maxPollIntervalMs) }()
       default: break
       }
     }
@@ -1596,12 +1605,16 @@ nonisolated extension Martlet_V1_GroupMembership: SwiftProtobuf.Message, SwiftPr
     if !self.instanceID.isEmpty {
       try visitor.visitSingularStringField(value: self.instanceID, fieldNumber: 2)
     }
+    if self.maxPollIntervalMs != 0 {
+      try visitor.visitSingularUInt32Field(value: self.maxPollIntervalMs, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Martlet_V1_GroupMembership, rhs: Martlet_V1_GroupMembership) -> Bool {
     if lhs.group != rhs.group {return false}
     if lhs.instanceID != rhs.instanceID {return false}
+    if lhs.maxPollIntervalMs != rhs.maxPollIntervalMs {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

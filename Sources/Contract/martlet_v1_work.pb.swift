@@ -179,7 +179,8 @@ package nonisolated struct Martlet_V1_WorkOpen: Sendable {
   package var origin: Martlet_V1_Origin = .unspecified
 
   /// The group's dead-letter topic (errors.deadletterqueue.topic.name), which must begin with `dlq.` and is created if it is missing. Absent: as
-  /// the group has it, or `dlq.` and the group id if it has none. Empty: none, so that what would go there is dropped.
+  /// the group has it, or `dlq.` and the group id if it has none. Empty: none, so that what would go there is dropped. Where access
+  /// rules are in force, a change to another topic needs ALTER_CONFIGS on the group and WRITE on that topic: PERMISSION_DENIED.
   package var deadLetterTopic: String {
     get {_deadLetterTopic ?? String()}
     set {_deadLetterTopic = newValue}

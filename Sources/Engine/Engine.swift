@@ -112,7 +112,8 @@ package final class Engine: Sendable {
             logger: logger, random: random)
         configurations = ResourceConfigurations(
             metadata: metadata,
-            rules: ConfigurationRules(groups: configuration.groups, topicDefaults: configuration.topicDefaults),
+            rules: ConfigurationRules(
+                groups: configuration.groups, shares: configuration.shares, topicDefaults: configuration.topicDefaults),
             onChange: Self.configurationChanged(topics, configuration.nodeId, groups))
         transactionLog = InternalTopic(name: Self.transactionsTopic, topics: topics, turns: turns, clock: clock)
         transactions = TransactionCoordinator(

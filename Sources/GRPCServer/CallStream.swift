@@ -16,6 +16,8 @@ protocol CallStream: AnyObject {
     var outbound: ByteBuffer { get set }
     /// No more of the request for now.
     var isInboundHeld: Bool { get set }
+    /// There is something to send, or there may be, and the peer does not take it.
+    var isHeldUp: Bool { get }
     /// The headers of an answer with messages.
     func begin(_ fields: HTTP2FieldList)
     /// The end, after what is in `outbound`.

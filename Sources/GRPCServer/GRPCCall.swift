@@ -46,6 +46,8 @@ final class GRPCCall: @unchecked Sendable {
     private(set) var deadline: NIODeadline?
     private let stream: any CallStream
     private let encoding: MessageEncoding
+    /// Compresses the answer's messages, if the caller wants that.
+    private var answers: AnswerCompressor?
     private let startedNs: UInt64
     private var phase = Phase.receiving
     private var deframer: MessageDeframer
@@ -66,12 +68,13 @@ final class GRPCCall: @unchecked Sendable {
 
     init(
         connection: any CallOwner, stream: any CallStream, route: GRPCRoute, encoding: MessageEncoding,
-        deadline: NIODeadline?
+        answers: AnswerCompressor? = nil, deadline: NIODeadline?
     ) {
         self.connection = connection
         self.stream = stream
         self.route = route
         self.encoding = encoding
+        self.answers = answers
         self.deadline = deadline
         deframer = MessageDeframer(messageBytesMax: Limits.messageBytes)
         startedNs = connection.server.engine.clock.monotonicNs()
@@ -81,6 +84,9 @@ final class GRPCCall: @unchecked Sendable {
     var loop: any EventLoop { connection.loop }
     var peer: ConnectionContext { connection.peer }
     var hasEnded: Bool { phase == .ended }
+    /// The peer does not take what there is for it.
+    var isHeldUp: Bool { stream.isHeldUp }
+    var unsentBytes: Int { stream.outbound.readableBytes }
 
     // MARK: Answering
 
@@ -88,7 +94,7 @@ final class GRPCCall: @unchecked Sendable {
     func respond(fields: HTTP2FieldList = GRPCFields.headers, _ write: (inout ByteBuffer) -> Void) {
         guard phase != .ended else { return }
         sendHeaders(fields)
-        stream.outbound.writeMessage(write)
+        self.write(message: write)
         end(.ok)
     }
 
@@ -149,8 +155,14 @@ final class GRPCCall: @unchecked Sendable {
     func send(_ message: some SwiftProtobuf.Message, fields: HTTP2FieldList = GRPCFields.headers) {
         guard phase != .ended, let bytes = serialized(message) else { return }
         sendHeaders(fields)
-        stream.outbound.writeMessage { $0.writeBytes(bytes) }
+        write(message: { $0.writeBytes(bytes) })
         resume()
+    }
+
+    private func write(message: (inout ByteBuffer) -> Void) {
+        let start = stream.outbound.writerIndex
+        stream.outbound.writeMessage(message)
+        answers?.compress(&stream.outbound, from: start)
     }
 
     /// Ends a stream.
@@ -181,7 +193,14 @@ final class GRPCCall: @unchecked Sendable {
     private func sendHeaders(_ fields: HTTP2FieldList = GRPCFields.headers) {
         guard !hasSentHeaders else { return }
         hasSentHeaders = true
-        stream.begin(fields)
+        guard answers != nil else { return stream.begin(fields) }
+        if fields === GRPCFields.headers {
+            stream.begin(GRPCFields.compressedHeaders)
+        } else {
+            // Headers of their own have Health's answers, which are too small to be compressed.
+            answers = nil
+            stream.begin(fields)
+        }
     }
 
     private func serialized(_ message: some SwiftProtobuf.Message) -> [UInt8]? {
@@ -388,10 +407,10 @@ extension GRPCCall {
             return finishRequests()
         }
         guard phase != .ended, let source else { return }
-        switch source.produce(room: room, into: &stream.outbound) {
-        case .produced, .waiting: break
-        case .finished(let status): end(status)
-        }
+        let start = stream.outbound.writerIndex
+        let production = source.produce(room: room, into: &stream.outbound)
+        answers?.compress(&stream.outbound, from: start)
+        if case .finished(let status) = production { end(status) }
     }
 
     /// The peer is gone, or has what it wanted.

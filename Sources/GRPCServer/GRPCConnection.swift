@@ -222,7 +222,11 @@ extension GRPCConnection: HTTP2SessionDelegate {
             }
             deadline = loop.now + timeout
         }
-        return GRPCCall(connection: self, stream: stream, route: route, encoding: encoding, deadline: deadline)
+        // Who compresses what it asks wants answers compressed, as grpc-go's and other servers have it.
+        let isCompressed = encoding == .gzip && MessageEncoding.isAccepted(.gzip, by: fields[.grpcAcceptEncoding])
+        return GRPCCall(
+            connection: self, stream: stream, route: route, encoding: encoding,
+            answers: isCompressed ? server.compressors.compressor(for: loop) : nil, deadline: deadline)
     }
 
     func receivedSettings() {}

@@ -8,6 +8,8 @@ import HTTP2
 enum GRPCFields {
     /// The headers of an answer with messages.
     static let headers = HTTP2FieldList(headerFields, permanent: true)
+    /// The same for a call whose messages may come compressed.
+    static let compressedHeaders = HTTP2FieldList(headerFields + [("grpc-encoding", "gzip")], permanent: true)
     static let trailersOK = HTTP2FieldList([("grpc-status", "0")], permanent: true)
 
     static let headerFields: [(name: String, value: String)] = [

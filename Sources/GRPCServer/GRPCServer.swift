@@ -19,6 +19,7 @@ package final class GRPCServer: Sendable {
     /// What unfinished requests of all connections, of both protocols, hold.
     let memory: RequestMemory
     let publishing: PublishGatherers
+    let compressors = AnswerCompressors()
     let web: WebOptions
     /// Clients without a certificate give a name and a password.
     let requiresLogin: Bool

@@ -42,6 +42,9 @@ package enum Limits {
     static let subscribeScanBytes = 2 << 20
     /// How long a group waits for a member to give up what it is to lose.
     static let memberRebalanceMs: Int32 = 60_000
+    /// How long a member may read nothing although there is something, in ms, and what it can ask for; others: INVALID_ARGUMENT.
+    static let memberPollIntervalMs: Int64 = 300_000
+    static let memberPollIntervalsMs: ClosedRange<UInt32> = 1000...86_400_000
     /// Milliseconds between progress messages; others: INVALID_ARGUMENT.
     static let progressIntervalMs: ClosedRange<UInt32> = 100...3_600_000
     /// Largest record section that is decompressed; a larger one ends the subscription with RESOURCE_EXHAUSTED.
@@ -66,6 +69,8 @@ package enum Limits {
     /// Items of one message to a worker, and about how many bytes they have.
     static let itemsPerMessage = 500
     static let itemBytesPerMessage = 256 << 10
+    /// Messages of this size are compressed, for calls that ask for it; others go as they are.
+    static let compressedAnswerBytes = 1024...(4 << 20)
     /// Calls of Health.Watch over all connections; more: RESOURCE_EXHAUSTED.
     static let healthWatchers = 10_000
     /// How long a connection waits, after GOAWAY, for calls that were on their way, if the peer answers no ping.

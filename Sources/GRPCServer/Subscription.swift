@@ -34,7 +34,7 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
     private var reading = Reading()
     /// How the stream ends, once that is known.
     var ending: GRPCStatus?
-    private var productions = 0
+    private(set) var productions = 0
     /// Bytes of the log that were read for the current message.
     private var scanned = 0
     private var stallTimer: Scheduled<Void>?
@@ -78,6 +78,7 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
 
     func produce(room: Int, into buffer: inout ByteBuffer) -> GRPCProduction {
         productions &+= 1
+        member?.isRead()
         if pace.isHeld, ending == nil { return .waiting }
         let start = buffer.readableBytes
         defer { pace.charge(buffer.readableBytes - start) }

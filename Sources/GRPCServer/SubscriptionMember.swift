@@ -3,10 +3,12 @@
 //
 //   joining --assignment--> owns partitions --assignment changes--> gives up, takes over, says so --> ...
 //           --fenced--> joining again                     --call ends--> leaves
+//           --nothing is read for too long--> stands aside --something is read--> joining again
 //
 // Confined to its connection's loop, where the heartbeats are sent as well: a member lives as long as its call and its
 // connection do. A partition that is taken away is not read any more before the group is told; where it goes on elsewhere is what
-// was committed. A subscriber that takes nothing for too long, although there is something, leaves the group.
+// was committed. A subscriber that takes nothing for too long, although there is something, stands aside: it leaves the group,
+// as a Kafka consumer does that does not poll, and is a member again when it reads.
 
 import Bytes
 import Contract
@@ -28,7 +30,13 @@ final class SubscriptionMember: @unchecked Sendable {
     private var mustTell = true
     private var isInFlight = false
     private var hasLeft = false
+    private var standsAside = false
     private var timer: Scheduled<Void>?
+    private let pollInterval: TimeAmount
+    private var pollTimer: Scheduled<Void>?
+    /// What the subscriber had taken when it was last seen to take something or to have nothing to take, and when that was.
+    private var taken = (productions: 0, unsentBytes: 0)
+    private var takenAt: NIODeadline
 
     init(_ request: Martlet_V1_SubscribeRequest, _ subscription: Subscription, _ call: GRPCCall) {
         groupId = request.member.group
@@ -39,6 +47,10 @@ final class SubscriptionMember: @unchecked Sendable {
         memberId = TopicId.random(using: &random).description
         self.subscription = subscription
         self.call = call
+        let interval = request.member.maxPollIntervalMs
+        pollInterval = .milliseconds(interval == 0 ? Limits.memberPollIntervalMs : Int64(interval))
+        takenAt = call.loop.now
+        watchReading()
     }
 
     /// The glob as the coordinator takes patterns.
@@ -56,7 +68,7 @@ final class SubscriptionMember: @unchecked Sendable {
     }
 
     func heartbeat() {
-        guard !hasLeft, !isInFlight else { return }
+        guard !hasLeft, !standsAside, !isInFlight else { return }
         timer?.cancel()
         timer = nil
         isInFlight = true
@@ -73,6 +85,12 @@ final class SubscriptionMember: @unchecked Sendable {
     func leave() {
         guard !hasLeft else { return }
         hasLeft = true
+        pollTimer?.cancel()
+        pollTimer = nil
+        if !standsAside { sayGoodbye() }
+    }
+
+    private func sayGoodbye() {
         timer?.cancel()
         timer = nil
         call.engine.groups.heartbeat(
@@ -84,7 +102,7 @@ final class SubscriptionMember: @unchecked Sendable {
 
     private func answered(_ result: Result<ConsumerHeartbeatAnswer, GroupRefusal>) {
         isInFlight = false
-        guard !hasLeft else { return }
+        guard !hasLeft, !standsAside else { return }
         switch result {
         case .success(let answer):
             let isNewEpoch = epoch != answer.memberEpoch
@@ -139,7 +157,7 @@ final class SubscriptionMember: @unchecked Sendable {
             TopicPartitions(topic: $0.key, partitions: $0.value.map(\.index))
         }
         call.engine.groups.stableCommitted(groupId: groupId, topics: wanted, on: call.loop) { result in
-            guard !self.hasLeft, self.owned == assignment else { return }
+            guard !self.hasLeft, !self.standsAside, self.owned == assignment else { return }
             switch result {
             case .failure(let error): self.subscription.end(GRPCStatus(error))
             case .success(let committed):
@@ -147,5 +165,39 @@ final class SubscriptionMember: @unchecked Sendable {
                 self.heartbeat()
             }
         }
+    }
+}
+
+// MARK: - A subscriber that does not read
+
+extension SubscriptionMember {
+    /// The subscriber takes something, or has nothing left to take.
+    func isRead() {
+        guard standsAside, !hasLeft else { return }
+        standsAside = false
+        takenAt = call.loop.now
+        call.loop.execute { self.heartbeat() }
+    }
+
+    /// Looks a few times an interval: a timer for every message would cost more than it tells.
+    private func watchReading() {
+        pollTimer = call.loop.scheduleTask(in: .nanoseconds(pollInterval.nanoseconds / 4)) {
+            let now = self.call.loop.now
+            let seen = (self.subscription.productions, self.call.unsentBytes)
+            if !self.call.isHeldUp || seen != self.taken {
+                self.taken = seen
+                self.takenAt = now
+            }
+            if !self.standsAside, now - self.takenAt >= self.pollInterval { self.standAside() }
+            self.watchReading()
+        }
+    }
+
+    private func standAside() {
+        standsAside = true
+        sayGoodbye()
+        epoch = ConsumerHeartbeat.joining
+        owned = []
+        subscription.assign([])
     }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, GRPCWire: message compression (`grpc-encoding`): identity and gzip.
 //
-// Requests may come in either. Answers are always sent as they are: a client that accepts gzip does not ask for it, and
-// compressing what a local reader decompresses at once costs both sides more than it saves.
+// Requests may come in either. That a client accepts gzip is no wish for it: nearly all do, and compressing what a local
+// reader decompresses at once costs both sides more than it saves. Answers are compressed for those whose call came compressed.
 
 import NIOCore
 import Records
@@ -13,6 +13,14 @@ package enum MessageEncoding: Sendable {
 
     /// The value of `grpc-accept-encoding`.
     package static let accepted = "identity,gzip"
+
+    /// Whether the value of a peer's `grpc-accept-encoding` has it.
+    package static func isAccepted(_ encoding: MessageEncoding, by list: ByteBuffer?) -> Bool {
+        guard let list, encoding == .gzip else { return encoding == .identity }
+        return list.readableBytesView.split(separator: UInt8(ascii: ",")).contains { name in
+            name.drop { $0 == UInt8(ascii: " ") }.elementsEqual("gzip".utf8)
+        }
+    }
 
     /// The encoding of this name; nil if it is not one of those accepted.
     package init?(_ name: ByteBuffer?) {

@@ -64,6 +64,9 @@ package final class HTTP2Stream {
 
     package var isOpen: Bool { session != nil }
 
+    /// Something waits for the peer: bytes for its window, or a handler that was not asked for more yet.
+    package var isHeldUp: Bool { isOpen && !isDeferred }
+
     /// Sends a response's headers; with `endOfStream` there is no body.
     package func respond(_ fields: HTTP2FieldList, endOfStream: Bool = false) {
         if endOfStream { isFinished = true } else { hasBody = true }

@@ -87,7 +87,7 @@ struct ConfigDescription {
     private func ofGroup(_ name: String) -> [Config] {
         let overrides = engine.configurations.overrides(of: ConfigurationResource(.group, name))
         return GroupConfigurationKeys.all.map { key in
-            let value = overrides[key.name] ?? key.defaultValue(engine.configuration.groups)
+            let value = overrides[key.name] ?? key.defaultValue(engine.configuration.groups, engine.configuration.shares)
             let number = overrides[key.name] == nil ? Source.defaultValue : Source.group
             let source = ConfigSource(name: key.name, value: value, number: number)
             return config(key.name, value, key.kind, key.documentation, [source])

@@ -87,7 +87,7 @@ package enum SupportReference {
     private static func table(_ keys: [ConfigurationKey]) -> String {
         var text = "| key | type | default | meaning |\n|---|---|---|---|\n"
         for key in keys {
-            text += "| \(key.name) | \(key.kind.rawValue) | \(key.defaultValue(GroupConfiguration())) | \(key.documentation) |\n"
+            text += "| \(key.name) | \(key.kind.rawValue) | \(key.defaultValue(GroupConfiguration(), ShareConfiguration())) | \(key.documentation) |\n"
         }
         return text
     }

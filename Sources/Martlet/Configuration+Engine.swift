@@ -32,6 +32,7 @@ extension Configuration {
             groupConsumerMinSessionTimeoutMs...max(60_000, groupConsumerSessionTimeoutMs)
         engine.groups.consumerHeartbeatIntervals =
             groupConsumerMinHeartbeatIntervalMs...max(15_000, groupConsumerHeartbeatIntervalMs)
+        engine.shares = shareGroups.engine
         engine.housekeeping.retentionCheckMs = retentionCheckIntervalMs
         engine.access.superUsers = Set(superUsers)
         engine.access.allowsEveryoneWithoutRule = allowsEveryoneWithoutRule
@@ -52,6 +53,23 @@ extension Configuration {
         ]
         engine.housekeeping.compactionBackoffMs = cleanerBackoffMs
         return engine
+    }
+}
+
+extension Configuration.ShareGroups {
+    fileprivate var engine: ShareConfiguration {
+        var shares = ShareConfiguration()
+        shares.deliveryCountLimit = Int16(clamping: deliveryCountLimit)
+        shares.recordLockDurationMs = recordLockDurationMs
+        shares.minRecordLockDurationMs = minRecordLockDurationMs
+        shares.maxRecordLockDurationMs = maxRecordLockDurationMs
+        shares.partitionMaxRecordLocks = partitionMaxRecordLocks
+        shares.sessionTimeoutMs = sessionTimeoutMs
+        shares.heartbeatIntervalMs = heartbeatIntervalMs
+        shares.membersMax = maxSize
+        shares.groupsMax = maxGroups
+        shares.shareSessionsMax = maxShareSessions
+        return shares
     }
 }
 

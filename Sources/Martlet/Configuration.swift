@@ -93,6 +93,23 @@ public struct Configuration: Equatable, Sendable {
         public init() {}
     }
 
+    /// Share groups, and the queues of gRPC workers, where a group has nothing of its own.
+    public struct ShareGroups: Equatable, Sendable {
+        public var deliveryCountLimit = 5
+        public var recordLockDurationMs: Int64 = 30_000
+        public var minRecordLockDurationMs: Int64 = 15_000
+        public var maxRecordLockDurationMs: Int64 = 60_000
+        public var partitionMaxRecordLocks = 2_000
+        public var sessionTimeoutMs: Int64 = 45_000
+        public var heartbeatIntervalMs: Int32 = 5_000
+        /// Members of one group.
+        public var maxSize = 200
+        public var maxGroups = 10_000
+        public var maxShareSessions = 2_000
+
+        public init() {}
+    }
+
     /// Where to listen; the first address is the one that is reported.
     public var listen = [Address(host: "127.0.0.1")]
     /// Port of the first listener instead of the one in `listen`; 0 lets the system choose.
@@ -133,6 +150,7 @@ public struct Configuration: Equatable, Sendable {
     public var groupConsumerHeartbeatIntervalMs: Int32 = 5000
     public var groupConsumerMinHeartbeatIntervalMs: Int32 = 5000
     public var groupConsumerMaxSize = 1000
+    public var shareGroups = ShareGroups()
     /// Event loops; 0 is one for each processor.
     public var threads = 0
     /// Of all listeners together.

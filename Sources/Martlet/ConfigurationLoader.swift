@@ -104,6 +104,19 @@ package struct ConfigurationLoader {
                 "`group.min.session.timeout.ms` (\(configuration.groupMinSessionTimeoutMs)) is above "
                     + "`group.max.session.timeout.ms` (\(configuration.groupMaxSessionTimeoutMs)); lower it")
         }
+        let shares = configuration.shareGroups
+        guard (shares.minRecordLockDurationMs...max(shares.minRecordLockDurationMs, shares.maxRecordLockDurationMs))
+            .contains(shares.recordLockDurationMs)
+        else {
+            throw ConfigurationError(
+                "`group.share.record.lock.duration.ms` (\(shares.recordLockDurationMs)) is not between its minimum "
+                    + "(\(shares.minRecordLockDurationMs)) and its maximum (\(shares.maxRecordLockDurationMs))")
+        }
+        guard Int64(shares.heartbeatIntervalMs) < shares.sessionTimeoutMs else {
+            throw ConfigurationError(
+                "`group.share.heartbeat.interval.ms` (\(shares.heartbeatIntervalMs)) is not below "
+                    + "`group.share.session.timeout.ms` (\(shares.sessionTimeoutMs)); lower it")
+        }
     }
 
     private struct Flags {

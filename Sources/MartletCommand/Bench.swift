@@ -7,14 +7,20 @@ import Glibc
 
 /// What is loaded.
 enum BenchMode: String, ExpressibleByArgument, CaseIterable {
-    case produce, fetch, publish, subscribe
+    case produce, fetch, publish
+    case publishStream = "publish-stream"
+    case subscribe, work, latency, echo
 
     var mode: LoadMode {
         switch self {
         case .produce: .produce
         case .fetch: .fetch
         case .publish: .publish
+        case .publishStream: .publishStream
         case .subscribe: .subscribe
+        case .work: .work
+        case .latency: .latency
+        case .echo: .echo
         }
     }
 }
@@ -24,11 +30,15 @@ struct BenchCommand: ParsableCommand {
         commandName: "bench",
         abstract: "Load a broker and report rates, latencies and CPU time.",
         discussion: """
-            produce and fetch load any broker that speaks Kafka's protocol; publish and
-            subscribe load Martlet's gRPC services. The load is closed: a connection
-            sends the next request when an answer makes room for it. fetch and subscribe
-            read a topic from its start to its end, over and over, and compare the
-            offsets; fill it with produce first.
+            produce and fetch load any broker that speaks Kafka's protocol; the others
+            load Martlet's gRPC services. The load is closed: a connection sends the next
+            request when an answer makes room for it, or at a steady --rate. fetch and
+            subscribe read a topic from its start to its end, over and over, and compare
+            the offsets; fill it with produce first. work receives and acknowledges the
+            jobs of a topic, for a group of its own unless --group names one, and counts
+            them when they are confirmed: use --records, no more than there are. latency
+            measures from a publisher to a subscriber, at --rate records a second; echo
+            does the same with a call that the broker answers at once.
 
             Requests are encoded before the clock starts. With --acks 0 nothing is
             answered, so records count when the connection takes them. MB are 1,000,000
@@ -39,6 +49,9 @@ struct BenchCommand: ParsableCommand {
               martlet bench produce --topic load --connections 100 --acks 1
               martlet bench fetch --topic load --duration 5
               martlet bench subscribe --topic load --json
+              martlet bench publish-stream --record-size 100 --in-flight 4000
+              martlet bench work --topic load --in-flight 1000 --records 100000
+              martlet bench latency --rate 1000
             """)
 
     @Argument(help: "What to load: \(BenchMode.allCases.map(\.rawValue).joined(separator: ", ")).")
@@ -81,6 +94,15 @@ struct LoadArguments: ParsableArguments {
         help: ArgumentHelp(
             "Requests that wait for answers, on each connection.", valueName: "count"))
     var inFlight = 1
+
+    @Option(help: ArgumentHelp("Records a second of each connection (publish-stream, latency, echo).", valueName: "count"))
+    var rate = 0
+
+    @Flag(help: "Read what is written from now on (subscribe).")
+    var follow = false
+
+    @Option(help: "Whose jobs they are (work).")
+    var group = ""
 
     @Option(help: ArgumentHelp("Threads that drive the connections.", valueName: "count"))
     var threads = 1
@@ -146,6 +168,9 @@ struct LoadArguments: ParsableArguments {
             records.map { .records($0) } ?? .milliseconds(Int64((duration ?? 10) * 1000))
         options.warmupMs = Int64(warmup * 1000)
         options.serverPid = serverPid
+        options.rate = rate == 0 && (mode == .latency || mode == .echo) ? 1000 : rate
+        options.follows = follow
+        options.group = group
         try checked { () throws(ClientError) in try options.check() }
         return options
     }

@@ -20,22 +20,10 @@ struct ProduceCommand: ParsableCommand {
     var topic: String
 
     @OptionGroup(title: "Connection") var client: ClientArguments
-
-    @Option(
-        help: ArgumentHelp(
-            "Text between key and value; a line without it has no key.", valueName: "text"))
-    var keySeparator: String?
+    @OptionGroup(title: "Records") var input: LineArguments
 
     @Option(help: "Write to this partition. Default: by key, as Kafka's clients do.")
     var partition: Int32?
-
-    @Option(
-        name: .customLong("header"),
-        help: ArgumentHelp("A header for every record; may be repeated.", valueName: "name=value"))
-    var headers: [String] = []
-
-    @Flag(help: "An empty value is written as null (a tombstone on a compacted topic).")
-    var tombstones = false
 
     @Option(help: "Who must have a record before it counts as written.")
     var acks = AcksArgument.all
@@ -54,15 +42,9 @@ struct ProduceCommand: ParsableCommand {
         guard (1...(64 << 20)).contains(batchBytes) else {
             throw ValidationError("--batch-bytes is from 1 to \(64 << 20)")
         }
-        guard keySeparator != "" else {
-            throw ValidationError("--key-separator is empty: name the text between key and value")
-        }
     }
 
     func run() throws {
-        var lines = LineOptions()
-        lines.keySeparator = keySeparator
-        lines.emptyIsTombstone = tombstones
         var writing = WriterOptions()
         writing.acks = acks.number
         writing.compression = compression.type
@@ -70,7 +52,7 @@ struct ProduceCommand: ParsableCommand {
         writing.batchBytes = batchBytes
         let connection = try client.options()
         let written = try checked { () throws(ClientError) in
-            try lines.setHeaders(headers)
+            let lines = try input.options()
             let writer = try TopicWriter(
                 client: KafkaClient(connection), topic: topic, options: writing)
             var reader = LineReader()

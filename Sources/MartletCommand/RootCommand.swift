@@ -20,7 +20,10 @@ struct RootCommand: ParsableCommand {
             CommandGroup(name: "Brokers", subcommands: [DevCommand.self, ServeCommand.self]),
             CommandGroup(
                 name: "Clients",
-                subcommands: [TopicCommand.self, ProduceCommand.self, ConsumeCommand.self, SubscribeCommand.self]),
+                subcommands: [
+                    TopicCommand.self, ProduceCommand.self, ConsumeCommand.self, PublishCommand.self, SubscribeCommand.self,
+                    WorkCommand.self,
+                ]),
             CommandGroup(name: "Tools", subcommands: [CertsCommand.self, VerifyCommand.self, DumpCommand.self, BenchCommand.self]),
         ])
 }

@@ -70,6 +70,122 @@ import Testing
         #expect(try peer.subscribe("orders") { $0.group = "g" }.status == .permissionDenied)
     }
 
+    private func work(_ peer: Peer, _ edit: (inout Martlet_V1_WorkOpen) -> Void = { _ in }) throws -> Call {
+        let call = try peer.open("/martlet.v1.Work/Receive")
+        let request = Martlet_V1_ReceiveRequest.with {
+            $0.open.group = "workers"
+            $0.open.topics = ["jobs"]
+            edit(&$0.open)
+        }
+        call.send(.frame(ByteBuffer(bytes: try request.serializedBytes() as [UInt8])), end: false)
+        try peer.run()
+        return call
+    }
+
+    private func rule(_ operation: AccessOperation, _ resource: ResourceType, _ name: String) -> AccessRule {
+        AccessRule(.allow, "User:ANONYMOUS", operation, resource, name)
+    }
+
+    @Test func `A worker needs its group and every one of its topics`() throws {
+        let fixture = try Fixture()
+        for name in ["jobs", "others"] { _ = try fixture.topic(name) }
+        let peer = try fixture.connect()
+        try allow(fixture, [AccessRule(.allow, "User:other", .read, .topic, "jobs")])
+        #expect(try work(peer).status == .permissionDenied)
+        try allow(fixture, [rule(.read, .topic, "jobs")])
+        let groupless = try work(peer)
+        #expect(groupless.status == .permissionDenied && groupless.message.contains("workers"))
+        try allow(fixture, [rule(.read, .group, "workers")])
+        let worker = try work(peer)
+        #expect(worker.status == nil, "\(worker.message)")
+        let both = try work(peer) { $0.topics = ["jobs", "others"] }
+        #expect(both.status == .permissionDenied && both.message.contains("others"))
+    }
+
+    @Test func `Where a group's dead letters go is for those who may configure it and write there`() throws {
+        let fixture = try Fixture()
+        _ = try fixture.topic("jobs")
+        let peer = try fixture.connect()
+        try allow(fixture, [rule(.read, .topic, "jobs"), rule(.read, .group, "workers")])
+        #expect(try work(peer).status == nil)
+        #expect(try work(peer) { $0.deadLetterTopic = "dlq.workers" }.status == nil)
+        #expect(try work(peer) { $0.deadLetterTopic = "dlq.payroll" }.status == .permissionDenied)
+        #expect(try work(peer) { $0.deadLetterTopic = "" }.status == .permissionDenied)
+        try allow(fixture, [rule(.alterConfigs, .group, "workers")])
+        let denied = try work(peer) { $0.deadLetterTopic = "dlq.payroll" }
+        #expect(denied.status == .permissionDenied && denied.message.contains("dlq.payroll"))
+        try allow(fixture, [rule(.write, .topic, "dlq.payroll")])
+        #expect(try work(peer) { $0.deadLetterTopic = "dlq.payroll" }.status == nil)
+        #expect(try work(peer) { $0.deadLetterTopic = "" }.status == nil)
+    }
+
+    @Test func `Redriving needs to read the dead letters, and to write where they go`() throws {
+        let fixture = try Fixture()
+        for name in ["jobs", "dlq.workers"] { _ = try fixture.topic(name) }
+        let peer = try fixture.connect()
+        let headers = [("__dlq.errors.topic", "jobs"), ("__dlq.errors.partition", "0"), ("__dlq.errors.group", "workers")]
+        let letter = try peer.call(
+            "/martlet.v1.Streams/Publish",
+            Martlet_V1_PublishRequest.with {
+                $0.topic = "dlq.workers"
+                $0.records = [
+                    .with {
+                        $0.value = Data("x".utf8)
+                        $0.headers = headers.map { entry in .with { $0.key = entry.0; $0.value = Data(entry.1.utf8) } }
+                    }
+                ]
+            })
+        #expect(letter.status == .ok)
+        func redrive(group: String = "") throws -> Call {
+            try peer.call(
+                "/martlet.v1.Work/Redrive",
+                Martlet_V1_RedriveRequest.with {
+                    $0.deadLetterTopic = "dlq.workers"
+                    $0.group = group
+                })
+        }
+        try allow(fixture, [AccessRule(.allow, "User:other", .read, .topic, "jobs")])
+        #expect(try redrive().status == .permissionDenied)
+        try allow(fixture, [rule(.read, .topic, "dlq.workers")])
+        let kept = try redrive()
+        #expect(kept.status == .ok)
+        #expect(try kept.decoded(Martlet_V1_RedriveResponse.self).first?.skipped == 1)
+        #expect(try redrive(group: "workers").status == .permissionDenied)
+        try allow(fixture, [rule(.write, .topic, "jobs")])
+        #expect(try redrive().decoded(Martlet_V1_RedriveResponse.self).first?.redriven == 1)
+    }
+
+    @Test func `A member needs its group and its topics, those of a pattern included`() throws {
+        let fixture = try Fixture()
+        for name in ["jobs", "jobs-secret"] { _ = try fixture.topic(name) }
+        let peer = try fixture.connect()
+        func join(_ edit: (inout Martlet_V1_SubscribeRequest) -> Void = { _ in }) throws -> Call {
+            let call = try peer.subscribe("jobs") {
+                $0.member.group = "readers"
+                edit(&$0)
+            }
+            for _ in 0..<20 {
+                fixture.clock.advance(ms: 1000)
+                fixture.loop.advanceTime(by: .seconds(1))
+                try peer.run()
+            }
+            return call
+        }
+        try allow(fixture, [rule(.read, .topic, "jobs")])
+        let groupless = try join()
+        #expect(groupless.status == .permissionDenied && groupless.message.contains("readers"))
+        try allow(fixture, [rule(.read, .group, "readers")])
+        let member = try join()
+        #expect(member.status == nil)
+        let assignment = try member.decoded(Martlet_V1_SubscribeResponse.self).last(where: \.hasAssignment)?.assignment
+        #expect(assignment?.partitions.map(\.topic) == ["jobs"])
+        member.cancel()
+        try peer.run()
+        #expect(try join { $0.topics = [.with { $0.topic = "jobs-secret" }] }.status == .permissionDenied)
+        let pattern = try join { $0.topics = []; $0.topicPattern = "jobs*" }
+        #expect(pattern.status == .permissionDenied && pattern.message.contains("jobs-secret"))
+    }
+
     @Test func `Where passwords are wanted, a call without one is UNAUTHENTICATED, and health is not`() throws {
         let fixture = try Fixture(requiresLogin: true)
         let peer = try fixture.connect()

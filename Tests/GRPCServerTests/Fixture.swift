@@ -76,6 +76,9 @@ final class Call: HTTP2StreamHandler {
     var details: String?
     var trailers: [HTTP2Field: String] = [:]
     var messages: [ByteBuffer] = []
+    /// Which of them came compressed.
+    var compressed: [Bool] = []
+    private let decompressor = Decompressor()
     var isClosed = false
     var resetCode: HTTP2ErrorCode?
     private var deframer = MessageDeframer(messageBytesMax: 64 << 20)
@@ -103,7 +106,14 @@ final class Call: HTTP2StreamHandler {
 
     func received(_ data: ByteBuffer, on stream: HTTP2Stream) {
         deframer.append(data)
-        while let message = try? deframer.next() { messages.append(message.bytes) }
+        while let message = try? deframer.next() {
+            compressed.append(message.isCompressed)
+            guard let bytes = try? message.decoded(.gzip, decompressor, bytesMax: 64 << 20) else {
+                Issue.record("a message of the server cannot be decompressed")
+                continue
+            }
+            messages.append(bytes)
+        }
         deframer.keep()
     }
 

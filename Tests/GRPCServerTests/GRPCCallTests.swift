@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, GRPCServerTests: what every call can count on, whatever its method.
 
+import Bytes
+import Contract
 import GRPCWire
 import HTTP2
 import NIOConcurrencyHelpers
 import NIOCore
 import NIOEmbedded
 import Records
+import SwiftProtobuf
 import Testing
 import Transport
 
@@ -170,6 +173,107 @@ private func framed(_ bytes: ByteBuffer, flag: UInt8 = 0) -> ByteBuffer {
         #expect(call.messages == [ByteBuffer(string: text)])
         #expect(other.status == .unimplemented && other.headers[.grpcAcceptEncoding] == "identity,gzip")
         #expect(unnamed.status == .internal)
+    }
+
+    @Test func `Answers come compressed where the call came so, if that makes them smaller`() throws {
+        let peer = try Fixture(adding: [echo]).connect()
+        var random = SystemRandomNumberGenerator()
+        let noise = ByteBuffer(bytes: (0..<2000).map { _ in UInt8.random(in: 0...255, using: &random) })
+        let asks = [("grpc-encoding", "gzip"), ("grpc-accept-encoding", "identity, deflate, gzip")]
+        for (message, extra, expected) in [
+            (ByteBuffer(repeating: 1, count: 1024), asks, true),
+            (ByteBuffer(repeating: 1, count: 1023), asks, false), (noise, asks, false), (ByteBuffer(), asks, false),
+            (ByteBuffer(repeating: 1, count: 4 << 20), asks, true), (ByteBuffer(repeating: 1, count: 5000), [asks[0]], false),
+            (ByteBuffer(repeating: 1, count: 5000), [asks[1]], false),
+            (ByteBuffer(repeating: 1, count: 5000), [asks[0], ("grpc-accept-encoding", "identity,gzipped")], false),
+        ] {
+            let call = try peer.open("/test.Service/Echo", extra: extra)
+            call.send(framed(message), end: true)
+            try peer.run()
+            #expect(call.status == .ok && call.messages == [message])
+            #expect(call.compressed == [expected])
+            #expect((call.headers[.grpcEncoding] == "gzip") == (extra.count == 2 && extra[1].1.hasSuffix("gzip")))
+        }
+    }
+
+    @Test func `The messages of a compressed stream are compressed each by itself`() throws {
+        let fixture = try Fixture()
+        let peer = try fixture.connect()
+        let long = String(repeating: "x", count: 3000)
+        for value in [long, "short", long] { #expect(try peer.publish("topic", [value]).status == .ok) }
+        let call = try peer.call(
+            "/martlet.v1.Streams/Subscribe",
+            Martlet_V1_SubscribeRequest.with {
+                $0.topics = [.with { $0.topic = "topic" }]
+                $0.origin = .earliest
+                $0.untilEnd = true
+                $0.maxRecordsPerMessage = 1
+            }, extra: [("grpc-encoding", "gzip"), ("grpc-accept-encoding", "gzip")])
+        #expect(call.status == .ok && call.compressed == [true, false, true])
+        #expect(try call.values() == [long, "short", long])
+    }
+
+    @Test func `Every method of the contract minds its deadline before its request is there`() throws {
+        let set = try Google_Protobuf_FileDescriptorSet(
+            serializedBytes: Base64.decode(fileDescriptorSetBase64.description.utf8) ?? [])
+        let paths = set.file.flatMap { file in
+            file.service.flatMap { service in service.method.map { "/\(file.package).\(service.name)/\($0.name)" } }
+        }
+        #expect(paths.count >= 16)
+        let fixture = try Fixture()
+        let peer = try fixture.connect()
+        let calls = try paths.map { try (path: $0, call: peer.open($0, timeout: "1S")) }
+        try peer.run()
+        fixture.loop.advanceTime(by: .milliseconds(900))
+        try peer.run()
+        for (path, call) in calls { #expect(call.status == nil && !call.isClosed, "\(path) \(call.message)") }
+        fixture.loop.advanceTime(by: .milliseconds(100))
+        try peer.run()
+        for (path, call) in calls { #expect(call.status == .deadlineExceeded && call.isClosed, "\(path)") }
+    }
+
+    @Test func `Every stream of the contract minds its deadline while it lasts`() throws {
+        let fixture = try Fixture()
+        _ = try fixture.topic("topic")
+        let peer = try fixture.connect()
+        func open(_ path: String, _ request: some SwiftProtobuf.Message, end: Bool) throws -> Call {
+            let call = try peer.open(path, timeout: "1S")
+            let bytes: [UInt8] = try request.serializedBytes()
+            call.send(framed(ByteBuffer(bytes: bytes)), end: end)
+            return call
+        }
+        let topics: [Martlet_V1_TopicSelection] = [.with { $0.topic = "topic" }]
+        let calls = [
+            try open("/martlet.v1.Streams/Subscribe", Martlet_V1_SubscribeRequest.with { $0.topics = topics }, end: true),
+            try open(
+                "/martlet.v1.Streams/Subscribe",
+                Martlet_V1_SubscribeRequest.with {
+                    $0.topics = topics
+                    $0.member.group = "group"
+                }, end: true),
+            try open(
+                "/martlet.v1.Streams/PublishStream",
+                Martlet_V1_PublishStreamRequest.with {
+                    $0.topic = "topic"
+                    $0.records = [.with { $0.value = .init("x".utf8) }]
+                }, end: false),
+            try open(
+                "/martlet.v1.Work/Receive",
+                Martlet_V1_ReceiveRequest.with {
+                    $0.open.group = "workers"
+                    $0.open.topics = ["topic"]
+                }, end: false),
+            try open("/grpc.health.v1.Health/Watch", Grpc_Health_V1_HealthCheckRequest(), end: true),
+            try open(
+                "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+                Grpc_Reflection_V1_ServerReflectionRequest.with { $0.listServices = "" }, end: false),
+        ]
+        try peer.run()
+        for (index, call) in calls.enumerated() { #expect(call.status == nil, "\(index): \(call.message)") }
+        fixture.loop.advanceTime(by: .seconds(1))
+        try peer.run()
+        for (index, call) in calls.enumerated() { #expect(call.status == .deadlineExceeded && call.isClosed, "\(index)") }
+        #expect(try fixture.engine.groups.describeConsumerGroups(["group"]).first??.members.isEmpty != false)
     }
 
     @Test func `Unfinished requests of a connection together are bounded`() throws {

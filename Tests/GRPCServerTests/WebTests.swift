@@ -135,6 +135,7 @@ private func head(_ fields: [(String, String)], method: String = "GET", target: 
         for name in ["Publish", "Subscribe", "Commit", "Committed"] {
             #expect(WebTranscoding.all["/martlet.v1.Streams/\(name)"] != nil)
         }
+        #expect(WebTranscoding.all["/martlet.v1.Work/Redrive"] != nil)
         for path in WebTranscoding.all.keys {
             #expect(fixture.server.router.route(ByteBuffer(string: path)) != nil, "\(path)")
         }

@@ -248,6 +248,132 @@ private func frame(type: UInt8, flags: UInt8 = 0, stream: UInt32 = 0, payload: [
         #expect(exchange.server.isDone && exchange.server.goAwaySent == .flowControlError)
     }
 
+    // MARK: The very bounds of docs/security.md
+
+    /// What the server says to frames after the preface.
+    private func answer(_ exchange: Exchange, _ frames: [ByteBuffer]) throws -> ByteBuffer {
+        exchange.server.delegate = exchange.serverEvents
+        try exchange.server.receive(opening())
+        var out = ByteBuffer()
+        _ = try exchange.server.collect(into: &out, limit: 1 << 20)
+        // The server's settings hold once they are acknowledged.
+        try exchange.server.receive(frame(type: 4, flags: 1))
+        for frame in frames { try exchange.server.receive(frame) }
+        _ = try exchange.server.collect(into: &out, limit: 1 << 20)
+        return out
+    }
+
+    @Test(arguments: [(64 << 10, true), ((64 << 10) + 1, false)])
+    func `A frame may have 64 KiB and not a byte more`(size: Int, isTaken: Bool) throws {
+        let exchange = Exchange()
+        // Of a type that nobody knows, so that nothing but its size matters.
+        let out = try answer(exchange, [frame(type: 0x42, payload: Array(repeating: 0, count: size))])
+        #expect((out.goAwayCode == nil) == isTaken && exchange.server.isDone != isTaken)
+        if !isTaken { #expect(exchange.server.goAwaySent == .frameSizeError) }
+    }
+
+    @Test(arguments: [(32, true), (33, false)])
+    func `SETTINGS may have 32 entries and not one more`(count: Int, isTaken: Bool) throws {
+        let exchange = Exchange()
+        // Entries of no known setting are passed over.
+        let settings = frame(type: 4, payload: (0..<count).flatMap { _ -> [UInt8] in [0x7f, 0x01, 0, 0, 0, 1] })
+        var hasFailed = false
+        do {
+            _ = try answer(exchange, [settings])
+        } catch {
+            hasFailed = true
+        }
+        #expect((hasFailed || exchange.server.goAwaySent != nil) != isTaken)
+    }
+
+    @Test(arguments: [6, 4])
+    func `256 answers may wait, and the next one ends the connection`(type: UInt8) throws {
+        let exchange = Exchange()
+        try exchange.server.receive(opening())
+        var taken = 0
+        #expect(throws: HTTP2Error(.flooded, "")) {
+            while taken < 1000 {
+                try exchange.server.receive(frame(type: type, payload: type == 6 ? Array(repeating: 1, count: 8) : []))
+                taken += 1
+            }
+        }
+        // The preface's SETTINGS is the first of them.
+        let bound = HTTP2Configuration().answersQueuedMax
+        #expect((bound - 2...bound + 1).contains(taken), "\(taken)")
+    }
+
+    @Test func `1,024 streams are open at most, and who opens one more against the settings is cut off`() throws {
+        // By hand: a client of ours would wait.
+        var frames: [ByteBuffer] = []
+        // :method POST, :scheme http and :path / of the static table, and :authority x.
+        for index in 0..<1025 { frames.append(frame(type: 1, flags: 4, stream: UInt32(2 * index + 1), payload: [0x83, 0x86, 0x84, 0x01, 0x01, 0x78])) }
+        let exchange = Exchange()
+        let out = try answer(exchange, frames)
+        #expect(exchange.serverEvents.streams.count == 1024 && exchange.server.streamCount == 1024)
+        #expect(out.goAwayCode == HTTP2ErrorCode.protocolError.rawValue)
+    }
+
+    @Test func `More than a stream's window, or the connection's, is FLOW_CONTROL_ERROR`() throws {
+        let block: [UInt8] = [0x83, 0x86, 0x84, 0x01, 0x01, 0x78]
+        let piece = Array(repeating: UInt8(1), count: 64 << 10)
+        for streams in [1, 9] {
+            let exchange = Exchange()
+            exchange.serverEvents.onRequest = { stream, _ in stream.isInboundHeld = true }
+            var frames = (0..<streams).map { frame(type: 1, flags: 4, stream: UInt32(2 * $0 + 1), payload: block) }
+            // The window of a stream is full; held streams get no more, the connection's window goes back.
+            for index in 0..<streams {
+                for _ in 0..<16 { frames.append(frame(type: 0, stream: UInt32(2 * index + 1), payload: piece)) }
+            }
+            let filled = try answer(exchange, frames)
+            #expect(filled.goAwayCode == nil && filled.resets.isEmpty && exchange.server.streamCount == streams)
+            var more = ByteBuffer()
+            do throws(HTTP2Error) {
+                try exchange.server.receive(frame(type: 0, stream: 1, payload: [1]))
+                _ = try exchange.server.collect(into: &more, limit: 1 << 20)
+            } catch {
+                Issue.record("\(error)")
+            }
+            let isRefused = more.resets == [HTTP2ErrorCode.flowControlError.rawValue]
+                || exchange.server.goAwaySent == .flowControlError
+            #expect(isRefused, "\(streams) streams: \(more.resets)")
+            let seen = exchange.serverEvents.streams.reduce(0) { $0 + $1.recorder.body.readableBytes }
+            // The frame that goes beyond may have been handed on; nothing after it is.
+            let beyond = seen - (streams << 20)
+            #expect((0...1).contains(beyond))
+        }
+    }
+
+    @Test func `1,000 resets at once are taken, and the next one meets ENHANCE_YOUR_CALM`() throws {
+        let exchange = Exchange()
+        var taken = 0
+        while taken < 2000, exchange.clientEvents.goAway == nil, let (call, _) = try? exchange.request() {
+            try exchange.run()
+            call.reset(.cancel)
+            try exchange.run()
+            taken += 1
+        }
+        #expect(taken == 1001 && exchange.clientEvents.goAway?.0 == .enhanceYourCalm)
+    }
+
+    @Test(arguments: [(16 << 10, false), ((16 << 10) + 1, true)])
+    func `A header block may have 16 KiB and not a byte more`(size: Int, isCut: Bool) throws {
+        let exchange = Exchange()
+        // Each field counts with 32 bytes besides (RFC 9113, section 6.5.2); the other fields' share is measured.
+        let probe = Exchange()
+        let fixed = try requestSize(probe)
+        _ = try exchange.request([("x-padding", String(repeating: "a", count: size - fixed - 32 - "x-padding".utf8.count))])
+        try exchange.run()
+        #expect(exchange.serverEvents.truncated == (isCut ? 1 : 0))
+    }
+
+    /// Names, values and 32 bytes a field of the exchange's usual request.
+    private func requestSize(_ exchange: Exchange) throws -> Int {
+        _ = try exchange.request()
+        try exchange.run()
+        let seen = try #require(exchange.serverEvents.streams.first?.recorder.headers.first)
+        return seen.reduce(0) { $0 + $1.key.name.utf8CodeUnitCount + $1.value.utf8.count + 32 }
+    }
+
     @Test func `A budget refills with time, never beyond its burst`() {
         let exchange = Exchange()
         var budget = ResetBudget(burst: 2, perSecond: 1, clock: exchange.clock)
@@ -260,6 +386,17 @@ private func frame(type: UInt8, flags: UInt8 = 0, stream: UInt32 = 0, payload: [
 }
 
 extension ByteBuffer {
+    /// The codes of the RST_STREAM frames in these frames.
+    fileprivate var resets: [UInt32] {
+        var rest = self
+        var codes: [UInt32] = []
+        while let head = rest.readInteger(as: UInt32.self), rest.readSlice(length: 5) != nil,
+            var payload = rest.readSlice(length: Int(head >> 8)) {
+            if head & 0xff == 3, let code = payload.readInteger(as: UInt32.self) { codes.append(code) }
+        }
+        return codes
+    }
+
     /// The error code of the first GOAWAY frame in these frames.
     fileprivate var goAwayCode: UInt32? {
         var rest = self

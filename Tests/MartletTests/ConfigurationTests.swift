@@ -190,6 +190,31 @@ import Testing
             ])
     }
 
+    @Test func `What share groups are configured to reaches the engine`() throws {
+        let configuration = try load([
+            "--group-share-delivery-count-limit", "3", "--group-share-record-lock-duration-ms", "2000",
+            "--group-share-min-record-lock-duration-ms", "1000", "--group-share-max-record-lock-duration-ms", "40000",
+            "--group-share-partition-max-record-locks", "150", "--group-share-session-timeout-ms", "9000",
+            "--group-share-heartbeat-interval-ms", "700", "--group-share-max-size", "4", "--group-share-max-groups", "5",
+            "--group-share-max-share-sessions", "6",
+        ])
+        let shares = configuration.engine.shares
+        #expect(shares.deliveryCountLimit == 3 && shares.recordLockDurationMs == 2000 && shares.minRecordLockDurationMs == 1000)
+        #expect(shares.maxRecordLockDurationMs == 40_000 && shares.partitionMaxRecordLocks == 150)
+        #expect(shares.sessionTimeoutMs == 9000 && shares.heartbeatIntervalMs == 700)
+        #expect(shares.membersMax == 4 && shares.groupsMax == 5 && shares.shareSessionsMax == 6)
+        #expect(Configuration.production.engine.shares == ShareConfiguration())
+    }
+
+    @Test(arguments: [
+        ["--group-share-record-lock-duration-ms", "2000"], ["--group-share-record-lock-duration-ms", "61000"],
+        ["--group-share-delivery-count-limit", "1"], ["--group-share-delivery-count-limit", "11"],
+        ["--group-share-heartbeat-interval-ms", "45000"], ["--group-share-max-groups", "0"],
+    ])
+    func `Settings of share groups that contradict each other or Kafka's bounds are refused`(arguments: [String]) throws {
+        #expect(throws: ConfigurationError.self) { try load(arguments) }
+    }
+
     @Test func `The port replaces that of the first address only`() throws {
         let configuration = try load(["--listen", "127.0.0.1:1, [::1]:2", "--port", "0"])
         #expect(configuration.listeners.map(\.description) == ["127.0.0.1:0", "[::1]:2"])

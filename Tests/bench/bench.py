@@ -35,6 +35,9 @@ from driver import (  # noqa: E402
     REPOSITORY, Bench, batch_of, cpu_us, create, end_offset, median, produce_error_at, produce_frame, remove, spread,
 )
 from access_benchmark import bench_access  # noqa: E402
+from grpc_benchmarks import (  # noqa: E402
+    bench_fan_out, bench_idle_subscriptions, bench_latency, bench_publish_stream, bench_work,
+)
 from group_benchmarks import bench_heartbeat, bench_rebalance  # noqa: E402
 
 KAFKA = "Apache Kafka itself was not measured here: no Kafka is at hand on this machine (Debian and PyPI have none)."
@@ -477,6 +480,11 @@ BENCHMARKS: dict[str, Callable[[Bench], None]] = {
     "heartbeat": bench_heartbeat,
     "rebalance": bench_rebalance,
     "access": bench_access,
+    "publish-stream": bench_publish_stream,
+    "fan-out": bench_fan_out,
+    "idle-subscriptions": bench_idle_subscriptions,
+    "latency": bench_latency,
+    "work": bench_work,
 }
 
 

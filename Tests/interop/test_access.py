@@ -150,3 +150,45 @@ def test_the_same_rules_hold_for_grpc(team: Team, api: Any) -> None:
         assert call("orders", "bob") == grpc.StatusCode.PERMISSION_DENIED
         assert call("secret", "alice") == grpc.StatusCode.PERMISSION_DENIED
         assert call("orders", "alice") == grpc.StatusCode.OK
+
+
+def test_workers_and_members_need_their_group_and_topic(team: Team, api: Any) -> None:
+    import base64
+    import queue
+
+    login = base64.b64encode(f"alice:{PASSWORD}".encode()).decode()
+    metadata = [("authorization", f"Basic {login}")]
+    team.rule("bob", AclOperation.READ, ResourceType.TOPIC, "orders")
+    with grpc.insecure_channel(team.own.address) as channel:
+        work, streams = api.WorkStub(channel), api.StreamsStub(channel)
+
+        def code(call: Any) -> grpc.StatusCode:
+            try:
+                next(call)
+                return grpc.StatusCode.OK
+            except grpc.RpcError as error:
+                return error.code()
+            finally:
+                call.cancel()
+
+        def receive(**fields: Any) -> grpc.StatusCode:
+            opening = api.ReceiveRequest(open=api.WorkOpen(group="crew", topics=["orders"], **fields))
+            requests: queue.Queue[Any] = queue.Queue()
+            requests.put(opening)
+            try:
+                return code(work.Receive(iter(requests.get, None), metadata=metadata, timeout=20))
+            finally:
+                requests.put(None)
+
+        def join() -> grpc.StatusCode:
+            return code(streams.Subscribe(
+                api.SubscribeRequest(topics=[api.TopicSelection(topic="orders")], member=api.GroupMembership(group="crowd")),
+                metadata=metadata, timeout=20))  # fmt: skip
+
+        assert receive() == join() == grpc.StatusCode.PERMISSION_DENIED
+        team.rule("alice", AclOperation.READ, ResourceType.TOPIC, "orders")
+        assert receive() == join() == grpc.StatusCode.PERMISSION_DENIED
+        for group in ("crew", "crowd"):
+            team.rule("alice", AclOperation.READ, ResourceType.GROUP, group)
+        assert receive() == join() == grpc.StatusCode.OK
+        assert receive(dead_letter_topic="dlq.secret") == grpc.StatusCode.PERMISSION_DENIED

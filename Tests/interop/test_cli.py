@@ -206,8 +206,13 @@ def test_an_issued_certificate_opens_the_door(broker: Broker) -> None:
     ["produce", "{topic}", "--connections", "2", "--record-size", "1000", "--batch-bytes", "65536", "--acks", "all"],
     ["fetch", "{topic}", "--connections", "2"],
     ["publish", "{topic}", "--connections", "2", "--in-flight", "4", "--record-size", "512"],
+    ["publish-stream", "{topic}", "--connections", "2", "--in-flight", "100", "--record-size", "100"],
+    ["publish-stream", "{topic}", "--rate", "1000", "--in-flight", "1000", "--batch-bytes", "4096"],
     ["subscribe", "{topic}"],
-], ids=["produce", "produce batches", "fetch", "publish", "subscribe"])
+    ["latency", "{topic}", "--rate", "500", "--record-size", "64"],
+    ["echo", "{topic}", "--record-size", "64"],
+], ids=["produce", "produce batches", "fetch", "publish", "publish-stream", "publish-stream at a rate", "subscribe", "latency",
+        "echo"])
 def test_bench_measures_and_prints_json(shell: Shell, topic: str, command: list[str]) -> None:
     shell.run("topic", "create", topic)
     shell.run("produce", topic, input=b"x" * 100 + b"\n" + b"y\n" * 1000)
@@ -221,8 +226,26 @@ def test_bench_measures_and_prints_json(shell: Shell, topic: str, command: list[
     assert any(isinstance(value, (int, float)) and value > 0 for value in report.values()), flat
 
 
+def test_bench_works_on_a_queue(shell: Shell, topic: str) -> None:
+    shell.run("topic", "create", topic)
+    shell.run("produce", topic, input=b"job\n" * 3000)
+    report = json.loads(shell.run("bench", "work", "--topic", topic, "--in-flight", "500", "--records", "3000", "--json"))
+    assert report["records"] == 3000 and report["refused"] == 0
+
+
+def test_bench_follows_a_topic(shell: Shell, topic: str) -> None:
+    shell.run("topic", "create", topic)
+    command = [shell.endpoint.broker.binary, "bench", "subscribe", "--topic", topic, "--follow", "--records", "1000", "--json"]
+    with subprocess.Popen([*command, *shell.connection()], stdout=subprocess.PIPE) as reader:
+        while reader.poll() is None:
+            shell.run("produce", topic, input=b"line\n" * 500)
+        assert reader.stdout is not None
+        assert json.loads(reader.stdout.read())["records"] >= 1000
+
+
 def test_help_and_version_are_there(binary: str) -> None:
-    for words in (["--help"], ["dev", "--help"], ["topic", "--help"], ["bench", "produce", "--help"], ["--version"]):
+    for words in (["--help"], ["dev", "--help"], ["topic", "--help"], ["bench", "produce", "--help"], ["--version"],
+                  ["publish", "--help"], ["work", "--help"], ["work", "redrive", "--help"]):
         done = subprocess.run([binary, *words], capture_output=True, timeout=20)
         assert done.returncode == 0 and done.stdout, words
 
@@ -426,7 +449,8 @@ def test_a_client_command_without_a_broker_says_where_it_looked(binary: str) -> 
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{unused.getsockname()[1]}"
-        for command in (["topic", "list"], ["consume", "x"], ["subscribe", "x"], ["produce", "x"]):
+        for command in (["topic", "list"], ["consume", "x"], ["subscribe", "x"], ["produce", "x"], ["publish", "x"],
+                        ["work", "x", "--group", "g", "--print"], ["work", "redrive", "dlq.x"]):
             done = subprocess.run(
                 [binary, *command, "--bootstrap", address], input=b"line\n", capture_output=True, timeout=60
             )

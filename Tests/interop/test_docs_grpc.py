@@ -35,6 +35,8 @@ def test_a_snippet_works(broker: Broker, api: Any, language: str, text: str) -> 
             f"""curl --silent --json '{{"records": [{{"value": "x"}}]}}' """
             f"http://127.0.0.1:{broker.port}/v1/topics/greetings/records >/dev/null\n" + text
         )
+        text = text.replace("martlet publish", f"{broker.binary} publish --bootstrap 127.0.0.1:{broker.port}")
+        text = text.replace("martlet subscribe", f"{broker.binary} subscribe --bootstrap 127.0.0.1:{broker.port}")
         command = ["bash", "-c", text.replace("\ncurl ", "\ncurl --silent --show-error --fail-with-body ")]
     else:
         stubs = str(Path(sys.modules["martlet.v1.streams_pb2"].__file__).parents[2])

@@ -2,11 +2,15 @@
 # Martlet, interop: gRPC's own interoperability cases, as far as this contract has calls for them.
 """empty_unary, large_unary, client_streaming, server_streaming, ping_pong (test_grpc_streams), empty_stream, cancel_after_begin,
 cancel_after_first_response (test_grpc_streams), timeout_on_sleeping_server, status_code_and_message, special_status_message,
-unimplemented_method, unimplemented_service, client_compressed_unary and client_compressed_streaming."""
+unimplemented_method, unimplemented_service, client_compressed_unary, client_compressed_streaming, server_compressed_unary and
+server_compressed_streaming."""
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
+from types import SimpleNamespace
 from typing import Any, Iterator
 
 import grpc
@@ -52,6 +56,79 @@ def test_client_compressed_unary(client: Client, topic: str) -> None:
     request = client.api.PublishRequest(topic=topic, records=[client.api.PublishRecord(value=bytes(271_828))])
     client.streams.Publish(request, timeout=CALL_SECONDS, compression=grpc.Compression.Gzip)
     assert len(client.records(topic)[0].value) == 271_828
+
+
+class CountingProxy:
+    """Passes one connection after the other on to the broker, and counts what comes back."""
+
+    def __init__(self, address: str):
+        host, port = address.rsplit(":", 1)
+        self.target = (host.strip("[]"), int(port))
+        self.received = 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self) -> None:
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(self.target)
+            threading.Thread(target=self.copy, args=(client, server, False), daemon=True).start()
+            threading.Thread(target=self.copy, args=(server, client, True), daemon=True).start()
+
+    def copy(self, source: socket.socket, target: socket.socket, counts: bool) -> None:
+        try:
+            while data := source.recv(65536):
+                if counts:
+                    self.received += len(data)
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+
+@pytest.fixture
+def counted(plaintext: Endpoint, api: Any) -> Iterator[tuple[CountingProxy, Client]]:
+    proxy = CountingProxy(plaintext.address)
+    endpoint = SimpleNamespace(grpc_channel=lambda options=(): grpc.insecure_channel(proxy.address, options))
+    opened = Client(endpoint, api)  # type: ignore[arg-type]
+    yield proxy, opened
+    opened.channel.close()
+    proxy.listener.close()
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
+def test_server_compressed_streaming(
+    counted: tuple[CountingProxy, Client], topic: str, compression: grpc.Compression
+) -> None:
+    proxy, client = counted
+    sizes = [31_415, 92_653]
+    for size in sizes:
+        client.publish(topic, bytes(size))
+    before = proxy.received
+    request = client.api.SubscribeRequest(
+        topics=[client.api.TopicSelection(topic=topic)], origin=client.api.ORIGIN_EARLIEST, until_end=True,
+        max_records_per_message=1,
+    )  # fmt: skip
+    responses = list(client.streams.Subscribe(request, timeout=CALL_SECONDS, compression=compression))
+    assert [len(response.batches[0].records[0].value) for response in responses] == sizes
+    assert (proxy.received - before < 10_000) == (compression == grpc.Compression.Gzip)
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
+def test_server_compressed_unary(counted: tuple[CountingProxy, Client], compression: grpc.Compression) -> None:
+    proxy, client = counted
+    name = "of-the-compressed-case-" + "x" * 200
+    for number in range(20):
+        with contextlib.suppress(grpc.RpcError):
+            client.create(f"{name}-{number}")
+    before = proxy.received
+    topics = client.admin.ListTopics(client.api.ListTopicsRequest(), timeout=CALL_SECONDS, compression=compression).topics
+    assert sum(topic.name.startswith(name) for topic in topics) == 20
+    assert (proxy.received - before < 3_000) == (compression == grpc.Compression.Gzip)
 
 
 def test_server_streaming(client: Client, topic: str) -> None:

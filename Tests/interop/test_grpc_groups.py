@@ -94,6 +94,35 @@ def test_two_members_share_the_partitions(client: Client, topic: str, group: str
     first.leave()
 
 
+def test_a_member_that_does_not_read_loses_its_partitions(client: Client, topic: str, group: str) -> None:
+    api = client.api
+    client.create(topic, 4)
+    for partition in range(4):
+        for _ in range(8):
+            client.publish(topic, bytes(1_000_000), partition=partition)
+    stalled = client.streams.Subscribe(
+        api.SubscribeRequest(
+            topics=[api.TopicSelection(topic=topic)], origin=api.ORIGIN_EARLIEST, max_records_per_message=1,
+            member=api.GroupMembership(group=group, max_poll_interval_ms=1000),
+        ),
+        timeout=100,
+    )  # fmt: skip
+    epochs = [next(stalled).assignment.member_epoch]
+    reader = Member(client, group, topic)
+    wait_until(lambda: reader.partitions == {0, 1, 2, 3}, "all partitions", 60)
+    # It reads again: it is told that it has nothing, and then what it has as a member anew.
+    partitions: set[int] = {0}
+    while not (epochs[-1] > 0 and 0 in epochs and partitions):
+        response = next(stalled)
+        if response.HasField("assignment"):
+            epochs.append(response.assignment.member_epoch)
+            partitions = {entry.partition for entry in response.assignment.partitions}
+    wait_until(lambda: len(reader.partitions) == 2, "two partitions each", 60)
+    assert len(partitions) == 2
+    stalled.cancel()
+    reader.leave()
+
+
 def test_a_kafka_consumer_and_a_grpc_subscriber_share_one_group(
     broker: Broker, client: Client, plaintext: Endpoint, topic: str, group: str
 ) -> None:

@@ -57,6 +57,43 @@ def test_items_are_delivered_and_acknowledged_once(endpoint: Endpoint, client: C
         assert values(worker.take(1)) == [b"d"]
 
 
+def test_the_brokers_settings_of_share_groups_have_their_effect(
+    start_broker: Callable[..., Broker], api: Any
+) -> None:
+    names = {
+        "delivery-count-limit": 2, "min-record-lock-duration-ms": 1000, "record-lock-duration-ms": 1500,
+        "max-record-lock-duration-ms": 30_000, "partition-max-record-locks": 100, "max-size": 2, "max-groups": 2,
+    }  # fmt: skip
+    own = start_broker(arguments=[word for name, value in names.items() for word in (f"--group-share-{name}", str(value))])
+    endpoint = Endpoint(own, tls=False)
+    client = Client(endpoint, api)
+    client.create("jobs")
+    # The bound on locks is looked at before each batch.
+    for _ in range(3):
+        client.publish("jobs", *[b"job"] * 50)
+    with open_worker(endpoint, api, "first", "jobs", max_in_flight=1000) as worker:
+        assert (worker.opened.max_deliveries, worker.opened.lease_ms) == (2, 1500)
+        first = worker.take(100)
+        assert not worker.items
+        begun = time.monotonic()
+        # As many as may be locked are; there is no more until their leases end.
+        rest = worker.take(200)
+        assert time.monotonic() - begun > 1
+        deliveries = sorted((item.offset, item.delivery_count) for item in first + rest)
+        assert deliveries == [(offset, count) for offset in range(150) for count in (1, 2)]
+        with open_worker(endpoint, api, "first", "jobs"):
+            third = Worker(endpoint, api, "first", "jobs")
+            assert status_of(third)[0] == grpc.StatusCode.RESOURCE_EXHAUSTED
+            third.close()
+        code, details = status_of(Worker(endpoint, api, "first", "jobs", lease_ms=30_001))
+        assert code == grpc.StatusCode.INVALID_ARGUMENT and "30000" in details
+        with open_worker(endpoint, api, "second", "jobs"):
+            assert status_of(Worker(endpoint, api, "third", "jobs"))[0] == grpc.StatusCode.RESOURCE_EXHAUSTED
+    wait_until(lambda: len(client.records("dlq.first")) == 150, "all dead letters", 20)
+    assert headers(client.records("dlq.first")[0])["__dlq.errors.delivery.count"] == b"2"
+    client.channel.close()
+
+
 def test_two_workers_share_a_queue_and_none_holds_more_than_it_asked_for(
     endpoint: Endpoint, client: Client, api: Any, topic: str
 ) -> None:

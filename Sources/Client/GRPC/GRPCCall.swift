@@ -31,6 +31,21 @@ final class GRPCCall: HTTP2StreamHandler {
         stream.finish()
     }
 
+    /// Begins a call whose requests follow.
+    func begin(on stream: HTTP2Stream) {
+        self.stream = stream
+    }
+
+    func send(_ request: ByteBuffer) {
+        stream?.outbound.writeMessage { $0.writeImmutableBuffer(request) }
+        stream?.resume()
+    }
+
+    /// No more requests.
+    func finish() {
+        stream?.finish()
+    }
+
     /// Keeps the promise with the next message; with nil after the last one, if the call ended
     /// well.
     func next(_ promise: EventLoopPromise<ByteBuffer?>) {

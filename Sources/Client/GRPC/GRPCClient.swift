@@ -42,8 +42,30 @@ package final class GRPCClient {
         }
     }
 
+    /// A call with one request and one answer.
+    package func ask<Response: Message>(
+        _ path: String, _ request: some Message, _ type: Response.Type = Response.self
+    ) throws(ClientError) -> Response {
+        let call = try wait(connection.call(path, request))
+        guard let answer = try wait(call.next(type)) else {
+            throw ClientError(.badAnswer, "\(options.endpoint) ended the call without an answer")
+        }
+        return answer
+    }
+
+    /// A call with many requests and answers.
+    package func open<Response: Message>(
+        _ path: String, _ type: Response.Type = Response.self
+    ) throws(ClientError) -> GRPCExchange<Response> {
+        GRPCExchange(call: try wait(connection.open(path)), endpoint: options.endpoint)
+    }
+
     static let subscribePath = "/martlet.v1.Streams/Subscribe"
     static let publishPath = "/martlet.v1.Streams/Publish"
+    static let publishStreamPath = "/martlet.v1.Streams/PublishStream"
+    static let receivePath = "/martlet.v1.Work/Receive"
+    static let redrivePath = "/martlet.v1.Work/Redrive"
+    static let reflectionPath = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 
     private func wait<Value: Sendable>(
         _ future: EventLoopFuture<Value>

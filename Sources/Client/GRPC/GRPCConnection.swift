@@ -47,6 +47,28 @@ package struct GRPCConnection: Sendable {
             }
         }
 
+        /// Sends a request of a call that takes many. Whoever sends bounds what is under way.
+        package func send(_ request: some Message) throws(ClientError) {
+            let body = try GRPCConnection.encoded(request)
+            loop.execute {
+                bound.value.send(body)
+                connection.value.handler?.flush()
+            }
+        }
+
+        /// There are no more requests.
+        package func finish() {
+            loop.execute {
+                bound.value.finish()
+                connection.value.handler?.flush()
+            }
+        }
+
+        /// Does something after a while, unless it is cancelled before.
+        package func later(_ delay: TimeAmount, _ body: @escaping @Sendable () -> Void) -> Scheduled<Void> {
+            loop.scheduleTask(in: delay, body)
+        }
+
         /// Ends the call.
         package func cancel() {
             loop.execute {
@@ -79,18 +101,30 @@ package struct GRPCConnection: Sendable {
         }
     }
 
+    private static func encoded(_ request: some Message) throws(ClientError) -> ByteBuffer {
+        do {
+            let bytes: [UInt8] = try request.serializedBytes()
+            return ByteBuffer(bytes: bytes)
+        } catch {
+            throw ClientError(.invalidArgument, "the request cannot be encoded: \(error)")
+        }
+    }
+
     /// Begins a call with one request message.
     package func call(
         _ path: String, _ request: some Message
     ) -> EventLoopFuture<Call> {
-        let body: ByteBuffer
-        do {
-            let bytes: [UInt8] = try request.serializedBytes()
-            body = ByteBuffer(bytes: bytes)
+        do throws(ClientError) {
+            return begin(path, try Self.encoded(request))
         } catch {
-            return channel.eventLoop.makeFailedFuture(
-                ClientError(.invalidArgument, "the request cannot be encoded: \(error)"))
+            return channel.eventLoop.makeFailedFuture(error)
         }
+    }
+
+    /// Begins a call that takes many requests.
+    package func open(_ path: String) -> EventLoopFuture<Call> { begin(path, nil) }
+
+    private func begin(_ path: String, _ body: ByteBuffer?) -> EventLoopFuture<Call> {
         let loop = channel.eventLoop
         return loop.submit { [endpoint, state] in
             guard let handler = state.value.handler else {
@@ -102,7 +136,7 @@ package struct GRPCConnection: Sendable {
                 throw ClientError(.connection, "\(endpoint) takes no more calls: it is stopping")
             }
             state.value.calls.append(call)
-            call.begin(on: stream, request: body)
+            if let body { call.begin(on: stream, request: body) } else { call.begin(on: stream) }
             handler.flush()
             return Call(
                 bound: NIOLoopBound(call, eventLoop: loop), connection: state, loop: loop)

@@ -11,8 +11,16 @@ package enum LoadMode: String, Sendable, CaseIterable {
     case fetch
     /// gRPC Publish, unary.
     case publish
+    /// gRPC PublishStream.
+    case publishStream = "publish-stream"
     /// gRPC Subscribe.
     case subscribe
+    /// gRPC work queues: receive and acknowledge.
+    case work
+    /// From a PublishStream to a Subscribe of the same record, at a steady rate.
+    case latency
+    /// The same shape without a broker: a stream whose requests are answered at once.
+    case echo
 }
 
 /// How long a run lasts.
@@ -41,6 +49,12 @@ package struct LoadOptions: Sendable {
     /// -1: all; 0: no answer.
     package var acks: Int16 = -1
     package var compression = CompressionType.none
+    /// Records a second of each connection (publish-stream, latency, echo); 0: as fast as answers come.
+    package var rate = 0
+    /// What is written from now on, instead of what is there (subscribe).
+    package var follows = false
+    /// Whose jobs they are (work); empty: a group of its own.
+    package var group = ""
     package var length = LoadLength.milliseconds(10_000)
     /// Load before counting starts; with a number of records there is none.
     package var warmupMs: Int64 = 0
@@ -62,6 +76,12 @@ package struct LoadOptions: Sendable {
         try require((1...10_000).contains(connections), "--connections is a number from 1 to 10000")
         try require((1...100_000).contains(inFlight), "--in-flight is a number from 1 to 100000")
         try require((1...64).contains(threads), "--threads is a number from 1 to 64")
+        try require((0...1_000_000).contains(rate), "--rate is at most 1000000 records a second")
+        if mode == .work { try require(inFlight <= 10_000, "--in-flight is at most 10000 jobs") }
+        if mode == .latency || mode == .echo {
+            try require(connections == 1, "\(mode.rawValue) has one connection")
+            try require(recordSize >= 8, "--record-size is 8 at least: a record holds its time")
+        }
         let recordMax = 64 << 20
         try require((0...recordMax).contains(recordSize), "--record-size is at most \(recordMax)")
         try require((0...recordMax).contains(batchBytes), "--batch-bytes is at most \(recordMax)")

@@ -5,8 +5,10 @@
 // about as much to do as with real text. Made before the run; nothing is generated while it is
 // measured.
 
+import GRPCWire
 import NIOCore
 import Records
+import SwiftProtobuf
 
 enum LoadPayload {
     /// A value of `size` bytes.
@@ -24,6 +26,18 @@ enum LoadPayload {
             if state & 1 == 0 { value.writeStaticString(" martlet ") }
         }
         return value.getSlice(at: value.readerIndex, length: size) ?? ByteBuffer()
+    }
+
+    /// A request message with its prefix.
+    static func framed(_ message: some SwiftProtobuf.Message) throws(ClientError) -> ByteBuffer {
+        var body = ByteBuffer()
+        do {
+            let bytes: [UInt8] = try message.serializedBytes()
+            body.writeMessage { $0.writeBytes(bytes) }
+        } catch {
+            throw ClientError(.invalidArgument, "the request cannot be encoded: \(error)")
+        }
+        return body
     }
 
     /// How many records of this size go into a batch; at least one.

@@ -29,7 +29,7 @@ package struct LoadReport: Sendable {
     ]
 
     /// What the unit of work is called.
-    private var unit: String { mode == .subscribe ? "messages" : "requests" }
+    private var unit: String { mode == .subscribe || mode == .work ? "messages" : "requests" }
 
     /// Several lines for a person.
     package var text: String {
@@ -85,6 +85,8 @@ package struct LoadReport: Sendable {
             fields.append(("server_cpu_seconds", Self.decimal(serverCPUSeconds, 3)))
             let each = requests > 0 ? serverCPUSeconds / Double(requests) * 1e6 : 0
             fields.append(("server_cpu_us_per_request", Self.decimal(each, 3)))
+            let record = records > 0 ? serverCPUSeconds / Double(records) * 1e6 : 0
+            fields.append(("server_cpu_us_per_record", Self.decimal(record, 3)))
         }
         return "{" + fields.map { "\"\($0.0)\":\($0.1)" }.joined(separator: ",") + "}"
     }

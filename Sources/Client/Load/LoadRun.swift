@@ -41,13 +41,23 @@ package struct LoadRun {
         case .produce: return try produceDriver()
         case .fetch: return try fetchDriver()
         case .publish:
-            if let partitions = options.partitions {
-                let client = try KafkaClient(options.connection)
-                try client.createTopic(options.topic, partitions: partitions)
-            }
+            try createTopic()
             return try PublishLoad(dialer: grpcDialer(), options: options)
+        case .publishStream:
+            try createTopic()
+            return try PublishStreamLoad(dialer: grpcDialer(), options: options)
         case .subscribe: return try SubscribeLoad(dialer: grpcDialer(), options: options)
+        case .work: return try WorkLoad(dialer: grpcDialer(), options: options)
+        case .latency:
+            try createTopic()
+            return try LatencyLoad(dialer: grpcDialer(), options: options, isEcho: false)
+        case .echo: return try LatencyLoad(dialer: grpcDialer(), options: options, isEcho: true)
         }
+    }
+
+    private func createTopic() throws(ClientError) {
+        guard let partitions = options.partitions else { return }
+        try KafkaClient(options.connection).createTopic(options.topic, partitions: partitions)
     }
 
     private func grpcDialer() throws(ClientError) -> Dialer {

@@ -2,7 +2,7 @@
 // Martlet, Client: loads gRPC's Subscribe.
 //
 // Each connection reads the whole topic from the start of the log to its end, over and over: a
-// stream that ends well is followed by another one. Records are counted and their offsets compared,
+// stream that ends well is followed by another one; or it follows what is written meanwhile. Records are counted and their offsets compared,
 // nothing else is decoded.
 
 import Contract
@@ -24,8 +24,8 @@ struct SubscribeLoad: LoadDriver {
         selection.topic = options.topic
         var request = Martlet_V1_SubscribeRequest()
         request.topics = [selection]
-        request.origin = .earliest
-        request.untilEnd = true
+        request.origin = options.follows ? .latest : .earliest
+        request.untilEnd = !options.follows
         request.maxBytesPerMessage = UInt32(options.batchBytes)
         var body = ByteBuffer()
         do {

@@ -58,7 +58,7 @@ package struct LineOptions: Equatable, Sendable {
 package enum LineProducer {
     /// Produces all lines; returns how many records were written.
     package static func run(
-        _ reader: inout LineReader, options: LineOptions, writer: TopicWriter,
+        _ reader: inout LineReader, options: LineOptions, writer: some RecordWriter,
         clock: some Clock = SystemClock()
     ) throws(ClientError) -> Int64 {
         while true {

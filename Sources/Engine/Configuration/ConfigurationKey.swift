@@ -10,7 +10,7 @@ package struct ConfigurationKey: Sendable {
     package var documentation: String
     /// What the broker sets for the same thing, as Kafka calls it; nil if nothing.
     package var brokerName: String?
-    package var defaultValue: @Sendable (GroupConfiguration) -> String
+    package var defaultValue: @Sendable (GroupConfiguration, ShareConfiguration) -> String
 }
 
 /// What a group may have of its own (KIP-848, KIP-932).
@@ -22,22 +22,23 @@ package enum GroupConfigurationKeys {
         ConfigurationKey(
             name: heartbeatInterval, kind: .int,
             documentation: "How often a member of this consumer group is to say that it is there, in milliseconds.",
-            brokerName: "group.consumer.heartbeat.interval.ms", defaultValue: { "\($0.consumerHeartbeatIntervalMs)" }),
+            brokerName: "group.consumer.heartbeat.interval.ms", defaultValue: { groups, _ in "\(groups.consumerHeartbeatIntervalMs)" }),
         ConfigurationKey(
             name: sessionTimeout, kind: .int,
             documentation: "How long a member of this consumer group may be silent before it is removed, in milliseconds.",
-            brokerName: "group.consumer.session.timeout.ms", defaultValue: { "\($0.consumerSessionTimeoutMs)" }),
+            brokerName: "group.consumer.session.timeout.ms", defaultValue: { groups, _ in "\(groups.consumerSessionTimeoutMs)" }),
     ] + ShareGroupSettings.keys
 
     /// Throws `invalidConfiguration` for what a group cannot have.
-    static func check(_ overrides: [String: String], _ groups: GroupConfiguration) throws(EngineError) {
+    static func check(
+        _ overrides: [String: String], _ groups: GroupConfiguration, _ shares: ShareConfiguration
+    ) throws(EngineError) {
         for name in overrides.keys.sorted() where !all.contains(where: { $0.name == name }) {
             throw EngineError(
                 .invalidConfiguration,
                 "Unknown group config name: \(name)" + Suggestion.question(for: name, among: all.map(\.name)))
         }
-        _ = try ShareGroupSettings(
-            overrides.filter { ShareGroupSettings.names.contains($0.key) }, ShareConfiguration())
+        _ = try ShareGroupSettings(overrides.filter { ShareGroupSettings.names.contains($0.key) }, shares)
         let interval = try number(heartbeatInterval, overrides, groups.consumerHeartbeatIntervalMs)
         let timeout = try number(sessionTimeout, overrides, groups.consumerSessionTimeoutMs)
         try check(interval, heartbeatInterval, groups.consumerHeartbeatIntervals, "heartbeat.interval.ms")
@@ -87,15 +88,15 @@ package enum ClientMetricsKeys {
     package static let all: [ConfigurationKey] = [
         ConfigurationKey(
             name: interval, kind: .int, documentation: "How often a client pushes its metrics, in milliseconds.",
-            brokerName: nil, defaultValue: { _ in "\(usualIntervalMs)" }),
+            brokerName: nil, defaultValue: { _, _ in "\(usualIntervalMs)" }),
         ConfigurationKey(
             name: match, kind: .list,
             documentation: "Which clients: patterns such as client_id=orders-.*; all must match. None: every client.",
-            brokerName: nil, defaultValue: { _ in "" }),
+            brokerName: nil, defaultValue: { _, _ in "" }),
         ConfigurationKey(
             name: metrics, kind: .list,
             documentation: "Prefixes of the metrics to push, or * for all. None: nothing is pushed.", brokerName: nil,
-            defaultValue: { _ in "" }),
+            defaultValue: { _, _ in "" }),
     ]
 
     /// Throws `invalidRequest` or `invalidConfiguration`, as Kafka does, for what cannot be.

@@ -3,6 +3,7 @@
 
 struct ConfigurationRules: Sendable {
     var groups: GroupConfiguration
+    var shares: ShareConfiguration
     var topicDefaults: [String: String]
 
     func check(_ resource: ConfigurationResource, _ overrides: [String: String]) throws(EngineError) {
@@ -12,7 +13,7 @@ struct ConfigurationRules: Sendable {
             guard !resource.name.isEmpty else {
                 throw EngineError(.invalidRequest, "Default group resources are not allowed.")
             }
-            try GroupConfigurationKeys.check(overrides, groups)
+            try GroupConfigurationKeys.check(overrides, groups, shares)
         case .clientMetrics:
             guard !resource.name.isEmpty else { throw EngineError(.invalidRequest, "Subscription name can't be empty") }
             try ClientMetricsKeys.check(overrides)

@@ -26,7 +26,7 @@ package struct ShareConfiguration: Equatable, Sendable {
     /// `errors.deadletterqueue.auto.create.topics.enable`
     package var createsDeadLetterTopics = true
 
-    /// Groups that exist at a time; GROUP_MAX_SIZE_REACHED.
+    /// `group.share.max.groups`, which was Kafka's until 4.0 (10 there); GROUP_MAX_SIZE_REACHED.
     package var groupsMax = 10_000
     /// Bytes of a group id or member id; INVALID_GROUP_ID, INVALID_REQUEST.
     package var groupIdBytesMax = 1_024
@@ -57,33 +57,33 @@ package struct ShareGroupSettings: Equatable, Sendable {
         ConfigurationKey(
             name: copiesRecord, kind: .boolean,
             documentation: "Whether a dead letter of this share group has the key, value and headers of its record.",
-            brokerName: nil, defaultValue: { _ in "true" }),
+            brokerName: nil, defaultValue: { _, _ in "true" }),
         ConfigurationKey(
             name: deadLetterTopic, kind: .string,
             documentation: "Where this share group's records go that are rejected or delivered too often; empty: nowhere.",
-            brokerName: nil, defaultValue: { _ in "" }),
+            brokerName: nil, defaultValue: { _, _ in "" }),
         ConfigurationKey(
             name: offsetReset, kind: .string,
             documentation: "Where this share group begins: latest, earliest or by_duration:<ISO 8601 duration>.",
-            brokerName: nil, defaultValue: { _ in "latest" }),
+            brokerName: nil, defaultValue: { _, _ in "latest" }),
         ConfigurationKey(
             name: deliveryCountLimit, kind: .int,
             documentation: "How often this share group delivers a record before it gives it up.",
-            brokerName: "group.share.delivery.count.limit", defaultValue: { _ in "\(ShareConfiguration().deliveryCountLimit)" }),
+            brokerName: "group.share.delivery.count.limit", defaultValue: { _, shares in "\(shares.deliveryCountLimit)" }),
         ConfigurationKey(
             name: isolationLevel, kind: .string,
             documentation: "Which records this share group reads: read_committed or read_uncommitted.",
-            brokerName: nil, defaultValue: { _ in "read_uncommitted" }),
+            brokerName: nil, defaultValue: { _, _ in "read_uncommitted" }),
         ConfigurationKey(
             name: maxRecordLocks, kind: .int,
             documentation: "How many records of a partition this share group has in flight at most.",
             brokerName: "group.share.partition.max.record.locks",
-            defaultValue: { _ in "\(ShareConfiguration().partitionMaxRecordLocks)" }),
+            defaultValue: { _, shares in "\(shares.partitionMaxRecordLocks)" }),
         ConfigurationKey(
             name: lockDuration, kind: .int,
             documentation: "How long a record is locked for the consumer that acquired it, in milliseconds.",
             brokerName: "group.share.record.lock.duration.ms",
-            defaultValue: { _ in "\(ShareConfiguration().recordLockDurationMs)" }),
+            defaultValue: { _, shares in "\(shares.recordLockDurationMs)" }),
     ]
 
     package var rules = SharePartition.Rules()

@@ -39,6 +39,13 @@ extension StreamsService {
         guard request.start == nil, request.resumeToken.isEmpty, !request.untilEnd else {
             throw .invalid("member", "a member reads from its group's commits on: no start, resume_token or until_end")
         }
+        let interval = request.member.maxPollIntervalMs
+        guard interval == 0 || Limits.memberPollIntervalsMs.contains(interval) else {
+            throw .invalid(
+                "member.max_poll_interval_ms",
+                "member.max_poll_interval_ms is \(interval); it can be 0, or \(Limits.memberPollIntervalsMs.lowerBound) to"
+                    + " \(Limits.memberPollIntervalsMs.upperBound)")
+        }
         try call.require(.read, .group, request.member.group)
         for selection in request.topics {
             try call.require(.read, .topic, selection.topic)

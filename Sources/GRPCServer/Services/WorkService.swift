@@ -32,6 +32,12 @@ struct WorkService: Sendable {
         try call.require(.read, .group, open.group)
         for topic in open.topics { try call.require(.read, .topic, topic) }
         let topics = try check(open)
+        let changes = settings(open)
+        if let topic = changes[ShareGroupSettings.deadLetterTopic], topic != deadLetterTopic(of: open.group) {
+            // Where a group's records end is not for everybody who may read it.
+            try call.require(.alterConfigs, .group, open.group)
+            if !topic.isEmpty { try call.require(.write, .topic, topic) }
+        }
         let id = ShareMemberId("worker-\(TopicId(random: { .random(in: .min ... .max) }))")
         do throws(ShareError) {
             try engine.shares.join(
@@ -40,7 +46,6 @@ struct WorkService: Sendable {
             throw GRPCStatus(error)
         }
         worker.joined(open, id: id, topics: topics)
-        let changes = settings(open)
         guard !changes.isEmpty else { return worker.open() }
         engine.configurations.alter(ConfigurationResource(.group, open.group), on: call.loop) { current in
             current.merging(changes) { $1 }

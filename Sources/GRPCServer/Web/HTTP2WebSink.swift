@@ -24,6 +24,8 @@ final class HTTP2WebSink: WebSink, HTTP2StreamHandler {
 
     func write(_ bytes: ByteBuffer) { stream.outbound.writeImmutableBuffer(bytes) }
 
+    var isHeldUp: Bool { stream.isHeldUp }
+
     func finish() {
         stream.finish()
         connection.scheduleFlush()

@@ -76,6 +76,8 @@ final class HTTPWebSink: WebSink, CallOwner, HTTPExchangeHandler, TurnParticipan
         exchange.write(bytes)
     }
 
+    var isHeldUp: Bool { !exchange.isWritable }
+
     func finish() {
         guard !isOver else { return }
         isOver = true

@@ -16,6 +16,8 @@ protocol WebSink: AnyObject {
     func head(_ head: WebHead, length: Int?)
     func write(_ bytes: ByteBuffer)
     func finish()
+    /// The peer does not take what there is.
+    var isHeldUp: Bool { get }
     /// There is something to send: call `WebCall.pull` when there is room.
     func resume()
     func abandon()
@@ -25,6 +27,7 @@ final class WebCall: CallStream {
     var outbound = ByteBuffer()
     /// Web requests are one message, and bounded: they are never held.
     var isInboundHeld = false
+    var isHeldUp: Bool { sink.isHeldUp }
     private(set) var call: GRPCCall?
     private let translator: any WebTranslator
     private unowned let sink: any WebSink

@@ -26,6 +26,8 @@ struct FuzzTarget: Sendable {
         FuzzTarget(name: "grpc-connection", inputBytesMax: 16_384, run: fuzzGRPCConnection),
         FuzzTarget(name: "grpc-messages", inputBytesMax: 4096, run: fuzzGRPCMessages),
         FuzzTarget(name: "protobuf", inputBytesMax: 4096, run: fuzzProtobuf),
+        FuzzTarget(name: "subscription", inputBytesMax: 2048, run: fuzzSubscription),
+        FuzzTarget(name: "web", inputBytesMax: 4096, run: fuzzWeb),
         FuzzTarget(name: "http2-client", inputBytesMax: 16_384, run: fuzzHTTP2Client),
         FuzzTarget(name: "tls", inputBytesMax: 4096, run: fuzzTLS),
         FuzzTarget(name: "certificates", inputBytesMax: 4096, run: fuzzCertificates),
