@@ -26,7 +26,7 @@ FUZZ := -c release --scratch-path .build-fuzz -Xswiftc -enable-testing -Xswiftc 
 FUZZER := .build-fuzz/release/martlet-fuzz
 SANITIZED := -Xswiftc -use-ld=lld
 
-.PHONY: help deps deps-build deps-test swift build run test unit-test interop-test simulate kill-test soak fuzz sanitize sanitize-address \
+.PHONY: help deps deps-build deps-test swift build run test unit-test interop-test simulate kill-test rotate-test soak fuzz sanitize sanitize-address \
 	sanitize-thread proto docs bench clean
 
 help: ## list what can be made
@@ -96,6 +96,10 @@ interop-test: $(VENV)/ready
 KILLS := 500
 kill-test: deps build $(VENV)/ready ## kill -9 the broker under all clients, KILLS=500 times
 	MARTLET_KILLS=$(KILLS) MARTLET_BIN=$(CURDIR)/$(BINARY) $(PYTHON) -m pytest Tests/interop/test_kill.py --capture=tee-sys $(ARGS)
+
+ROTATIONS := 1000
+rotate-test: deps build $(VENV)/ready ## change certificates under load, ROTATIONS=1000 times
+	MARTLET_ROTATIONS=$(ROTATIONS) MARTLET_BIN=$(CURDIR)/$(BINARY) $(PYTHON) -m pytest Tests/interop/test_certificates.py -k rotations $(ARGS)
 
 T := 600
 SVG := .build/soak.svg

@@ -76,6 +76,11 @@ public final class Broker: Sendable {
         dataDirectory = configuration.isEphemeral ? nil : absolute(configuration.dataDirectory)
     }
 
+    /// Reads again what can change while the broker runs: its certificate files.
+    package func reload() async throws {
+        try await parts.reload()
+    }
+
     /// Stops accepting, lets connections finish what they started (5 s at most), writes down that all is well, and frees
     /// everything. Calling it again waits for the first call.
     public func shutdown() async throws {

@@ -70,7 +70,7 @@ final class BrokerParts: Sendable {
         if let warning = DescriptorShares(configuration).warning(configuration) { logger.warning("\(warning)") }
         ProcessMetrics.register(metrics, startMs: clock.nowMs())
         BrokerMetrics.register(
-            metrics, durability: configuration.effectiveDurability, certificates: certificates.store,
+            metrics, durability: configuration.effectiveDurability, certificates: certificates,
             memory: memory, listeners: { [weak self] in self?.listeners.withLock { $0 } ?? [] })
     }
 
@@ -151,7 +151,8 @@ extension BrokerParts {
     private func options(_ name: String, _ address: Address) -> ListenerOptions {
         var options = ListenerOptions(
             name: name, host: address.host, port: address.port, plaintext: configuration.plaintext.policy,
-            tls: certificates.store, clientAuthentication: configuration.clientAuthentication.transport)
+            tls: certificates.store, clientAuthentication: configuration.clientAuthentication.transport,
+            seenClients: certificates.seenClients)
         options.limits.connectionsMax = DescriptorShares(configuration).connections
         return options
     }
@@ -159,9 +160,19 @@ extension BrokerParts {
     private func startHousekeeping() {
         let loop = housekeeping.next()
         engine.startHousekeeping(on: loop)
-        loop.scheduleRepeatedTask(
-            initialDelay: Limits.certificateCheckInterval, delay: Limits.certificateCheckInterval
-        ) { [certificates, logger] _ in certificates.refresh(logger: logger) }
+        loop.scheduleRepeatedTask(initialDelay: .zero, delay: Limits.certificateCheckInterval) {
+            [certificates, grpc, logger] _ in
+            certificates.refresh(logger: logger)
+            grpc.health.set(warning: certificates.healthWarning)
+        }
+    }
+
+    /// Looks at the certificate files now, and says what became of it.
+    func reload() async throws {
+        try await housekeeping.next().submit { [certificates, grpc, logger] in
+            certificates.refresh(logger: logger, isAsked: true)
+            grpc.health.set(warning: certificates.healthWarning)
+        }.get()
     }
 
     private func logStart(_ addresses: [Address]) {
