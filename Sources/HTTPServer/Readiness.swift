@@ -40,6 +40,8 @@ package struct Readiness: Equatable, Sendable {
     package var certificateExpiresMs: Int64?
     /// The first to expire of each kind.
     package var certificates: [Certificate] = []
+    /// What the broker's clock says, for comparing; milliseconds since the Unix epoch.
+    package var timeMs: Int64?
 
     package init(durability: String) {
         self.durability = durability
@@ -66,6 +68,7 @@ package struct Readiness: Equatable, Sendable {
             ("diskAvailableBytes", diskAvailableBytes.map { String($0) } ?? "null"),
             ("certificateExpires", expiry ?? "null"),
             ("certificates", Self.list(shown)),
+            ("time", timeMs.map { JSONText.quoted(Timestamp.iso8601($0)) } ?? "null"),
         ]
         return "{" + fields.map { "\"\($0)\":\($1)" }.joined(separator: ",") + "}\n"
     }

@@ -16,6 +16,7 @@ extension Readiness {
             Certificate(kind: $0.kind.rawValue, subject: $0.subject, expiresMs: $0.notAfterMs)
         }
         warnings += parts.certificates.warnings
+        timeMs = parts.clock.nowMs()
         diskAvailableBytes = parts.availableBytes
         if let bytes = diskAvailableBytes, bytes < Limits.diskWarningBytes {
             let advice = "\(bytes) bytes are left; make room or shorten retention"

@@ -21,7 +21,11 @@ struct RootCommand: ParsableCommand {
             CommandGroup(
                 name: "Clients",
                 subcommands: [TopicCommand.self, ProduceCommand.self, ConsumeCommand.self, SubscribeCommand.self]),
-            CommandGroup(name: "Tools", subcommands: [CertsCommand.self, VerifyCommand.self, DumpCommand.self, BenchCommand.self]),
+            CommandGroup(
+                name: "Tools",
+                subcommands: [
+                    CertsCommand.self, DoctorCommand.self, VerifyCommand.self, DumpCommand.self, BenchCommand.self,
+                ]),
         ])
 }
 

@@ -105,7 +105,7 @@ private final class Connection {
                 "\r\n\r\n{\"ready\":true,\"version\":\"1.2.3\",\"durability\":\"disk\",\"problems\":[],"
                     + "\"warnings\":[\"the certificate expires in 40 hours\"],\"failedLogs\":[],"
                     + "\"diskAvailableBytes\":1099511627776,\"certificateExpires\":\"2025-11-21T03:32:05.042Z\","
-                    + "\"certificates\":[{\"kind\":\"ca\",\"subject\":\"CN=x\",\"expires\":\"2025-11-21T03:32:05.042Z\"}]}\n"))
+                    + "\"certificates\":[{\"kind\":\"ca\",\"subject\":\"CN=x\",\"expires\":\"2025-11-21T03:32:05.042Z\"}],\"time\":null}\n"))
     }
 
     @Test func `A failed log or a problem makes a broker not ready, with the reason`() throws {
