@@ -76,9 +76,10 @@ public final class Broker: Sendable {
         dataDirectory = configuration.isEphemeral ? nil : absolute(configuration.dataDirectory)
     }
 
-    /// Reads again what can change while the broker runs: its certificate files.
-    package func reload() async throws {
-        try await parts.reload()
+    /// Takes what of `wanted` can change while the broker runs, and looks at the certificate files; the log says what became
+    /// of it. `wanted` is a failure if the configuration could not be read.
+    package func reload(_ wanted: Result<Configuration, ConfigurationError>) async throws {
+        try await parts.reload(wanted)
     }
 
     /// Stops accepting, lets connections finish what they started (5 s at most), writes down that all is well, and frees

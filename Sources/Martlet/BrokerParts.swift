@@ -36,6 +36,8 @@ final class BrokerParts: Sendable {
     private let readyFile: ReadyFile?
     private let listeners = Mutex<[Listener]>([])
     private let stopping = Atomic(false)
+    /// What is in force: the configuration of the start with what was reloaded since.
+    private let running: Mutex<Configuration>
 
     /// Everything up to, but without, the sockets.
     init(_ configuration: Configuration) throws(BrokerError) {
@@ -43,26 +45,27 @@ final class BrokerParts: Sendable {
         readyFile = configuration.readyFile.map { ReadyFile(path: absolute($0)) }
         readyFile?.clear()
         let clock = clock
-        output = LogOutput(format: configuration.logFormat, nowMs: { clock.nowMs() })
-        logger = output.logger("Martlet", level: configuration.logLevel)
+        output = LogOutput(format: configuration.logFormat, level: configuration.logLevel, nowMs: { clock.nowMs() })
+        logger = output.logger("Martlet")
+        running = Mutex(configuration)
         certificates = try BrokerCertificates(configuration, clock: clock)
         storage = try BrokerStorage(
             configuration, clock: clock, metrics: metrics,
-            logger: output.logger("Storage", level: configuration.logLevel))
+            logger: output.logger("Storage"))
         group = MultiThreadedEventLoopGroup(
             numberOfThreads: configuration.threads == 0 ? System.coreCount : configuration.threads)
         do {
             engine = try Engine(
                 configuration: configuration.engine, directory: storage.directory, groupCommit: storage.groupCommit,
                 loop: group.next(), background: housekeeping.next(), clock: clock, metrics: metrics,
-                logger: output.logger("Engine", level: configuration.logLevel))
+                logger: output.logger("Engine"))
         } catch {
             throw BrokerError(error.message)
         }
         memory = RequestMemory(limit: configuration.queuedRequestBytesMax)
         grpc = GRPCServer(
             engine: engine, memory: memory, metrics: metrics,
-            logger: output.logger("GRPCServer", level: configuration.logLevel),
+            logger: output.logger("GRPCServer"),
             web: WebOptions(
                 allowedOrigins: configuration.corsAllowedOrigins,
                 hosts: (configuration.listen + (configuration.advertise.map { [$0] } ?? [])).map(\.host)),
@@ -167,12 +170,34 @@ extension BrokerParts {
         }
     }
 
-    /// Looks at the certificate files now, and says what became of it.
-    func reload() async throws {
-        try await housekeeping.next().submit { [certificates, grpc, logger] in
+    /// Puts in force what can change while the broker runs, looks at the certificate files now, and says what became of it.
+    func reload(_ wanted: Result<Configuration, ConfigurationError>) async throws {
+        try await housekeeping.next().submit { [self] in
+            switch wanted {
+            case .success(let configuration): take(configuration)
+            case .failure(let error): logger.error("the configuration cannot be used, the old one stays in force: \(error)")
+            }
             certificates.refresh(logger: logger, isAsked: true)
             grpc.health.set(warning: certificates.healthWarning)
         }.get()
+    }
+
+    private func take(_ wanted: Configuration) {
+        let outcome = running.withLock { running in
+            Result { () throws(ConfigurationError) in (try ConfigurationChange(&running, wanted: wanted), running) }
+        }
+        guard case .success((let change, let configuration)) = outcome else { return }
+        if change.changed("log.level") { output.level = configuration.logLevel }
+        if change.applied.contains(where: { !$0.hasPrefix("log.level:") }) {
+            engine.changeStartDefaults(configuration.topicDefaults.overrides)
+        }
+        if change.applied.isEmpty, change.needsRestart.isEmpty { logger.notice("the configuration has not changed") }
+        if !change.applied.isEmpty {
+            logger.notice("the configuration was read again", metadata: ["changed": "\(change.applied.joined(separator: ", "))"])
+        }
+        if !change.needsRestart.isEmpty {
+            logger.warning("settings have changed that need a restart", metadata: ["settings": "\(change.needsRestart.joined(separator: ", "))"])
+        }
     }
 
     private func logStart(_ addresses: [Address]) {
@@ -189,6 +214,6 @@ extension BrokerParts {
     }
 
     private func logger(_ label: String) -> Logger {
-        output.logger(label, level: configuration.logLevel)
+        output.logger(label)
     }
 }

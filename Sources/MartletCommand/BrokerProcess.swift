@@ -16,6 +16,7 @@ enum BrokerProcess {
 
     /// Runs a broker until a signal ends it. Call on the main thread.
     static func run(_ command: BrokerCommand, arguments: [String]) throws -> Never {
+        if arguments.contains(checkFlag) { check(command, arguments.filter { $0 != checkFlag }) }
         let signals = BrokerSignals()
         DescriptorShares.raiseLimit()
         let loader = try ConfigurationLoader.load(
@@ -24,7 +25,11 @@ enum BrokerProcess {
         let (requests, continuation) = AsyncStream.makeStream(of: Request.self, bufferingPolicy: .bufferingNewest(1))
         Task.detached {
             do {
-                try await live(loader, until: requests)
+                try await live(loader, until: requests) { () throws(ConfigurationError) in
+                    try ConfigurationLoader.load(
+                        defaults: command.defaults, arguments: arguments, environment: Environment.variables
+                    ).configuration
+                }
                 exit(0)
             } catch {
                 Main.end(error)
@@ -41,12 +46,28 @@ enum BrokerProcess {
         _exit(128 + second)
     }
 
-    private static func live(_ loader: ConfigurationLoader, until requests: AsyncStream<Request>) async throws {
+    static let checkFlag = "--check"
+
+    /// Says whether a broker would start, and why not.
+    private static func check(_ command: BrokerCommand, _ arguments: [String]) -> Never {
+        let loader = ConfigurationLoader.collecting(
+            defaults: command.defaults, arguments: arguments, environment: Environment.variables)
+        for warning in loader.warnings { Terminal.write("warning: \(warning)\n", to: STDERR_FILENO) }
+        let problems = ConfigurationCheck.problems(loader)
+        for problem in problems { Terminal.write("error: \(problem)\n", to: STDERR_FILENO) }
+        if problems.isEmpty { Terminal.print(ConfigurationCheck.summary(loader)) }
+        exit(problems.isEmpty ? 0 : 1)
+    }
+
+    private static func live(
+        _ loader: ConfigurationLoader, until requests: AsyncStream<Request>,
+        reading: @escaping @Sendable () throws(ConfigurationError) -> Configuration
+    ) async throws {
         let broker = try await Broker.start(loader.configuration, warnings: loader.warnings)
         if loader.configuration.logFormat == .text { Terminal.print(Banner.text(for: broker)) }
         for await request in requests {
             switch request {
-            case .reload: try await broker.reload()
+            case .reload: try await broker.reload(Result(catching: reading))
             case .stop(let reason): return try await broker.shutdown(reason: reason)
             }
         }
