@@ -36,6 +36,9 @@ final class BrokerParts: Sendable {
     private let readyFile: ReadyFile?
     private let listeners = Mutex<[Listener]>([])
     private let stopping = Atomic(false)
+    /// Where commands on this machine are listened for.
+    let controlChannel = Mutex<(any Channel)?>(nil)
+    var control: any EventLoop { housekeeping.next() }
     /// What is in force: the configuration of the start with what was reloaded since.
     private let running: Mutex<Configuration>
 
@@ -93,6 +96,7 @@ final class BrokerParts: Sendable {
         }
         let addresses = listeners.withLock { $0.map { Address(host: $0.host, port: $0.port) } }
         startHousekeeping()
+        await listenForCommands()
         try readyFile?.write(
             address: addresses[0].reachable, durability: configuration.effectiveDurability,
             certificates: certificates.forClients)
@@ -117,6 +121,7 @@ final class BrokerParts: Sendable {
     func stop(isClean: Bool) async throws {
         readyFile?.clear()
         for listener in listeners.withLock({ $0 }) { await listener.stopAccepting() }
+        await stopListeningForCommands()
         // On the housekeeping loop, so that no checkpoint is being written at the same time.
         let end = isClean ? housekeeping.next().submit { [engine] in Result { try engine.shutDown() } } : nil
         let outcome = try await end?.get()

@@ -24,7 +24,7 @@ struct RootCommand: ParsableCommand {
             CommandGroup(
                 name: "Tools",
                 subcommands: [
-                    CertsCommand.self, DoctorCommand.self, VerifyCommand.self, DumpCommand.self, BenchCommand.self,
+                    CertsCommand.self, DoctorCommand.self, BackupCommand.self, RestoreCommand.self, VerifyCommand.self, DumpCommand.self, BenchCommand.self,
                 ]),
         ])
 }
