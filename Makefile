@@ -27,7 +27,7 @@ FUZZER := .build-fuzz/release/martlet-fuzz
 SANITIZED := -Xswiftc -use-ld=lld
 
 .PHONY: help deps deps-build deps-test swift build run test unit-test interop-test simulate kill-test rotate-test soak fuzz sanitize sanitize-address \
-	sanitize-thread proto docs bench clean
+	sanitize-thread proto docs bench deb clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -149,6 +149,9 @@ docs: build ## print docs/configuration.md and docs/kafka-support.md from the br
 
 bench: deps build $(VENV)/ready ## measure; results go to docs/benchmarks.md
 	MARTLET_BIN=$(CURDIR)/$(BINARY) $(PYTHON) Tests/bench/bench.py $(ARGS)
+
+deb: build ## make a Debian package, .build/martlet_VERSION_ARCHITECTURE.deb
+	@packaging/deb.sh $(BINARY) .build
 
 clean: ## remove everything that was built; data/ and certs/ stay
 	rm -rf .build .build-fuzz .build-asan .build-tsan $(VENV)

@@ -82,6 +82,11 @@ public final class Broker: Sendable {
         try await parts.reload(wanted)
     }
 
+    /// Returns when every event loop has had a turn: they are all alive.
+    package func turnLoops() async throws {
+        try await parts.turnLoops()
+    }
+
     /// Stops accepting, lets connections finish what they started (5 s at most), writes down that all is well, and frees
     /// everything. Calling it again waits for the first call.
     public func shutdown() async throws {

@@ -104,6 +104,11 @@ final class BrokerParts: Sendable {
         return addresses
     }
 
+    func turnLoops() async throws {
+        for loop in group.makeIterator() { try await loop.submit {}.get() }
+        try await housekeeping.next().submit {}.get()
+    }
+
     /// Accepts nothing new and lets connections end.
     func drain() async {
         stopping.store(true, ordering: .relaxed)

@@ -65,10 +65,30 @@ enum BrokerProcess {
     ) async throws {
         let broker = try await Broker.start(loader.configuration, warnings: loader.warnings)
         if loader.configuration.logFormat == .text { Terminal.print(Banner.text(for: broker)) }
+        let notifier = ServiceNotifier(Environment.variables)
+        let status = "serving on \(broker.addresses.map(\.description).joined(separator: ", "))"
+        notifier.ready(status)
+        let watchdog = notifier.watchdogInterval.map { interval in
+            // Only a broker whose event loops all turn gives a sign of life.
+            Task {
+                while !Task.isCancelled {
+                    try await broker.turnLoops()
+                    notifier.alive()
+                    try await Task.sleep(for: interval)
+                }
+            }
+        }
         for await request in requests {
             switch request {
-            case .reload: try await broker.reload(Result(catching: reading))
-            case .stop(let reason): return try await broker.shutdown(reason: reason)
+            case .reload:
+                notifier.reloading()
+                try await broker.reload(Result(catching: reading))
+                notifier.ready(status)
+            case .stop(let reason):
+                notifier.stopping()
+                try await broker.shutdown(reason: reason)
+                watchdog?.cancel()
+                return
             }
         }
     }
