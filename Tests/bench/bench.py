@@ -35,6 +35,7 @@ from driver import (  # noqa: E402
     REPOSITORY, Bench, batch_of, cpu_us, create, end_offset, median, produce_error_at, produce_frame, remove, spread,
 )
 from group_benchmarks import bench_heartbeat, bench_rebalance  # noqa: E402
+from handshake_benchmarks import bench_handshakes  # noqa: E402
 
 KAFKA = "Apache Kafka itself was not measured here: no Kafka is at hand on this machine (Debian and PyPI have none)."
 
@@ -475,6 +476,7 @@ BENCHMARKS: dict[str, Callable[[Bench], None]] = {
     "group-commit": bench_group_commit,
     "heartbeat": bench_heartbeat,
     "rebalance": bench_rebalance,
+    "handshakes": bench_handshakes,
 }
 
 
