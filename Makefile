@@ -26,8 +26,8 @@ FUZZ := -c release --scratch-path .build-fuzz -Xswiftc -enable-testing -Xswiftc 
 FUZZER := .build-fuzz/release/martlet-fuzz
 SANITIZED := -Xswiftc -use-ld=lld
 
-.PHONY: help deps deps-build deps-test swift build run test unit-test interop-test simulate kill-test soak fuzz sanitize sanitize-address \
-	sanitize-thread proto docs bench clean
+.PHONY: help deps deps-build deps-test swift build run test unit-test interop-test simulate kill-test rotate-test soak fuzz sanitize sanitize-address \
+	sanitize-thread proto docs bench deb clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -97,6 +97,10 @@ KILLS := 500
 kill-test: deps build $(VENV)/ready ## kill -9 the broker under all clients, KILLS=500 times
 	MARTLET_KILLS=$(KILLS) MARTLET_BIN=$(CURDIR)/$(BINARY) $(PYTHON) -m pytest Tests/interop/test_kill.py --capture=tee-sys $(ARGS)
 
+ROTATIONS := 1000
+rotate-test: deps build $(VENV)/ready ## change certificates under load, ROTATIONS=1000 times
+	MARTLET_ROTATIONS=$(ROTATIONS) MARTLET_BIN=$(CURDIR)/$(BINARY) $(PYTHON) -m pytest Tests/interop/test_certificates.py -k rotations $(ARGS)
+
 T := 600
 SVG := .build/soak.svg
 soak: deps build $(VENV)/ready ## mixed load for T=600 seconds: does anything climb? Draws SVG=.build/soak.svg
@@ -145,6 +149,9 @@ docs: build ## print docs/configuration.md and docs/kafka-support.md from the br
 
 bench: deps build $(VENV)/ready ## measure; results go to docs/benchmarks.md
 	MARTLET_BIN=$(CURDIR)/$(BINARY) $(PYTHON) Tests/bench/bench.py $(ARGS)
+
+deb: build ## make a Debian package, .build/martlet_VERSION_ARCHITECTURE.deb
+	@packaging/deb.sh $(BINARY) .build
 
 clean: ## remove everything that was built; data/ and certs/ stay
 	rm -rf .build .build-fuzz .build-asan .build-tsan $(VENV)

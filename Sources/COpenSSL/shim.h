@@ -12,6 +12,7 @@
 #include <openssl/hmac.h>
 #include <openssl/objects.h>
 #include <openssl/pem.h>
+#include <openssl/pkcs12.h>
 #include <openssl/rand.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
@@ -92,4 +93,59 @@ static inline int martlet_GENERAL_NAMES_count(const GENERAL_NAMES *names) { retu
 
 static inline const GENERAL_NAME *martlet_GENERAL_NAMES_get0(const GENERAL_NAMES *names, int index) {
     return sk_GENERAL_NAME_value(names, index);
+}
+
+static inline STACK_OF(X509) *martlet_X509_stack(X509 *const *certificates, int count) {
+    STACK_OF(X509) *stack = sk_X509_new_null();
+    for (int index = 0; stack != NULL && index < count; index++) sk_X509_push(stack, certificates[index]);
+    return stack;
+}
+
+/// Whether `leaf`, with `chain` to help, leads to one of `trusted` at the time `now` and may be used for `purpose`
+/// (X509_PURPOSE_*); X509_V_OK or the library's error, the depth of the certificate it is about in `depth`.
+static inline int martlet_X509_verify_chain(
+    X509 *leaf, X509 *const *chain, int chainCount, X509 *const *trusted, int trustedCount, int purpose, time_t now,
+    int *depth) {
+    int error = X509_V_ERR_OUT_OF_MEM;
+    X509_STORE *store = X509_STORE_new();
+    X509_STORE_CTX *context = X509_STORE_CTX_new();
+    STACK_OF(X509) *untrusted = martlet_X509_stack(chain, chainCount);
+    if (store != NULL && context != NULL && untrusted != NULL) {
+        for (int index = 0; index < trustedCount; index++) X509_STORE_add_cert(store, trusted[index]);
+        if (X509_STORE_CTX_init(context, store, leaf, untrusted) == 1) {
+            X509_VERIFY_PARAM *rules = X509_STORE_CTX_get0_param(context);
+            X509_VERIFY_PARAM_set_flags(rules, X509_V_FLAG_PARTIAL_CHAIN);
+            X509_VERIFY_PARAM_set_purpose(rules, purpose);
+            X509_VERIFY_PARAM_set_time(rules, now);
+            int isGood = X509_verify_cert(context) == 1;
+            error = isGood ? X509_V_OK : X509_STORE_CTX_get_error(context);
+            if (!isGood && error == X509_V_OK) error = X509_V_ERR_UNSPECIFIED;
+            *depth = X509_STORE_CTX_get_error_depth(context);
+        }
+    }
+    sk_X509_free(untrusted);
+    X509_STORE_CTX_free(context);
+    X509_STORE_free(store);
+    ERR_clear_error();
+    return error;
+}
+
+/// The digest that a certificate is signed with (NID_undef if the algorithm has one of its own).
+static inline int martlet_X509_signature_digest(X509 *certificate) {
+    int digest = NID_undef;
+    X509_get_signature_info(certificate, &digest, NULL, NULL, NULL);
+    return digest;
+}
+
+/// A PKCS #12 file in DER, to be freed with OPENSSL_free; its length, or a negative number.
+static inline int martlet_PKCS12(
+    const char *password, const char *name, EVP_PKEY *key, X509 *certificate, X509 *const *chain, int chainCount,
+    unsigned char **der) {
+    STACK_OF(X509) *others = martlet_X509_stack(chain, chainCount);
+    PKCS12 *file = PKCS12_create(password, name, key, certificate, others, 0, 0, 0, 0, 0);
+    *der = NULL;
+    int length = file == NULL ? -1 : i2d_PKCS12(file, der);
+    PKCS12_free(file);
+    sk_X509_free(others);
+    return length;
 }

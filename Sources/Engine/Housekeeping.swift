@@ -88,7 +88,7 @@ extension Engine {
 
     /// One turn of compaction. Returns whether there may be more to do at once.
     package func compact(bytes: Int = .max) -> Bool {
-        guard !hasLostDirectory.withLockedValue({ $0 }) else { return false }
+        guard !hasLostDirectory.withLockedValue({ $0 }), !isBackingUp.withLockedValue({ $0 }) else { return false }
         let logs = { [topics] in topics.all.filter { !$0.isInternal && $0.configuration.log.compacts }.flatMap(\.partitions) }
         return compactor.turn(logs, nowMs: believedNowMs(), bytes: bytes)
     }
@@ -96,7 +96,7 @@ extension Engine {
     /// Writes down where recovery may start, and the producers' snapshots, so that a start after a crash has little to
     /// read; then removes the files that retention and deletions left behind.
     package func checkpoint() {
-        guard configuration.durability != .memory else { return }
+        guard configuration.durability != .memory, !isBackingUp.withLockedValue({ $0 }) else { return }
         let partitions = allPartitions
         guard isDirectoryThere(partitions) else { return }
         for partition in partitions { snapshotProducers(of: partition, isLast: false) }

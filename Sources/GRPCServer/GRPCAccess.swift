@@ -77,10 +77,10 @@ extension GRPCCall {
         guard !decision.isAllowed else { return true }
         connection.server.logger.info(
             "denied",
-            metadata: [
+            metadata: (trace?.metadata ?? [:]).merging([
                 "principal": "\(principal)", "peer": "\(peer.remoteAddress)", "operation": "\(operation)",
                 "resource": "\(resource) \(name)", "rule": "\(decision.rule.map(\.description) ?? "none allows it")",
-            ])
+            ]) { $1 })
         return false
     }
 

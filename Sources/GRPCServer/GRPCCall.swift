@@ -65,6 +65,8 @@ final class GRPCCall: @unchecked Sendable {
     /// Who calls, as access rules know it.
     private(set) lazy var principal = peer.principal
     private var onEnd: (() -> Void)?
+    /// Which trace its caller says that it belongs to.
+    private(set) var trace: TraceContext?
 
     init(
         connection: any CallOwner, stream: any CallStream, route: GRPCRoute, encoding: MessageEncoding,
@@ -103,8 +105,9 @@ final class GRPCCall: @unchecked Sendable {
         respond(fields: fields) { $0.writeBytes(bytes) }
     }
 
-    /// The call's headers have been taken. `authorization`: what they say about the caller.
-    func begin(authorization: @autoclosure () -> String?) {
+    /// The call's headers have been taken. `authorization`: what they say about the caller; `traceparent`: about its trace.
+    func begin(traceparent: String?, authorization: @autoclosure () -> String?) {
+        trace = traceparent.flatMap { TraceContext($0.utf8) }
         guard connection.server.requiresLogin(peer, route) else { return begin() }
         do throws(GRPCStatus) {
             let credentials = try connection.server.credentials(authorization(), peer)
@@ -236,7 +239,14 @@ final class GRPCCall: @unchecked Sendable {
             self.onEnd = nil
             onEnd()
         }
-        route.metrics.finished(code, durationNs: Int(engine.clock.monotonicNs() &- startedNs))
+        let durationNs = Int(engine.clock.monotonicNs() &- startedNs)
+        route.metrics.finished(code, durationNs: durationNs)
+        connection.server.logger.debug(
+            "call ended",
+            metadata: (trace?.metadata ?? [:]).merging([
+                "method": "\(route.method.path)", "code": "\(code)", "ms": "\(durationNs / 1_000_000)",
+                "principal": "\(principal)", "peer": "\(peer.remoteAddress)",
+            ]) { $1 })
     }
 }
 

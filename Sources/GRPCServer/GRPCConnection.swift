@@ -14,6 +14,7 @@ import GRPCWire
 import HTTP2
 import Logging
 import NIOCore
+import Telemetry
 import Records
 import Telemetry
 import Transport
@@ -180,7 +181,9 @@ extension GRPCConnection: HTTP2SessionDelegate {
             let call = try makeCall(fields, stream)
             stream.handler = call
             if let deadline = call.deadline { watch(deadline) }
-            call.begin(authorization: fields.value(named: "authorization"))
+            call.begin(
+                traceparent: fields.value(named: TraceContext.headerName),
+                authorization: fields.value(named: "authorization"))
             if endOfStream { call.receivedEnd(on: stream) }
         } catch {
             stream.respond(GRPCFields.trailersOnly(error), endOfStream: true)

@@ -14,6 +14,7 @@ package final class HealthRegistry: Sendable {
 
     private struct State: Sendable {
         var isServing = true
+        var warning: String?
         var watchers: [UInt64: Watcher] = [:]
         var lastId: UInt64 = 0
     }
@@ -28,6 +29,11 @@ package final class HealthRegistry: Sendable {
     }
 
     package var isServing: Bool { state.withLock { $0.isServing } }
+
+    /// What will become a problem, in ASCII; nil if nothing will.
+    package var warning: String? { state.withLock { $0.warning } }
+
+    package func set(warning: String?) { state.withLock { $0.warning = warning } }
 
     /// Tells all watchers, if this changes anything.
     package func set(isServing: Bool) {

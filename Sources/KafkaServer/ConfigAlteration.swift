@@ -79,7 +79,7 @@ struct ConfigAlteration: Sendable {
         }
         guard case .topic(let topic) = resource else {
             throw EngineError(
-                .invalidRequest, "the levels of loggers are fixed at start (log.level); restart the broker to change them")
+                .invalidRequest, "the levels of loggers are those of the setting log.level; change it and send the broker SIGHUP")
         }
         return try run(topic, resource, validateOnly: validateOnly, exchange)
     }

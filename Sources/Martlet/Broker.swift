@@ -79,6 +79,17 @@ public final class Broker: Sendable {
         dataDirectory = configuration.isEphemeral ? nil : absolute(configuration.dataDirectory)
     }
 
+    /// Takes what of `wanted` can change while the broker runs, and looks at the certificate files; the log says what became
+    /// of it. `wanted` is a failure if the configuration could not be read.
+    package func reload(_ wanted: Result<Configuration, ConfigurationError>) async throws {
+        try await parts.reload(wanted)
+    }
+
+    /// Returns when every event loop has had a turn: they are all alive.
+    package func turnLoops() async throws {
+        try await parts.turnLoops()
+    }
+
     /// Stops accepting, lets connections finish what they started (5 s at most), writes down that all is well, and frees
     /// everything. Calling it again waits for the first call.
     public func shutdown() async throws {

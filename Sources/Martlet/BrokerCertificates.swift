@@ -3,13 +3,15 @@
 //
 // Either files that were configured, or its own, minted at the first start. They are watched: when the files change, new
 // handshakes use the new ones and connections that exist are left alone; when the broker's own are about to expire they
-// are minted again. Files that cannot be used leave the old ones in force and a line in the log. `refresh` is called by the
-// housekeeping loop only; the stamp of the files is guarded by the mutex.
+// are minted again. Files that cannot be used leave the old ones in force, which the log, the metrics and `/readyz` say.
+// Certificate and key are two files and may be replaced one after the other: what does not fit is looked at once more
+// before anything is said. `refresh` is called by the housekeeping loop only; what others read is guarded by the mutex.
 
 import Bytes
 import Glibc
 import Logging
 import Synchronization
+import Telemetry
 import Transport
 
 /// The broker's side of TLS, and what its clients need when the certificates are its own.
@@ -23,14 +25,32 @@ final class BrokerCertificates: Sendable {
     private let hosts: [String]
     /// Removed with the broker.
     private let temporaryDirectory: String?
-    private let clock: any Clock
-    private let stamps: Mutex<[FileStamp?]>
+    let clock: any Clock
+    let seenClients = SeenClientCertificates()
+    private let state: Mutex<State>
+
+    /// How often changed files were read.
+    struct Reloads: Sendable {
+        var succeeded = 0
+        var failed = 0
+    }
+
+    private struct State: Sendable {
+        var stamps: [FileStamp?]
+        /// The files must be read although their stamps are the same.
+        var mustLookAgain = false
+        /// They did not fit the last time, and nothing was said of it yet.
+        var isInDoubt = false
+        var problem: String?
+        var reloads = Reloads()
+        var expiryCheckedMs: Int64
+        /// When something was said of certificates that expire soon, by kind and serial number.
+        var toldMs: [String: Int64] = [:]
+    }
 
     /// In order of preference. gRPC clients offer h2 alone and Kafka clients nothing; whoever offers both is curl or a
     /// browser and wants a page.
     private static let applicationProtocols = ["http/1.1", "h2"]
-    /// Certificates of our own are minted again when they have less than this left.
-    private static let renewalMs: Int64 = 7 * 24 * 3600 * 1000
 
     init(_ configuration: Configuration, clock: any Clock) throws(BrokerError) {
         var options = TLSOptions(
@@ -58,8 +78,9 @@ final class BrokerCertificates: Sendable {
                 forClients = nil
                 minted = []
             }
-            stamps = Mutex(Self.stamps(options))
+            let stamps = Self.stamps(options)
             store = TLSContextStore(try .server(options, clock: clock))
+            state = Mutex(State(stamps: stamps, mustLookAgain: true, expiryCheckedMs: .min))
         } catch {
             throw BrokerError(error.message)
         }
@@ -69,31 +90,102 @@ final class BrokerCertificates: Sendable {
     /// The last moment of the certificate in force, in milliseconds since the epoch.
     var expiryMs: Int64? { store.current.certificate?.notAfterMs }
 
-    /// Looks whether the files changed or must be renewed.
-    func refresh(logger: Logger) {
-        renew(logger: logger)
-        let found = Self.stamps(options)
-        let isChanged = stamps.withLock { stamps in
-            defer { stamps = found }
-            return stamps != found
+    /// Why changed files cannot be used; nil if those in force are those on disk.
+    var problem: String? { state.withLock { $0.problem } }
+    var reloads: Reloads { state.withLock { $0.reloads } }
+
+    /// Looks whether the files changed, must be renewed, or expire soon. `isAsked`: somebody wants to hear what became of it.
+    func refresh(logger: Logger, isAsked: Bool = false) {
+        let isDue = state.withLock { state in
+            guard isAsked || clock.nowMs() - Limits.expiryCheckMs >= state.expiryCheckedMs else { return false }
+            state.expiryCheckedMs = clock.nowMs()
+            return true
         }
-        guard isChanged else { return }
+        if isDue { renew(logger: logger) }
+        let found = Self.stamps(options)
+        let mustRead = state.withLock { isAsked || $0.mustLookAgain || $0.stamps != found }
+        if mustRead { read(found, logger, isAsked: isAsked) }
+        if isDue { warnOfExpiry(logger: logger) }
+    }
+
+    private func read(_ found: [FileStamp?], _ logger: Logger, isAsked: Bool) {
         do {
-            store.replace(with: try .server(options, clock: clock))
-            logger.notice("certificates were read again, their files have changed")
+            let new = try TLSContext.server(options, clock: clock)
+            let isChange = !new.hasSameCertificates(as: store.current)
+            if isChange {
+                try refuseWorse(new)
+                store.replace(with: new)
+            }
+            let isCured = state.withLock { state in
+                state.stamps = found
+                state.mustLookAgain = found.contains { $0?.isFresh(nowMs: SystemClock().nowMs()) ?? false }
+                state.isInDoubt = false
+                if isChange { state.reloads.succeeded += 1 }
+                defer { state.problem = nil }
+                return state.problem != nil
+            }
+            if isChange {
+                logger.notice(
+                    "certificates were read again, their files have changed",
+                    metadata: ["expires": "\(Timestamp.iso8601(new.certificate?.notAfterMs ?? 0))"])
+            } else if isCured || isAsked {
+                logger.notice("the certificate files are those in force")
+            }
         } catch {
-            logger.error("the certificates changed and cannot be used, the old ones stay in force: \(error.message)")
+            refuse(error, found, logger, isAsked: isAsked)
+        }
+    }
+
+    private func refuse(_ error: TransportError, _ found: [FileStamp?], _ logger: Logger, isAsked: Bool) {
+        let isTold = state.withLock { state in
+            let isTold = isAsked || state.isInDoubt
+            // What is not valid yet becomes so without a change of its file.
+            state.mustLookAgain = !isTold || error.code == .notYetValid
+            state.isInDoubt = !isTold
+            state.stamps = found
+            guard isTold, isAsked || state.problem != error.message else { return false }
+            state.problem = error.message
+            state.reloads.failed += 1
+            return true
+        }
+        guard isTold else { return }
+        logger.error("the certificates changed and cannot be used, the old ones stay in force: \(error.message)")
+    }
+
+    /// A certificate that is good for nothing now does not replace one that is.
+    private func refuseWorse(_ new: TLSContext) throws(TransportError) {
+        let nowMs = clock.nowMs()
+        guard let certificate = new.certificate, let file = options.certificateFile, (expiryMs ?? 0) > nowMs else { return }
+        if certificate.notAfterMs <= nowMs {
+            throw TransportError(
+                .invalidFile, "certificate \(file): it expired at \(Timestamp.iso8601(certificate.notAfterMs)); renew it")
+        }
+        if certificate.notBeforeMs > nowMs {
+            throw TransportError(
+                .notYetValid, "certificate \(file): it is not valid before \(Timestamp.iso8601(certificate.notBeforeMs)); "
+                    + "if that is past, set this machine's clock right")
         }
     }
 
     private func renew(logger: Logger) {
-        guard let forClients, let expiryMs, expiryMs - clock.nowMs() < Self.renewalMs else { return }
+        guard let forClients else { return }
         do {
             let own = try DevelopmentCertificates.ensure(directory: forClients.directory, extraHosts: hosts, clock: clock)
             if own.minted.isEmpty { return }
             logger.notice("certificates were renewed", metadata: ["files": "\(own.minted.joined(separator: " "))"])
         } catch {
             logger.error("certificates cannot be renewed: \(error.message)")
+        }
+    }
+
+    /// Those of `near` of which nothing was said for a day, noted as said.
+    func takeUntold(_ near: [CertificateExpiry], nowMs: Int64) -> [CertificateExpiry] {
+        state.withLock { state in
+            state.toldMs = state.toldMs.filter { $0.value > nowMs - Limits.expiryToldMs }
+            return near.filter { expiry in
+                state.toldMs.updateValue(
+                    state.toldMs["\(expiry.kind) \(expiry.serial)"] ?? nowMs, forKey: "\(expiry.kind) \(expiry.serial)") == nil
+            }
         }
     }
 
@@ -130,24 +222,5 @@ final class BrokerCertificates: Sendable {
                 "cannot make a directory in /tmp: \(TextFile.reason(errno)); make room or allow writing there")
         }
         return String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
-    }
-}
-
-/// Tells whether a file is still the one it was.
-private struct FileStamp: Equatable {
-    let inode: UInt
-    let size: Int
-    let seconds: Int
-    let nanoseconds: Int
-
-    /// nil if there is no file.
-    init?(path: String) {
-        var status = stat()
-        // SAFETY: `status` is a live local; the path is a C string for the duration of the call.
-        guard unsafe stat(path, &status) == 0 else { return nil }
-        inode = status.st_ino
-        size = status.st_size
-        seconds = status.st_mtim.tv_sec
-        nanoseconds = status.st_mtim.tv_nsec
     }
 }

@@ -6,19 +6,14 @@ import Transport
 
 enum BrokerMetrics {
     static func register(
-        _ metrics: Metrics, durability: Configuration.Durability, certificates: TLSContextStore,
+        _ metrics: Metrics, durability: Configuration.Durability, certificates: BrokerCertificates,
         memory: RequestMemory, limits: ConnectionLimits,
         listeners: @escaping @Sendable () -> [Listener]
     ) {
         metrics.observe("martlet_info", "Version and durability.", labels: ["version", "durability"]) {
             [Sample(1, labels: [Version.current, durability.rawValue])]
         }
-        metrics.observe(
-            "martlet_certificate_expiry_seconds", "When the broker's certificate expires, since the Unix epoch.", labels: []
-        ) {
-            guard let certificate = certificates.current.certificate else { return [] }
-            return [Sample(Double(certificate.notAfterMs) / 1000)]
-        }
+        register(metrics, certificates)
         metrics.observe("martlet_request_memory_bytes", "Bytes of unfinished requests, of all connections.") {
             Double(memory.used)
         }
@@ -50,5 +45,27 @@ enum BrokerMetrics {
                 listeners().map { Sample(Double(total.field($0.statistics)), labels: [$0.name]) }
             }
         }
+    }
+
+    private static func register(_ metrics: Metrics, _ certificates: BrokerCertificates) {
+        metrics.observe(
+            "martlet_certificate_expiration_timestamp_seconds",
+            "When the first certificate of this kind expires, since the Unix epoch: ca, server, or client for those seen last.",
+            labels: ["kind"]
+        ) {
+            certificates.firstExpiries.map { Sample(Double($0.notAfterMs) / 1000, labels: [$0.kind.rawValue]) }
+        }
+        metrics.observe(
+            "martlet_certificate_reloads_total", "Certificate files that were read again because they changed.",
+            kind: .counter, labels: ["outcome"]
+        ) {
+            let counts = certificates.reloads
+            return [
+                Sample(Double(counts.succeeded), labels: ["succeeded"]), Sample(Double(counts.failed), labels: ["failed"]),
+            ]
+        }
+        metrics.observe(
+            "martlet_certificate_files_unusable", "1 while changed certificate files cannot be used and older ones are in force."
+        ) { certificates.problem == nil ? 0 : 1 }
     }
 }

@@ -38,6 +38,11 @@ final class BrokerParts: Sendable {
     private let readyFile: ReadyFile?
     private let listeners = Mutex<[Listener]>([])
     private let stopping = Atomic(false)
+    /// Where commands on this machine are listened for.
+    let controlChannel = Mutex<(any Channel)?>(nil)
+    var control: any EventLoop { housekeeping.next() }
+    /// What is in force: the configuration of the start with what was reloaded since.
+    private let running: Mutex<Configuration>
 
     /// Everything up to, but without, the sockets.
     init(_ configuration: Configuration) throws(BrokerError) {
@@ -45,21 +50,21 @@ final class BrokerParts: Sendable {
         readyFile = configuration.readyFile.map { ReadyFile(path: absolute($0)) }
         readyFile?.clear()
         let clock = clock
-        output = LogOutput(format: configuration.logFormat, nowMs: { clock.nowMs() })
-        logger = output.logger("Martlet", level: configuration.logLevel)
+        output = LogOutput(format: configuration.logFormat, level: configuration.logLevel, nowMs: { clock.nowMs() })
+        logger = output.logger("Martlet")
+        running = Mutex(configuration)
         certificates = try BrokerCertificates(configuration, clock: clock)
         storage = try BrokerStorage(
             configuration, clock: clock, metrics: metrics,
-            logger: output.logger("Storage", level: configuration.logLevel))
-        audit = try BrokerAudit(
-            configuration, clock: clock, metrics: metrics, logger: output.logger("Audit", level: configuration.logLevel))
+            logger: output.logger("Storage"))
+        audit = try BrokerAudit(configuration, clock: clock, metrics: metrics, logger: output.logger("Audit"))
         group = MultiThreadedEventLoopGroup(
             numberOfThreads: configuration.threads == 0 ? System.coreCount : configuration.threads)
         do {
             engine = try Engine(
                 configuration: configuration.engine, directory: storage.directory, groupCommit: storage.groupCommit,
                 loop: group.next(), background: housekeeping.next(), clock: clock, metrics: metrics,
-                logger: output.logger("Engine", level: configuration.logLevel), audit: audit.log)
+                logger: output.logger("Engine"), audit: audit.log)
         } catch {
             throw BrokerError(error.message)
         }
@@ -70,7 +75,7 @@ final class BrokerParts: Sendable {
         }
         grpc = GRPCServer(
             engine: engine, memory: memory, metrics: metrics,
-            logger: output.logger("GRPCServer", level: configuration.logLevel),
+            logger: output.logger("GRPCServer"),
             web: WebOptions(
                 allowedOrigins: configuration.corsAllowedOrigins,
                 hosts: (configuration.listen + (configuration.advertise.map { [$0] } ?? [])).map(\.host)),
@@ -78,7 +83,7 @@ final class BrokerParts: Sendable {
         if let warning = DescriptorShares(configuration).warning(configuration) { logger.warning("\(warning)") }
         ProcessMetrics.register(metrics, startMs: clock.nowMs())
         BrokerMetrics.register(
-            metrics, durability: configuration.effectiveDurability, certificates: certificates.store,
+            metrics, durability: configuration.effectiveDurability, certificates: certificates,
             memory: memory, limits: connectionLimits, listeners: { [weak self] in self?.listeners.withLock { $0 } ?? [] })
     }
 
@@ -98,11 +103,17 @@ final class BrokerParts: Sendable {
         }
         let addresses = listeners.withLock { $0.map { Address(host: $0.host, port: $0.port) } }
         startHousekeeping()
+        await listenForCommands()
         try readyFile?.write(
             address: addresses[0].reachable, durability: configuration.effectiveDurability,
             certificates: certificates.forClients)
         logStart(addresses)
         return addresses
+    }
+
+    func turnLoops() async throws {
+        for loop in group.makeIterator() { try await loop.submit {}.get() }
+        try await housekeeping.next().submit {}.get()
     }
 
     /// Accepts nothing new and lets connections end.
@@ -122,6 +133,7 @@ final class BrokerParts: Sendable {
     func stop(isClean: Bool) async throws {
         readyFile?.clear()
         for listener in listeners.withLock({ $0 }) { await listener.stopAccepting() }
+        await stopListeningForCommands()
         await audit.flush()
         // On the housekeeping loop, so that no checkpoint is being written at the same time.
         let end = isClean ? housekeeping.next().submit { [engine] in Result { try engine.shutDown() } } : nil
@@ -161,7 +173,8 @@ extension BrokerParts {
     private func options(_ name: String, _ address: Address) -> ListenerOptions {
         var options = ListenerOptions(
             name: name, host: address.host, port: address.port, plaintext: configuration.plaintext.policy,
-            tls: certificates.store, clientAuthentication: configuration.clientAuthentication.transport)
+            tls: certificates.store, clientAuthentication: configuration.clientAuthentication.transport,
+            seenClients: certificates.seenClients)
         // Those of all listeners are counted by `connectionLimits`; here come those that are refused by them.
         options.limits.connectionsMax =
             configuration.connectionRules.connectionsMax + configuration.connectionRules.refusedAtOnceMax
@@ -178,9 +191,41 @@ extension BrokerParts {
     private func startHousekeeping() {
         let loop = housekeeping.next()
         engine.startHousekeeping(on: loop)
-        loop.scheduleRepeatedTask(
-            initialDelay: Limits.certificateCheckInterval, delay: Limits.certificateCheckInterval
-        ) { [certificates, logger] _ in certificates.refresh(logger: logger) }
+        loop.scheduleRepeatedTask(initialDelay: .zero, delay: Limits.certificateCheckInterval) {
+            [certificates, grpc, logger] _ in
+            certificates.refresh(logger: logger)
+            grpc.health.set(warning: certificates.healthWarning)
+        }
+    }
+
+    /// Puts in force what can change while the broker runs, looks at the certificate files now, and says what became of it.
+    func reload(_ wanted: Result<Configuration, ConfigurationError>) async throws {
+        try await housekeeping.next().submit { [self] in
+            switch wanted {
+            case .success(let configuration): take(configuration)
+            case .failure(let error): logger.error("the configuration cannot be used, the old one stays in force: \(error)")
+            }
+            certificates.refresh(logger: logger, isAsked: true)
+            grpc.health.set(warning: certificates.healthWarning)
+        }.get()
+    }
+
+    private func take(_ wanted: Configuration) {
+        let outcome = running.withLock { running in
+            Result { () throws(ConfigurationError) in (try ConfigurationChange(&running, wanted: wanted), running) }
+        }
+        guard case .success((let change, let configuration)) = outcome else { return }
+        if change.changed("log.level") { output.level = configuration.logLevel }
+        if change.applied.contains(where: { !$0.hasPrefix("log.level:") }) {
+            engine.changeStartDefaults(configuration.topicDefaults.overrides)
+        }
+        if change.applied.isEmpty, change.needsRestart.isEmpty { logger.notice("the configuration has not changed") }
+        if !change.applied.isEmpty {
+            logger.notice("the configuration was read again", metadata: ["changed": "\(change.applied.joined(separator: ", "))"])
+        }
+        if !change.needsRestart.isEmpty {
+            logger.warning("settings have changed that need a restart", metadata: ["settings": "\(change.needsRestart.joined(separator: ", "))"])
+        }
     }
 
     private func logStart(_ addresses: [Address]) {
@@ -197,6 +242,6 @@ extension BrokerParts {
     }
 
     private func logger(_ label: String) -> Logger {
-        output.logger(label, level: configuration.logLevel)
+        output.logger(label)
     }
 }

@@ -12,6 +12,14 @@ package struct ConfigurationLoader {
     /// What does not stop the broker but is probably not meant, one line each.
     package private(set) var warnings: [String] = []
 
+    /// Where each key that was set was set: `martlet.yaml:3`, a variable, or a flag.
+    package private(set) var origins: [String: String] = [:]
+    /// The values of the file, for comparing it with a later one.
+    package private(set) var configFile: String?
+    /// Everything that is wrong, if it is not the first mistake that ends the loading.
+    package private(set) var problems: [ConfigurationError] = []
+    private var isCollecting = false
+
     package init(_ defaults: Configuration) {
         configuration = defaults
     }
@@ -25,17 +33,63 @@ package struct ConfigurationLoader {
         let variable = environment.first { $0.name == configVariable }?.value
         if let path = flags.config ?? variable { try loader.readFile(path) }
         try loader.readEnvironment(environment)
-        for (setting, value) in flags.values {
-            try setting.apply(value, to: &loader.configuration, origin: "`\(setting.flag)`", isUsage: true)
-        }
+        try loader.apply(flags)
         try loader.check()
         return loader
+    }
+
+    /// The same, with every mistake in `problems` instead of an error for the first.
+    package static func collecting(
+        defaults: Configuration, arguments: [String], environment: [(name: String, value: String)]
+    ) -> ConfigurationLoader {
+        var loader = ConfigurationLoader(defaults)
+        loader.isCollecting = true
+        do throws(ConfigurationError) {
+            let flags = try parse(arguments)
+            let variable = environment.first { $0.name == configVariable }?.value
+            if let path = flags.config ?? variable {
+                do throws(ConfigurationError) {
+                    try loader.readFile(path)
+                } catch {
+                    loader.problems.append(error)
+                }
+            }
+            try loader.readEnvironment(environment)
+            try loader.apply(flags)
+            try loader.check()
+        } catch {
+            loader.problems.append(error)
+        }
+        return loader
+    }
+
+    private mutating func apply(_ flags: Flags) throws(ConfigurationError) {
+        for (setting, value) in flags.values {
+            try apply(setting, value, origin: "`\(setting.flag)`", place: setting.flag, isUsage: true)
+        }
+    }
+
+    private mutating func apply(
+        _ setting: Setting, _ value: String, origin: String, place: String, isUsage: Bool = false
+    ) throws(ConfigurationError) {
+        origins[setting.key] = place
+        do throws(ConfigurationError) {
+            try setting.apply(value, to: &configuration, origin: origin, isUsage: isUsage)
+        } catch {
+            try mistake(error)
+        }
+    }
+
+    private mutating func mistake(_ error: ConfigurationError) throws(ConfigurationError) {
+        guard isCollecting else { throw error }
+        problems.append(error)
     }
 
     package static let configFlag = "--config"
     package static let configVariable = "MARTLET_CONFIG"
 
     private mutating func readFile(_ path: String) throws(ConfigurationError) {
+        configFile = path
         try readYAML(try ConfigurationFile.read(path), name: path)
     }
 
@@ -50,12 +104,15 @@ package struct ConfigurationLoader {
         for entry in document.entries {
             guard let setting = Settings.named(entry.key) else {
                 let question = Suggestion.question(for: entry.key, among: Settings.all.map(\.key))
-                throw ConfigurationError(
-                    "unknown key `\(entry.key)` at \(name):\(entry.line)"
-                        + (question.isEmpty ? "; see docs/configuration.md for all keys" : question))
+                try mistake(
+                    ConfigurationError(
+                        "unknown key `\(entry.key)` at \(name):\(entry.line)"
+                            + (question.isEmpty ? "; see docs/configuration.md for all keys" : question)))
+                continue
             }
             let value = entry.values.joined(separator: ",")
-            try setting.apply(value, to: &configuration, origin: "`\(entry.key)` at \(name):\(entry.line)")
+            let place = "\(name):\(entry.line)"
+            try apply(setting, value, origin: "`\(entry.key)` at \(place)", place: place)
         }
     }
 
@@ -74,7 +131,7 @@ package struct ConfigurationLoader {
                 warnings.append("the variable \(name)=\(value) describes a Kubernetes service and is ignored")
                 continue
             }
-            try setting.apply(value, to: &configuration, origin: "`\(name)`")
+            try apply(setting, value, origin: "`\(name)`", place: name)
         }
     }
 
@@ -87,22 +144,22 @@ package struct ConfigurationLoader {
     }
 
     /// What no single value can say.
-    private func check() throws(ConfigurationError) {
+    private mutating func check() throws(ConfigurationError) {
         if (configuration.tls.certificate == nil) != (configuration.tls.key == nil) {
             let (given, missing) =
                 configuration.tls.key == nil ? ("tls.cert", "tls.key") : ("tls.key", "tls.cert")
-            throw ConfigurationError("`\(given)` is set without `\(missing)`; give both, or neither to use `certs`")
+            try mistake(ConfigurationError("`\(given)` is set without `\(missing)`; give both, or neither to use `certs`"))
         }
         if configuration.tls.certificate != nil, configuration.tls.authority == nil,
             configuration.clientAuthentication != .none
         {
-            throw ConfigurationError(
-                "`tls.ca` is not set, so no client certificate could be accepted; set it, or `tls.client.auth: none`")
+            try mistake(ConfigurationError(
+                "`tls.ca` is not set, so no client certificate could be accepted; set it, or `tls.client.auth: none`"))
         }
         if configuration.groupMinSessionTimeoutMs > configuration.groupMaxSessionTimeoutMs {
-            throw ConfigurationError(
+            try mistake(ConfigurationError(
                 "`group.min.session.timeout.ms` (\(configuration.groupMinSessionTimeoutMs)) is above "
-                    + "`group.max.session.timeout.ms` (\(configuration.groupMaxSessionTimeoutMs)); lower it")
+                    + "`group.max.session.timeout.ms` (\(configuration.groupMaxSessionTimeoutMs)); lower it"))
         }
         let shares = configuration.shareGroups
         guard (shares.minRecordLockDurationMs...max(shares.minRecordLockDurationMs, shares.maxRecordLockDurationMs))

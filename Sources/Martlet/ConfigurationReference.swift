@@ -54,7 +54,8 @@ package enum ConfigurationReference {
             ```
 
             `martlet dev` and `martlet serve` differ only in these defaults. Settings that Kafka has too carry Kafka's name;
-            the topic configurations named after "Per topic" can be changed while the broker runs.
+            the topic configurations named after "Per topic" can be changed while the broker runs. Those marked ↻ are read again
+            on SIGHUP, as certificate files are; the others need a restart, and the log says which of them have changed.
 
             | key | values | default of `dev` | default of `serve` | meaning |
             |---|---|---|---|---|
@@ -64,7 +65,7 @@ package enum ConfigurationReference {
         for setting in Settings.all {
             let form = setting.form.replacing("|", with: ", ")
             text += "| `\(setting.key)` | \(form) | \(setting.show(development)) | \(setting.show(production)) "
-                + "| \(setting.help) |\n"
+                + "| \(setting.help)\(setting.isReloadable ? " ↻" : "") |\n"
         }
         return text
     }

@@ -6,10 +6,16 @@ import NIOCore
 enum Limits {
     /// How long connections may take to finish what they started when the broker stops; then they are closed.
     static let drainGrace = TimeAmount.seconds(5)
-    /// A certificate that expires sooner is a warning in `/readyz`.
+    /// A certificate that expires sooner is a warning in `/readyz`, the log and the health service.
     static let certificateWarningMs: Int64 = 48 * 3600 * 1000
     /// How often it is looked whether the certificates' files have changed.
-    static let certificateCheckInterval = TimeAmount.seconds(10)
+    static let certificateCheckInterval = TimeAmount.seconds(1)
+    /// How often it is looked whether certificates expire soon or must be renewed.
+    static let expiryCheckMs: Int64 = 60_000
+    /// How long nothing is said again of a certificate that expires soon.
+    static let expiryToldMs: Int64 = 24 * 3600 * 1000
+    /// Certificates that are named in `/readyz` and in the log at a time.
+    static let certificatesNamed = 5
     /// With less free space on the data's disk the broker is not ready: a record batch may be larger.
     static let diskProblemBytes: Int64 = 1 << 20
     /// Partitions that are named in one line of `/readyz`.

@@ -12,9 +12,11 @@ extension Readiness {
             partition.failure.map { FailedLog(name: partition.name, reason: "\($0)") }
         }
         certificateExpiresMs = parts.certificates.expiryMs
-        if let expiryMs = certificateExpiresMs, expiryMs - parts.clock.nowMs() < Limits.certificateWarningMs {
-            warnings.append("the broker's certificate expires soon; replace its files")
+        certificates = parts.certificates.firstExpiries.map {
+            Certificate(kind: $0.kind.rawValue, subject: $0.subject, expiresMs: $0.notAfterMs)
         }
+        warnings += parts.certificates.warnings
+        timeMs = parts.clock.nowMs()
         diskAvailableBytes = parts.availableBytes
         if let bytes = diskAvailableBytes, bytes < Limits.diskWarningBytes {
             let advice = "\(bytes) bytes are left; make room or shorten retention"

@@ -26,6 +26,14 @@ package struct Setting: Sendable {
     package var flag: String { "--" + key.replacing(".", with: "-") }
     package var variable: String { "MARTLET_" + key.replacing(".", with: "_").uppercased() }
 
+    /// Whether SIGHUP puts it in force.
+    package var isReloadable: Bool { Settings.reloadable.contains(key) }
+
+    /// Gives `target` the value that `source` has.
+    func copy(from source: Configuration, to target: inout Configuration) throws(ConfigurationError) {
+        try apply(show(source), to: &target, origin: "`\(key)`")
+    }
+
     /// Sets the value, which was found at `origin` (a flag, a variable, or a key at a line of a file).
     func apply(
         _ text: String, to configuration: inout Configuration, origin: String, isUsage: Bool = false

@@ -128,5 +128,10 @@ package enum Settings {
         .number("x.disk.delay.ms", "ms", "How much longer every sync of a file takes.", \.diskDelayMs, in: 0...60_000)
     ]
 
+    /// What SIGHUP puts in force; everything else needs a restart.
+    package static let reloadable: Set<String> = [
+        "log.level", "log.retention.ms", "log.retention.bytes", "log.segment.bytes", "log.roll.ms", "message.max.bytes",
+    ]
+
     package static func named(_ key: String) -> Setting? { (all + hidden).first { $0.key == key } }
 }

@@ -5,7 +5,7 @@
 
 import Glibc
 
-enum TextFile {
+package enum TextFile {
     /// Why a call failed, in the operating system's words.
     static func reason(_ number: Int32) -> String {
         // SAFETY: strerror returns a valid C string; it is copied at once.
@@ -32,6 +32,16 @@ enum TextFile {
             bytes += chunk[..<count]
         }
         return Array(bytes.prefix(bytesMax + 1))
+    }
+
+    /// What a file with a password in it says.
+    package static func firstLine(of path: String) throws(ConfigurationError) -> String {
+        do {
+            let bytes = try read(path, bytesMax: 4096)
+            return String(decoding: bytes.prefix { $0 != UInt8(ascii: "\n") && $0 != UInt8(ascii: "\r") }, as: UTF8.self)
+        } catch {
+            throw ConfigurationError("cannot read \(path): \(error.reason); name a file that this user may read")
+        }
     }
 
     /// Puts a file in place in one step: whoever sees it sees all of it.

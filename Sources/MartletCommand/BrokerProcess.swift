@@ -1,38 +1,95 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, MartletCommand: a broker that is a process: it starts, says so, waits for a signal and leaves in order.
+// Martlet, MartletCommand: a broker that is a process: it starts, says so, waits for signals and leaves in order.
 //
-// The main thread does nothing but wait for signals: the first asks the broker to stop, a second ends the process at
-// once, for whoever does not want to wait. The broker's own threads do the rest.
+// The main thread does nothing but wait for signals: SIGHUP lets the broker read its files again; the first SIGTERM or
+// SIGINT asks it to stop, a second ends the process at once, for whoever does not want to wait. The broker's own threads
+// do the rest.
 
 import Glibc
 import Martlet
 
 enum BrokerProcess {
+    private enum Request: Sendable {
+        case reload
+        case stop(reason: String)
+    }
+
     /// Runs a broker until a signal ends it. Call on the main thread.
     static func run(_ command: BrokerCommand, arguments: [String]) throws -> Never {
-        let signals = TerminationSignals()
+        if arguments.contains(checkFlag) { check(command, arguments.filter { $0 != checkFlag }) }
+        let signals = BrokerSignals()
         DescriptorShares.raiseLimit()
         let loader = try ConfigurationLoader.load(
             defaults: command.defaults, arguments: arguments, environment: Environment.variables)
-        let (requests, continuation) = AsyncStream.makeStream(of: String.self)
+        // Reloads that nobody has got to yet are one.
+        let (requests, continuation) = AsyncStream.makeStream(of: Request.self, bufferingPolicy: .bufferingNewest(1))
         Task.detached {
             do {
-                try await live(loader, until: requests)
+                try await live(loader, until: requests) { () throws(ConfigurationError) in
+                    try ConfigurationLoader.load(
+                        defaults: command.defaults, arguments: arguments, environment: Environment.variables
+                    ).configuration
+                }
                 exit(0)
             } catch {
                 Main.end(error)
             }
         }
-        let first = signals.wait()
-        continuation.yield(first == SIGTERM ? "SIGTERM" : "SIGINT")
-        let second = signals.wait()
+        var number = signals.wait()
+        while number == SIGHUP {
+            continuation.yield(.reload)
+            number = signals.wait()
+        }
+        continuation.yield(.stop(reason: number == SIGTERM ? "SIGTERM" : "SIGINT"))
+        let second = signals.waitForEnd()
         Terminal.write("ended at once by a second signal; the next start checks the logs\n", to: STDERR_FILENO)
         _exit(128 + second)
     }
 
-    private static func live(_ loader: ConfigurationLoader, until requests: AsyncStream<String>) async throws {
+    static let checkFlag = "--check"
+
+    /// Says whether a broker would start, and why not.
+    private static func check(_ command: BrokerCommand, _ arguments: [String]) -> Never {
+        let loader = ConfigurationLoader.collecting(
+            defaults: command.defaults, arguments: arguments, environment: Environment.variables)
+        for warning in loader.warnings { Terminal.write("warning: \(warning)\n", to: STDERR_FILENO) }
+        let problems = ConfigurationCheck.problems(loader)
+        for problem in problems { Terminal.write("error: \(problem)\n", to: STDERR_FILENO) }
+        if problems.isEmpty { Terminal.print(ConfigurationCheck.summary(loader)) }
+        exit(problems.isEmpty ? 0 : 1)
+    }
+
+    private static func live(
+        _ loader: ConfigurationLoader, until requests: AsyncStream<Request>,
+        reading: @escaping @Sendable () throws(ConfigurationError) -> Configuration
+    ) async throws {
         let broker = try await Broker.start(loader.configuration, warnings: loader.warnings)
         if loader.configuration.logFormat == .text { Terminal.print(Banner.text(for: broker)) }
-        for await signal in requests { return try await broker.shutdown(reason: signal) }
+        let notifier = ServiceNotifier(Environment.variables)
+        let status = "serving on \(broker.addresses.map(\.description).joined(separator: ", "))"
+        notifier.ready(status)
+        let watchdog = notifier.watchdogInterval.map { interval in
+            // Only a broker whose event loops all turn gives a sign of life.
+            Task {
+                while !Task.isCancelled {
+                    try await broker.turnLoops()
+                    notifier.alive()
+                    try await Task.sleep(for: interval)
+                }
+            }
+        }
+        for await request in requests {
+            switch request {
+            case .reload:
+                notifier.reloading()
+                try await broker.reload(Result(catching: reading))
+                notifier.ready(status)
+            case .stop(let reason):
+                notifier.stopping()
+                try await broker.shutdown(reason: reason)
+                watchdog?.cancel()
+                return
+            }
+        }
     }
 }

@@ -8,12 +8,14 @@ struct DevCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "dev",
         abstract: "Start a broker for development.",
-        usage: "martlet dev [--port <port>] [--data <directory>] [--ephemeral] [<settings>]",
+        usage: "martlet dev [--port <port>] [--data <directory>] [--ephemeral] [--check] [<settings>]",
         discussion: """
             Listens on 127.0.0.1:9092, creates topics on first use, makes certificates
             in certs/ and keeps records in data/. Every setting is a flag, a variable
             (MARTLET_DATA for --data) and a key of the file that --config names;
-            docs/configuration.md explains.
+            docs/configuration.md explains. --check says whether a broker would start,
+            with every mistake and its line, and starts none. SIGHUP makes a running
+            one read its file and certificates again.
 
             SETTINGS:
             \(ConfigurationReference.help(defaults: .development))

@@ -24,7 +24,12 @@ struct RootCommand: ParsableCommand {
                     TopicCommand.self, ProduceCommand.self, ConsumeCommand.self, PublishCommand.self, SubscribeCommand.self,
                     WorkCommand.self,
                 ]),
-            CommandGroup(name: "Tools", subcommands: [CertsCommand.self, VerifyCommand.self, DumpCommand.self, BenchCommand.self]),
+            CommandGroup(
+                name: "Tools",
+                subcommands: [
+                    CertsCommand.self, DoctorCommand.self, BackupCommand.self, RestoreCommand.self, VerifyCommand.self,
+                    DumpCommand.self, BenchCommand.self,
+                ]),
         ])
 }
 

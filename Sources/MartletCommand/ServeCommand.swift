@@ -8,13 +8,15 @@ struct ServeCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "serve",
         abstract: "Start a broker with production defaults.",
-        usage: "martlet serve [--config <file>] [<settings>]",
+        usage: "martlet serve [--config <file>] [--check] [<settings>]",
         discussion: """
             Topics are created by request only, and a new group waits for its members.
             Connections without TLS are accepted from this machine only, unless
             `plaintext` says otherwise. Every setting is a flag, a variable
             (MARTLET_DATA for --data) and a key of the file that --config names;
-            docs/configuration.md explains.
+            docs/configuration.md explains. --check says whether a broker would start,
+            with every mistake and its line, and starts none. SIGHUP makes a running
+            one read its file and certificates again.
 
             SETTINGS:
             \(ConfigurationReference.help(defaults: .production))

@@ -21,7 +21,8 @@ package final class RealFileSystem: FileSystem {
         self.root = root
         self.pool = pool
         // SAFETY: Swift passes `root` as a terminated string for the duration of each call.
-        if unsafe mkdir(root, 0o755) != 0 && errno != EEXIST {
+        // Not for everybody: it holds what clients sent, and their salted passwords.
+        if unsafe mkdir(root, 0o750) != 0 && errno != EEXIST {
             throw Self.rootError("make the data directory", root, errno)
         }
         // SAFETY: as above.

@@ -1,19 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Telemetry: the swift-log back end.
 //
-// A value, as swift-log demands: level and metadata belong to one logger, everything shared is in `LogOutput`.
+// A value, as swift-log demands: metadata, and a level if it was given one, belong to one logger; everything shared is in
+// `LogOutput`.
 
 import Logging
 
 struct LineLogHandler: LogHandler {
     let label: String
     let output: LogOutput
-    var logLevel: Logger.Level = .info
+    private var ownLevel: Logger.Level?
     var metadata: Logger.Metadata = [:]
 
     init(label: String, output: LogOutput) {
         self.label = label
         self.output = output
+    }
+
+    var logLevel: Logger.Level {
+        get { ownLevel ?? output.level }
+        set { ownLevel = newValue }
     }
 
     subscript(metadataKey key: String) -> Logger.Metadata.Value? {

@@ -32,22 +32,33 @@ package final class LogOutput: Sendable {
     private let nowMs: @Sendable () -> Int64
     private let sink: @Sendable (String) -> Bool
     private let state: Mutex<State>
+    /// Of all loggers that have none of their own; an index into the levels.
+    private let levelIndex: Atomic<Int>
 
     /// `sink` takes a line with its newline and says whether it could.
     package init(
-        format: LogFormat = .text, limit: LogRateLimit = LogRateLimit(),
+        format: LogFormat = .text, level: Logger.Level = .info, limit: LogRateLimit = LogRateLimit(),
         nowMs: @escaping @Sendable () -> Int64, sink: @escaping @Sendable (String) -> Bool = standardError
     ) {
         self.format = format
         self.nowMs = nowMs
         self.sink = sink
         state = Mutex(State(limit: limit))
+        levelIndex = Atomic(Self.index(level))
     }
 
-    /// A logger named after the module that uses it.
-    package func logger(_ label: String, level: Logger.Level = .info) -> Logger {
+    /// The least severe messages that are written; loggers that exist follow.
+    package var level: Logger.Level {
+        get { Logger.Level.allCases[levelIndex.load(ordering: .relaxed)] }
+        set { levelIndex.store(Self.index(newValue), ordering: .relaxed) }
+    }
+
+    private static func index(_ level: Logger.Level) -> Int { Logger.Level.allCases.firstIndex(of: level) ?? 0 }
+
+    /// A logger named after the module that uses it; with a level of its own, or the one of all.
+    package func logger(_ label: String, level: Logger.Level? = nil) -> Logger {
         var logger = Logger(label: label) { LineLogHandler(label: $0, output: self) }
-        logger.logLevel = level
+        if let level { logger.logLevel = level }
         return logger
     }
 

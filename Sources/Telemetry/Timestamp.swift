@@ -12,6 +12,17 @@ package enum Timestamp {
         return "\(year)-\(two(month))-\(two(day))T\(time).\(thousandths)Z"
     }
 
+    /// The milliseconds of a text that `iso8601` wrote; nil for any other text.
+    package static func milliseconds(_ text: String) -> Int64? {
+        let fields = text.split { !$0.isASCII || !$0.isNumber }.compactMap { Int64($0) }
+        guard fields.count == 7, (1...12).contains(fields[1]), (1...31).contains(fields[2]), fields[0] < 10_000 else { return nil }
+        let march = (fields[1] + 9) % 12
+        let year = fields[0] - (fields[1] <= 2 ? 1 : 0)
+        let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * march + 2) / 5 + fields[2] - 1 - 719_468
+        let milliseconds = (((days * 24 + fields[3]) * 60 + fields[4]) * 60 + fields[5]) * 1000 + fields[6]
+        return iso8601(milliseconds) == text ? milliseconds : nil
+    }
+
     /// The proleptic Gregorian date of a day counted from 1970-01-01, counting years from March so that the leap day is last.
     private static func civil(_ days: Int64) -> (year: Int64, month: Int64, day: Int64) {
         let (era, ofEra) = floorDivide(days + 719_468, 146_097)

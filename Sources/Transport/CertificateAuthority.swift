@@ -24,7 +24,7 @@ package struct CertificateAuthority {
     /// How long what is minted is good for.
     package enum Validity {
         package static let authorityDays = 3650
-        package static let leafDays = 90
+        package static let leafDays = 7
         static let backdatedSeconds: Int64 = 300
     }
 

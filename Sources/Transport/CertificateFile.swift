@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Transport: what a certificate file says, for metrics, health and the command line.
 
+import Bytes
+
 /// Questions about the first certificate of a PEM file.
 package enum CertificateFile {
     /// The certificate's content.
@@ -13,9 +15,18 @@ package enum CertificateFile {
         try summary(path).notAfterMs
     }
 
+    /// Whether a server may use it; false also if it cannot be read.
+    package static func isServers(_ path: String) -> Bool {
+        guard let certificates = try? TLSIdentity.certificates(in: path, what: "certificate") else { return false }
+        return certificates[0].usages.server
+    }
+
     /// A few lines for a person.
-    package static func describe(_ path: String) throws(TransportError) -> String {
-        let certificate = try summary(path)
+    package static func describe(
+        _ path: String, nowMs: Int64 = SystemClock().nowMs()
+    ) throws(TransportError) -> String {
+        let whole = try TLSIdentity.certificates(in: path, what: "certificate")[0]
+        let certificate = whole.summary
         let names = certificate.alternativeNames.map { name in
             switch name {
             case .dns(let text), .address(let text), .uri(let text), .email(let text): text
@@ -28,7 +39,22 @@ package enum CertificateFile {
         lines.append(
             "  valid    \(dateText(certificate.notBeforeMs)) to \(dateText(certificate.notAfterMs))"
         )
+        lines.append("  state    \(state(certificate, nowMs: nowMs))")
+        let (kind, bits) = whole.keyKind
+        let digest = whole.signatureDigest.map { ", signed with \($0)" } ?? ""
+        lines.append("  key      \(kind), \(bits) bits\(digest)")
+        let usages = whole.usages
+        let uses = (usages.server ? ["server"] : []) + (usages.client ? ["client"] : [])
+        lines.append("  for      \(whole.isAuthority ? "signing (CA)" : uses.joined(separator: ", "))")
         lines.append("  serial   \(certificate.serial)")
         return lines.joined(separator: "\n")
+    }
+
+    private static func state(_ certificate: PeerCertificate, nowMs: Int64) -> String {
+        if certificate.notBeforeMs > nowMs { return "not valid yet" }
+        let left = certificate.notAfterMs - nowMs
+        if left <= 0 { return "EXPIRED" }
+        let days = left / 86_400_000
+        return days >= 2 ? "good for \(days) more days" : "good for \(left / 3_600_000) more hours"
     }
 }

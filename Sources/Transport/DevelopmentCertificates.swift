@@ -24,8 +24,8 @@ package struct DevelopmentCertificates: Sendable, Equatable {
     package var clientCertificateFile: String { directory + "/client.pem" }
     package var clientKeyFile: String { directory + "/client.key" }
 
-    /// What expires sooner than this is renewed.
-    static let renewalMs: Int64 = 7 * 86_400_000
+    /// A CA that expires sooner than this is made anew; other certificates in the last third of their time.
+    static let authorityRenewalMs: Int64 = 7 * 86_400_000
 
     /// A CA certificate, and the CA itself if its key is here.
     private struct Authority {
@@ -63,11 +63,25 @@ package struct DevelopmentCertificates: Sendable, Equatable {
             certificate.certificatePEM, to: "\(directory)/\(name).pem", mode: 0o644)
     }
 
+    /// Writes certificate, key and CA as `<name>.p12`, mode 0600. Without a password it makes one and writes it to
+    /// `<name>.p12.password`, mode 0600.
+    package func writePKCS12(
+        _ certificate: MintedCertificate, name: String, password: String?
+    ) throws(TransportError) {
+        let secret = if let password { password } else { try PKCS12File.newPassword() }
+        if password == nil {
+            try PrivateFile.write(Array(secret.utf8), to: "\(directory)/\(name).p12.password", mode: 0o600)
+        }
+        let authority = try PrivateFile.read(authorityFile, what: "CA certificate")
+        let file = try PKCS12File.make(certificate, chain: authority, name: name, password: secret)
+        try PrivateFile.write(file, to: "\(directory)/\(name).p12", mode: 0o600)
+    }
+
     private mutating func ensureAuthority(_ clock: any Clock) throws(TransportError) -> Authority {
         if try Self.hasContent(authorityFile) {
             let existing = try TLSIdentity.certificates(in: authorityFile, what: "CA certificate")[
                 0]
-            if Self.isFresh(existing, clock) {
+            if existing.notAfterMs - Self.authorityRenewalMs > clock.nowMs() {
                 return Authority(certificate: existing, signer: try loadSigner())
             }
         }
@@ -137,8 +151,9 @@ package struct DevelopmentCertificates: Sendable, Equatable {
         return certificate
     }
 
-    private static func isFresh(_ certificate: X509Certificate, _ clock: any Clock) -> Bool {
-        certificate.notAfterMs - renewalMs > clock.nowMs()
+    static func isFresh(_ certificate: X509Certificate, _ clock: any Clock) -> Bool {
+        let remainingMs = certificate.notAfterMs - clock.nowMs()
+        return remainingMs > (certificate.notAfterMs - certificate.notBeforeMs) / 3
     }
 
     /// Whether the file is there and not empty (an empty one is what a power cut leaves).

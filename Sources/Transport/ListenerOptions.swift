@@ -33,6 +33,8 @@ package struct ListenerOptions: Sendable {
     /// Certificates for TLS; nil refuses TLS on this listener.
     package var tls: TLSContextStore?
     package var clientAuthentication: ClientAuthentication
+    /// Where the certificates of clients are noted, to tell which expire.
+    package var seenClients: SeenClientCertificates?
     /// Connections the kernel queues until they are accepted.
     package var backlog: Int
     package var limits: TransportLimits
@@ -46,7 +48,8 @@ package struct ListenerOptions: Sendable {
     package init(
         name: String = "default", host: String = "127.0.0.1", port: Int = 9092,
         plaintext: PlaintextPolicy = .loopbackOnly, tls: TLSContextStore? = nil,
-        clientAuthentication: ClientAuthentication = .required, backlog: Int = 1024,
+        clientAuthentication: ClientAuthentication = .required,
+        seenClients: SeenClientCertificates? = nil, backlog: Int = 1024,
         limits: TransportLimits = TransportLimits()
     ) {
         self.name = name
@@ -55,6 +58,7 @@ package struct ListenerOptions: Sendable {
         self.plaintext = plaintext
         self.tls = tls
         self.clientAuthentication = clientAuthentication
+        self.seenClients = seenClients
         self.backlog = backlog
         self.limits = limits
     }

@@ -167,6 +167,7 @@ final class ProtocolDetectionHandler: ChannelInboundHandler, RemovableChannelHan
         if let name = handshake.serverName { connection.localHost = name }
         if let certificate = handshake.peerCertificate {
             connection.peerCertificate = certificate
+            rules.options.seenClients?.note(certificate)
             connection.principal = "User:" + certificate.subject
         }
         switch handshake.applicationProtocol {

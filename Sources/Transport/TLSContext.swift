@@ -55,6 +55,10 @@ package struct TLSOptions: Sendable {
     package let options: TLSOptions
     /// Our own certificate; nil for a client without one.
     package let certificate: PeerCertificate?
+    /// Whom peers' certificates are checked against.
+    package let authorities: [PeerCertificate]
+    /// The certificates in PEM, ours first: two contexts with the same ones need not replace each other.
+    private let certificateTexts: [[UInt8]]
     let side: Side
     let clock: any Clock
     let pointer: OpaquePointer
@@ -87,8 +91,12 @@ package struct TLSOptions: Sendable {
             throw TransportError(.library, "cannot start TLS: \(takeOpenSSLError())")
         }
         let identity: TLSIdentity?
+        let authorities: [X509Certificate]
         do {
             identity = try TLSIdentity.load(options)
+            authorities = try options.authorityFile.map { file throws(TransportError) in
+                try TLSIdentity.certificates(in: file, what: "CA certificate")
+            } ?? []
         } catch {
             unsafe SSL_CTX_free(pointer)
             throw error
@@ -98,9 +106,16 @@ package struct TLSOptions: Sendable {
         self.side = side
         self.clock = clock
         self.certificate = identity?.certificates.first?.summary
+        self.authorities = authorities.map(\.summary)
+        self.certificateTexts = ((identity?.certificates ?? []) + authorities).map(\.pem)
         try setRules()
         if let identity { try use(identity) }
-        try trust()
+        trust(authorities)
+    }
+
+    /// Whether both show and trust the same certificates.
+    package func hasSameCertificates(as other: TLSContext) -> Bool {
+        certificateTexts == other.certificateTexts
     }
 
     deinit {
@@ -202,13 +217,12 @@ extension TLSContext {
     }
 
     /// Loads the CAs that peers are checked against.
-    private func trust() throws(TransportError) {
-        guard let file = options.authorityFile else {
+    private func trust(_ authorities: [X509Certificate]) {
+        guard options.authorityFile != nil else {
             // SAFETY: `pointer` is live.
             if side == .client { _ = unsafe SSL_CTX_set_default_verify_paths(pointer) }
             return
         }
-        let authorities = try TLSIdentity.certificates(in: file, what: "CA certificate")
         // SAFETY: store and list take their own references.
         let store = unsafe SSL_CTX_get_cert_store(pointer)
         // What the file names is trusted, an intermediate CA or a single certificate too, as in

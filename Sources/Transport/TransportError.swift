@@ -16,6 +16,8 @@ package struct TransportError: Error, Equatable, CustomStringConvertible {
         case notFound
         /// A file has the wrong content: not PEM, no certificate, an encrypted key.
         case invalidFile
+        /// A certificate whose time has not come.
+        case notYetValid
         /// The private key does not belong to the certificate.
         case keyMismatch
         /// Options that contradict each other.

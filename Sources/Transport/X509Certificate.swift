@@ -77,6 +77,68 @@ import Glibc
         return isSigned
     }
 
+    /// `RSA`, `EC` or the like, and its bits.
+    var keyKind: (name: String, bits: Int) {
+        // SAFETY: the key is borrowed from the certificate for the calls; the name is a constant.
+        let key = unsafe X509_get0_pubkey(pointer)
+        let name = unsafe EVP_PKEY_get0_type_name(key).map { unsafe String(cString: $0) }
+        return unsafe (name ?? "unknown", Int(EVP_PKEY_get_bits(key)))
+    }
+
+    /// The digest it is signed with, such as `SHA256`; nil if the algorithm has one of its own.
+    var signatureDigest: String? {
+        // SAFETY: reads the certificate; the name is a constant of the library.
+        let digest = unsafe martlet_X509_signature_digest(pointer)
+        guard digest != NID_undef, let name = unsafe OBJ_nid2sn(digest) else { return nil }
+        return unsafe String(cString: name)
+    }
+
+    var commonName: String? {
+        // SAFETY: name, entry and text are borrowed from the certificate; the text is copied within its length.
+        let name = unsafe X509_get_subject_name(pointer)
+        let index = unsafe X509_NAME_get_index_by_NID(name, NID_commonName, -1)
+        guard index >= 0, let text = unsafe X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, index)) else { return nil }
+        let bytes = unsafe UnsafeBufferPointer(start: ASN1_STRING_get0_data(text), count: Int(ASN1_STRING_length(text)))
+        return unsafe String(decoding: bytes, as: UTF8.self)
+    }
+
+    var isAuthority: Bool {
+        // SAFETY: reads the certificate.
+        unsafe X509_check_ca(pointer) > 0
+    }
+
+    /// What its extended key usage allows; both without one.
+    var usages: (server: Bool, client: Bool) {
+        // SAFETY: reads the certificate.
+        let flags = unsafe X509_get_extended_key_usage(pointer)
+        return (flags & UInt32(XKU_SSL_SERVER) != 0, flags & UInt32(XKU_SSL_CLIENT) != 0)
+    }
+
+    /// Whether it may stand for a name or an address.
+    func covers(_ host: String) -> Bool {
+        // SAFETY: the text is borrowed for the call, its length is passed.
+        let isCovered = isNumericAddress(host)
+            ? unsafe X509_check_ip_asc(pointer, host, 0) == 1
+            : unsafe X509_check_host(pointer, host, host.utf8.count, 0, nil) == 1
+        ERR_clear_error()
+        return isCovered
+    }
+
+    /// Why `trusted` does not vouch for it, in the library's words; nil if it does.
+    func chainFault(
+        through chain: [X509Certificate], trusted: [X509Certificate], isServer: Bool, nowMs: Int64
+    ) -> String? {
+        var depth: Int32 = 0
+        let others = unsafe chain.map { unsafe Optional($0.pointer) }
+        let roots = unsafe trusted.map { unsafe Optional($0.pointer) }
+        // SAFETY: all certificates live for the call; counts are those of the arrays.
+        let error = unsafe martlet_X509_verify_chain(
+            pointer, others, Int32(others.count), roots, Int32(roots.count),
+            isServer ? X509_PURPOSE_SSL_SERVER : X509_PURPOSE_SSL_CLIENT, time_t(nowMs / 1000), &depth)
+        guard error != X509_V_OK else { return nil }
+        return unsafe String(cString: X509_verify_cert_error_string(Int(error)))
+    }
+
     /// The certificate as plain values.
     var summary: PeerCertificate {
         // SAFETY: get0 results live as long as the certificate and are only read.

@@ -96,6 +96,7 @@ private final class Connection {
         var readiness = Readiness(durability: "disk")
         readiness.diskAvailableBytes = 1 << 40
         readiness.certificateExpiresMs = 1_763_695_925_042
+        readiness.certificates = [.init(kind: "ca", subject: "CN=x", expiresMs: 1_763_695_925_042)]
         readiness.warnings = ["the certificate expires in 40 hours"]
         let answer = try Connection(readiness).get("/readyz?verbose")
         #expect(answer.hasPrefix("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"))
@@ -103,7 +104,8 @@ private final class Connection {
             answer.hasSuffix(
                 "\r\n\r\n{\"ready\":true,\"version\":\"1.2.3\",\"durability\":\"disk\",\"problems\":[],"
                     + "\"warnings\":[\"the certificate expires in 40 hours\"],\"failedLogs\":[],"
-                    + "\"diskAvailableBytes\":1099511627776,\"certificateExpires\":\"2025-11-21T03:32:05.042Z\"}\n"))
+                    + "\"diskAvailableBytes\":1099511627776,\"certificateExpires\":\"2025-11-21T03:32:05.042Z\","
+                    + "\"certificates\":[{\"kind\":\"ca\",\"subject\":\"CN=x\",\"expires\":\"2025-11-21T03:32:05.042Z\"}],\"time\":null}\n"))
     }
 
     @Test func `A failed log or a problem makes a broker not ready, with the reason`() throws {

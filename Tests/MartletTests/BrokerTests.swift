@@ -99,7 +99,7 @@ enum HTTPFetch {
         let broker = try await Broker.start(.fixture)
         let answer = try await HTTPFetch.get("/metrics", from: broker.address)
         for name in [
-            "process_resident_memory_bytes", "process_open_fds", "martlet_connections", "martlet_certificate_expiry_seconds",
+            "process_resident_memory_bytes", "process_open_fds", "martlet_connections", "martlet_certificate_expiration_timestamp_seconds",
             "martlet_info",
         ] {
             #expect(answer.contains("\n\(name)"), "\(name)")

@@ -83,12 +83,12 @@ struct DevelopmentCertificateTests {
         #expect(key.contains("P-256"))
     }
 
-    @Test("begin five minutes ago; leaves last 90 days, the CA ten years")
+    @Test("begin five minutes ago; leaves last 7 days, the CA ten years")
     func validity() throws {
         let files = try ensure()
         let server = try CertificateFile.summary(files.serverCertificateFile)
         #expect(server.notBeforeMs == TestAuthority.nowMs - 300_000)
-        #expect(server.notAfterMs == TestAuthority.nowMs + 90 * dayMs)
+        #expect(server.notAfterMs == TestAuthority.nowMs + 7 * dayMs)
         #expect(
             try CertificateFile.expiryMs(files.authorityFile) == TestAuthority.nowMs + 3650 * dayMs)
         let text = try openssl(
@@ -107,14 +107,14 @@ struct DevelopmentCertificateTests {
         #expect(try content(files.serverKeyFile) == before)
     }
 
-    @Test("are renewed a week before they expire, below the same CA")
+    @Test("are renewed when a third of their time is left, below the same CA")
     func renewed() throws {
         let files = try ensure()
         let authority = try content(files.authorityFile)
         #expect(
-            try ensure(clock: ManualClock(nowMs: TestAuthority.nowMs + 83 * dayMs - 1)).minted
+            try ensure(clock: ManualClock(nowMs: TestAuthority.nowMs + 4 * dayMs)).minted
                 .isEmpty)
-        let later = try ensure(clock: ManualClock(nowMs: TestAuthority.nowMs + 83 * dayMs))
+        let later = try ensure(clock: ManualClock(nowMs: TestAuthority.nowMs + 5 * dayMs))
         #expect(later.minted == ["server.key", "server.pem", "client.key", "client.pem"])
         #expect(try content(files.authorityFile) == authority)
     }
@@ -127,8 +127,10 @@ struct DevelopmentCertificateTests {
             try ensure(clock: late).minted == [
                 "server.key", "server.pem", "client.key", "client.pem",
             ])
+        let signer = try CertificateAuthority.load(
+            certificateFile: files.authorityFile, keyFile: files.authorityKeyFile)
         #expect(
-            try CertificateFile.expiryMs(files.serverCertificateFile)
+            try signer.mintClient(commonName: "long", days: 90, clock: late).summary.notAfterMs
                 == CertificateFile.expiryMs(files.authorityFile))
         late.advance(ms: 5 * dayMs)
         #expect(try ensure(clock: late).minted.count == 6)

@@ -39,6 +39,7 @@ from grpc_benchmarks import (  # noqa: E402
     bench_fan_out, bench_idle_subscriptions, bench_latency, bench_publish_stream, bench_work,
 )
 from group_benchmarks import bench_heartbeat, bench_rebalance  # noqa: E402
+from handshake_benchmarks import bench_handshakes  # noqa: E402
 
 KAFKA = "Apache Kafka itself was not measured here: no Kafka is at hand on this machine (Debian and PyPI have none)."
 
@@ -485,6 +486,7 @@ BENCHMARKS: dict[str, Callable[[Bench], None]] = {
     "idle-subscriptions": bench_idle_subscriptions,
     "latency": bench_latency,
     "work": bench_work,
+    "handshakes": bench_handshakes,
 }
 
 

@@ -21,6 +21,11 @@ extension Engine {
         }
     }
 
+    /// Puts other values in force for what the broker was started with for every topic, under topic-level names.
+    package func changeStartDefaults(_ overrides: [String: String]) {
+        topics.changeDefaults { $0.atStart = overrides }
+    }
+
     /// Names of topics that only the broker itself makes.
     package static func isOwnTopic(_ name: String) -> Bool {
         [offsetsTopic, transactionsTopic, shareStateTopic, metadataTopic, "__cluster_metadata"].contains(name)

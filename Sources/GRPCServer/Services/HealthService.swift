@@ -3,7 +3,8 @@
 //
 // Methods: Check, List, Watch.
 // Behaviour: the broker as a whole (the empty name) and each of its services serve until it drains. Answers carry the
-// header `martlet-durability`: what an acknowledgement promises.
+// header `martlet-durability`: what an acknowledgement promises; and, while something is about to go wrong (certificates that
+// expire soon), `martlet-warning`.
 
 import Contract
 import Engine
@@ -14,11 +15,19 @@ struct HealthService: Sendable {
     static let name = "grpc.health.v1.Health"
 
     let health: HealthRegistry
-    private let fields: HTTP2FieldList
+    private let durability: String
+    private let calmFields: HTTP2FieldList
 
     init(health: HealthRegistry, durability: Durability) {
         self.health = health
-        fields = HTTP2FieldList(GRPCFields.headerFields + [("martlet-durability", durability.rawValue)])
+        self.durability = durability.rawValue
+        calmFields = HTTP2FieldList(GRPCFields.headerFields + [("martlet-durability", durability.rawValue)])
+    }
+
+    private var fields: HTTP2FieldList {
+        guard let warning = health.warning else { return calmFields }
+        return HTTP2FieldList(
+            GRPCFields.headerFields + [("martlet-durability", durability), ("martlet-warning", warning)])
     }
 
     var methods: [GRPCMethod] {

@@ -50,10 +50,12 @@ final class WebCall: CallStream {
         self.fields = fields
     }
 
-    func begin(_ route: GRPCRoute, encoding: MessageEncoding, deadline: NIODeadline?, authorization: String?) {
+    func begin(
+        _ route: GRPCRoute, encoding: MessageEncoding, deadline: NIODeadline?, traceparent: String?, authorization: String?
+    ) {
         let made = GRPCCall(connection: owner, stream: self, route: route, encoding: encoding, deadline: deadline)
         call = made
-        made.begin(authorization: authorization)
+        made.begin(traceparent: traceparent, authorization: authorization)
     }
 
     // MARK: The request

@@ -9,6 +9,7 @@
 
 import GRPCWire
 import NIOCore
+import Telemetry
 import Transport
 
 enum WebRequest {
@@ -165,7 +166,7 @@ extension GRPCServer {
             }
             call.begin(
                 route, encoding: encoding, deadline: timeout.map { owner.loop.now + $0 },
-                authorization: head["authorization"])
+                traceparent: head[TraceContext.headerName], authorization: head["authorization"])
             return call
         }
     }

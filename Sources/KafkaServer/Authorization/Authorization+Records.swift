@@ -15,6 +15,7 @@ extension ProduceRequest: AuthorizedRequest {
         }
         let denied = rights.takeOut(&topics, .write) { $0.name }
         guard let first = denied.first else { return .granted }
+        rights.tell(ProducedTrace.find(in: denied), ofTopic: first.name)
         // Nothing else can tell a client that asks for no reply.
         guard acks != 0 else { return .closed("writing to topic \(first.name) is not allowed") }
         return .amended { $0.topics += Self.refusals(of: denied, .topicAuthorizationFailed) }

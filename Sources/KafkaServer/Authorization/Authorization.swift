@@ -90,6 +90,14 @@ struct Rights: Sendable {
         return decision.isAllowed
     }
 
+    /// Which trace the records belong to that were denied, if their sender said so.
+    func tell(_ trace: TraceContext?, ofTopic name: String) {
+        guard let trace else { return }
+        exchange.server.logger.info(
+            "records were denied",
+            metadata: trace.metadata.merging(["principal": "\(exchange.connection.login.principal)", "topic": "\(name)"]) { $1 })
+    }
+
     /// The same for what is only left out of a list: nobody asked for it by name.
     func maySee(_ operation: AccessOperation, _ resource: ResourceType, _ name: String) -> Bool {
         let connection = exchange.connection

@@ -128,11 +128,14 @@ enum ProduceHandler: KafkaHandler {
         private var missing = 1
         private let acks: Acks
         private let exchange: Exchange
+        /// For the log.
+        private let topics: [ProduceRequest.Topic]
         private var refusal: ProduceRefusal?
 
         init(_ request: ProduceRequest, acks: Acks, _ exchange: Exchange) {
             self.acks = acks
             self.exchange = exchange
+            topics = exchange.server.logger.logLevel <= .debug ? request.topics : []
             response.topics.reserveCapacity(request.topics.count)
             for topic in request.topics {
                 response.topics.append(
@@ -163,6 +166,13 @@ enum ProduceHandler: KafkaHandler {
             response.topics[topic].partitions[partition].recordErrors = refusal.records
             response.topics[topic].partitions[partition].baseOffset = -1
             self.refusal = refusal
+            if topics.isEmpty { return allStarted() }
+            exchange.server.logger.debug(
+                "a record batch was refused: \(refusal.message)",
+                metadata: (ProducedTrace.find(in: topics)?.metadata ?? [:]).merging([
+                    "topic": "\(topics[topic].name)", "partition": "\(topics[topic].partitions[partition].index)",
+                    "error": "\(refusal.code)",
+                ]) { $1 })
             allStarted()
         }
 

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Martlet: what a broker does for commands on the same machine: backups.
+
+import Engine
+import Storage
+import Telemetry
+
+extension BrokerParts {
+    /// Listens for commands. A broker that cannot (a full disk) goes on without.
+    func listenForCommands() async {
+        guard !configuration.isEphemeral else { return }
+        do {
+            let channel = try await ControlSocket.bind(in: absolute(configuration.dataDirectory), on: control) { [weak self] in
+                self?.answer($0) ?? "{\"error\":\"the broker is stopping\"}"
+            }
+            controlChannel.withLock { $0 = channel }
+        } catch {
+            logger.warning("commands such as `martlet backup` cannot reach this broker: \(error)")
+        }
+    }
+
+    func stopListeningForCommands() async {
+        guard let channel = controlChannel.withLock({ $0 }) else { return }
+        try? await channel.close()
+        TextFile.remove("\(absolute(configuration.dataDirectory))/\(ControlSocket.name)")
+    }
+
+    private func answer(_ request: JSONValue) -> String {
+        guard request["command"]?.text == "backup", let target = request["directory"]?.text else {
+            return "{\"error\":\"this broker does not know that command; is it older than the command line?\"}"
+        }
+        do {
+            let start = clock.monotonicNs()
+            let report = try backUp(to: target)
+            let ms = (clock.monotonicNs() - start) / 1_000_000
+            logger.notice(
+                "a backup was written",
+                metadata: [
+                    "directory": "\(target)", "logs": "\(report.logs)", "bytes": "\(report.bytes)",
+                    "copied bytes": "\(report.copiedBytes)", "ms": "\(ms)",
+                ])
+            return """
+                {"logs":\(report.logs),"files":\(report.files),"linked_files":\(report.linkedFiles),\
+                "bytes":\(report.bytes),"copied_bytes":\(report.copiedBytes),"ms":\(ms)}
+                """
+        } catch {
+            logger.error("a backup failed: \(error)", metadata: ["directory": "\(target)"])
+            return "{\"error\":\(JSONText.quoted("\(error)"))}"
+        }
+    }
+
+    /// On a thread that may wait.
+    func backUp(to path: String) throws -> BackupReport {
+        guard !isStopping else { throw BrokerError("the broker is stopping") }
+        let loop = control
+        return try engine.backUp(to: path) { work in try loop.submit(work).wait() }
+    }
+}

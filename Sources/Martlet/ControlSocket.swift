@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Martlet: how a command on the same machine asks a running broker for something: a socket in the data directory.
+//
+// Whoever may write in the data directory may ask; nobody else can reach it, neither by network nor as another user. One
+// request a connection: a JSON object on one line; the answer is another one. The name is bound and connected to through
+// the directory's descriptor, because the path of a socket may have 107 bytes only. Connections belong to the loop; what is
+// asked for runs elsewhere.
+
+import Glibc
+import NIOCore
+import NIOPosix
+import Telemetry
+
+package enum ControlSocket {
+    package static let name = "martlet.control"
+    static let lineBytesMax = 16 * 1024
+
+    /// Takes what was asked for and says what became of it; on a thread that may wait.
+    typealias Answer = @Sendable (JSONValue) -> String
+
+    /// Starts to listen in `directory`, which must be this process's own.
+    static func bind(
+        in directory: String, on group: any EventLoopGroup, answer: @escaping Answer
+    ) async throws -> any Channel {
+        _ = unsafe unlink("\(directory)/\(name)")
+        let descriptor = unsafe open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw BrokerError("cannot open \(directory): \(TextFile.reason(errno))") }
+        defer { close(descriptor) }
+        let channel = try await ServerBootstrap(group: group)
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(ControlHandler(answer: answer))
+                }
+            }
+            .bind(unixDomainSocketPath: "/proc/self/fd/\(descriptor)/\(name)").get()
+        _ = unsafe chmod("\(directory)/\(name)", 0o600)
+        return channel
+    }
+
+    /// Asks the broker that runs in `directory`; waits for its answer.
+    package static func ask(_ request: String, in directory: String) throws(BrokerError) -> JSONValue {
+        let noBroker = BrokerError(
+            "no broker runs in \(directory), or this user may not ask it; name its data directory (--data), and be its user")
+        let parent = unsafe open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard parent >= 0 else { throw BrokerError("cannot open \(directory): \(TextFile.reason(errno)); name the broker's data directory (--data)") }
+        defer { close(parent) }
+        let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        guard descriptor >= 0, let address = try? SocketAddress(unixDomainSocketPath: "/proc/self/fd/\(parent)/\(name)") else {
+            throw noBroker
+        }
+        defer { close(descriptor) }
+        // SAFETY: the address is live for the call and its size is passed.
+        let isConnected = unsafe address.withSockAddr { pointer, size in
+            unsafe connect(descriptor, pointer, socklen_t(size)) == 0
+        }
+        guard isConnected else { throw noBroker }
+        var line = request + "\n"
+        let isSent = line.withUTF8 { bytes in
+            // SAFETY: reads at most `count` bytes of a buffer that is valid for the call.
+            unsafe write(descriptor, bytes.baseAddress, bytes.count) == bytes.count
+        }
+        guard isSent, let answer = JSONValue(readAll(descriptor)) else {
+            throw BrokerError("the broker in \(directory) ended before it answered; its log says why")
+        }
+        return answer
+    }
+
+    private static func readAll(_ descriptor: Int32) -> String {
+        var bytes: [UInt8] = []
+        var piece = [UInt8](repeating: 0, count: 4096)
+        while bytes.count < lineBytesMax {
+            // SAFETY: at most `count` bytes are written into the live array.
+            let count = unsafe read(descriptor, &piece, piece.count)
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { break }
+            bytes += piece[..<count]
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}
+
+/// One connection: reads a line, answers, closes. Owned by its loop.
+private final class ControlHandler: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    private let answer: ControlSocket.Answer
+    private var received = ByteBuffer()
+    private var isAsked = false
+
+    init(answer: @escaping ControlSocket.Answer) { self.answer = answer }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        var bytes = unwrapInboundIn(data)
+        guard !isAsked else { return }
+        received.writeBuffer(&bytes)
+        guard received.readableBytes <= ControlSocket.lineBytesMax else { return context.close(promise: nil) }
+        guard let end = received.readableBytesView.firstIndex(of: UInt8(ascii: "\n")) else { return }
+        isAsked = true
+        let line = String(decoding: received.readableBytesView[..<end], as: UTF8.self)
+        let channel = context.channel
+        NIOThreadPool.singleton.submit { [answer] _ in
+            let text = JSONValue(line).map(answer) ?? "{\"error\":\"this is no request\"}"
+            channel.writeAndFlush(ByteBuffer(string: text + "\n")).whenComplete { _ in channel.close(promise: nil) }
+        }
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Transport: what is wrong with a certificate, its key and its chain, before anybody connects.
+//
+// Reads the files it is given and answers with findings in words; it decides nothing and changes nothing. `martlet certs
+// verify` and `martlet doctor` print them.
+
+import Glibc
+
+/// One thing that is, or will be, wrong.
+package struct CertificateFinding: Equatable, Sendable {
+    package enum Severity: String, Sendable { case error, warning }
+
+    /// What kind of thing, for programs.
+    package enum Kind: String, Sendable, CaseIterable {
+        case unreadable = "file-unreadable"
+        case keyMismatch = "key-mismatch"
+        case keyMode = "key-readable-by-others"
+        case expired = "certificate-expired"
+        case notYetValid = "certificate-not-yet-valid"
+        case expiresSoon = "certificate-expires-soon"
+        case chain = "chain-incomplete"
+        case usage = "wrong-usage"
+        case names = "name-not-covered"
+        case weakKey = "weak-key"
+        case weakSignature = "weak-signature"
+        case noAuthority = "not-an-authority"
+    }
+
+    /// Which of the files it is about.
+    package enum Subject: Sendable { case certificate, key, authority }
+
+    package var kind: Kind
+    package var severity: Severity
+    package var subject: Subject
+    package var what: String
+    package var next: String
+}
+
+/// A certificate to be looked at, with what it is to be used for.
+package struct CertificateCheck {
+    package enum Purpose: String, Sendable { case server, client }
+
+    package var certificateFile: String
+    package var keyFile: String?
+    package var authorityFile: String?
+    package var purpose: Purpose
+    /// Names and addresses that a server is reached by.
+    package var hosts: [String] = []
+
+    private static let rsaBitsMin = 2048
+    private static let ecBitsMin = 224
+    private static let weakDigests: Set<String> = ["MD2", "MD4", "MD5", "SHA1"]
+    private static let soonMs: Int64 = 48 * 3600 * 1000
+
+    package init(certificateFile: String, keyFile: String?, authorityFile: String?, purpose: Purpose) {
+        self.certificateFile = certificateFile
+        self.keyFile = keyFile
+        self.authorityFile = authorityFile
+        self.purpose = purpose
+    }
+
+    package func findings(nowMs: Int64) -> [CertificateFinding] {
+        var found: [CertificateFinding] = []
+        let authorities = authorityFile.flatMap { read($0, "CA certificate", .authority, &found) } ?? []
+        for authority in authorities { check(authority, of: .authority, nowMs, &found) }
+        if let keyFile { checkMode(keyFile, &found) }
+        guard let chain = read(certificateFile, "certificate", .certificate, &found), let leaf = chain.first else {
+            return found
+        }
+        check(leaf, of: .certificate, nowMs, &found)
+        checkKey(leaf, &found)
+        checkUse(leaf, &found)
+        checkChain(leaf, Array(chain.dropFirst()), authorities, nowMs, &found)
+        return found
+    }
+
+    private func read(
+        _ file: String, _ what: String, _ subject: CertificateFinding.Subject, _ found: inout [CertificateFinding]
+    ) -> [X509Certificate]? {
+        do throws(TransportError) {
+            return try TLSIdentity.certificates(in: file, what: what)
+        } catch {
+            let parts = Self.split(error.message)
+            found.append(
+                CertificateFinding(kind: .unreadable, severity: .error, subject: subject, what: parts.what, next: parts.next))
+            return nil
+        }
+    }
+
+    /// Errors of this module are written `what is wrong; what to do`.
+    private static func split(_ message: String) -> (what: String, next: String) {
+        guard let end = message.lastIndex(of: ";" as Character) else { return (message, "name another file") }
+        return (String(message[..<end]), String(message[message.index(after: end)...].drop { $0 == " " }))
+    }
+
+    /// A private key that others may read is everybody's.
+    private func checkMode(_ file: String, _ found: inout [CertificateFinding]) {
+        var status = stat()
+        // SAFETY: `status` is a live local; the path is a C string for the duration of the call.
+        guard unsafe stat(file, &status) == 0, status.st_mode & 0o044 != 0 else { return }
+        let isWorld = status.st_mode & 0o004 != 0
+        let mode = String(status.st_mode & 0o777, radix: 8)
+        found.append(
+            CertificateFinding(
+                kind: .keyMode, severity: isWorld ? .error : .warning, subject: .key,
+                what: "private key \(file): \(isWorld ? "everybody" : "its group") may read it (mode 0\(mode))",
+                next: "chmod \(isWorld ? "0600" : "0600, unless the group is the broker's own,") \(file)"))
+    }
+
+    private func check(
+        _ certificate: X509Certificate, of subject: CertificateFinding.Subject, _ nowMs: Int64,
+        _ found: inout [CertificateFinding]
+    ) {
+        let file = (subject == .authority ? authorityFile : certificateFile) ?? ""
+        let whose = "\(subject == .authority ? "CA certificate" : "certificate") \(file) (\(certificate.summary.subject))"
+        func add(_ kind: CertificateFinding.Kind, _ severity: CertificateFinding.Severity, _ what: String, _ next: String) {
+            found.append(
+                CertificateFinding(kind: kind, severity: severity, subject: subject, what: "\(whose): \(what)", next: next))
+        }
+        let (begin, end) = (certificate.notBeforeMs, certificate.notAfterMs)
+        if end <= nowMs {
+            add(.expired, .error, "it expired on \(dateText(end))", "renew it")
+        } else if begin > nowMs {
+            add(.notYetValid, .error, "it is not valid before \(dateText(begin))",
+                "set this machine's clock right if that is past, or wait")
+        } else if end - nowMs < min(Self.soonMs, (end - begin) / 4) {
+            add(.expiresSoon, .warning, "it expires within \((end - nowMs) / 3_600_000 + 1) hours", "renew it")
+        }
+        let (name, bits) = certificate.keyKind
+        if name.hasPrefix("RSA"), bits < Self.rsaBitsMin {
+            add(.weakKey, .error, "its RSA key has \(bits) bits", "make one of 2048 bits or more, or on P-256")
+        } else if name == "EC", bits < Self.ecBitsMin {
+            add(.weakKey, .error, "its key has \(bits) bits", "make one on P-256")
+        } else if name == "DSA" {
+            add(.weakKey, .error, "it has a DSA key, which TLS 1.3 does not use", "make one on P-256")
+        }
+        // Nobody checks the signature that a root has put under itself.
+        let isRoot = certificate.isSigned(by: certificate)
+        if !isRoot, let digest = certificate.signatureDigest, Self.weakDigests.contains(digest) {
+            add(.weakSignature, .error, "it is signed with \(digest)", "have it signed with SHA-256")
+        }
+        if subject == .authority, !certificate.isAuthority, !isRoot {
+            add(.noAuthority, .warning, "it is no CA: only this one certificate is trusted", "name the CA's certificate")
+        }
+    }
+
+    private func checkKey(_ leaf: X509Certificate, _ found: inout [CertificateFinding]) {
+        guard let keyFile else { return }
+        do throws(TransportError) {
+            _ = try TLSIdentity.load(TLSOptions(certificateFile: certificateFile, keyFile: keyFile))
+        } catch {
+            let parts = Self.split(error.message)
+            found.append(
+                CertificateFinding(
+                    kind: error.code == .keyMismatch ? .keyMismatch : .unreadable, severity: .error, subject: .key,
+                    what: parts.what, next: parts.next))
+        }
+    }
+
+    private func checkUse(_ leaf: X509Certificate, _ found: inout [CertificateFinding]) {
+        let whose = "certificate \(certificateFile)"
+        let isMeant = purpose == .server ? leaf.usages.server : leaf.usages.client
+        if !isMeant {
+            found.append(
+                CertificateFinding(
+                    kind: .usage, severity: .error, subject: .certificate,
+                    what: "\(whose): it is not meant for a \(purpose.rawValue) (extended key usage)",
+                    next: "issue one with the usage \(purpose.rawValue)Auth"))
+        }
+        for host in hosts where !leaf.covers(host) {
+            found.append(
+                CertificateFinding(
+                    kind: .names, severity: .error, subject: .certificate,
+                    what: "\(whose): it does not name \(host), which clients use",
+                    next: "issue one with \(host) among its alternative names"))
+        }
+    }
+
+    private func checkChain(
+        _ leaf: X509Certificate, _ chain: [X509Certificate], _ authorities: [X509Certificate], _ nowMs: Int64,
+        _ found: inout [CertificateFinding]
+    ) {
+        // Times and usage have findings of their own; here the time is one at which the certificate is good.
+        let timeMs = min(max(nowMs, leaf.notBeforeMs), leaf.notAfterMs)
+        let isMeant = purpose == .server ? leaf.usages.server : leaf.usages.client
+        guard !authorities.isEmpty, isMeant,
+            let fault = leaf.chainFault(
+                through: chain, trusted: authorities, isServer: purpose == .server, nowMs: timeMs)
+        else { return }
+        found.append(
+            CertificateFinding(
+                kind: .chain, severity: .error, subject: .certificate,
+                what: "certificate \(certificateFile): it does not lead to a CA of \(authorityFile ?? ""): \(fault)",
+                next: "put the intermediate certificates after it into the same file, leaf first, or name its CA"))
+    }
+}

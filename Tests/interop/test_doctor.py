@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+# Martlet, interop: `martlet doctor`.
+"""Its status for scripts, its JSON, and what it hears from a running broker."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+from broker import Broker
+
+
+@pytest.fixture
+def doctor(binary: str, tmp_path: Path) -> Callable[..., tuple[int, Any]]:
+    """Runs it with `--json`; its status and its findings by id."""
+
+    def run(*arguments: str, environment: dict[str, str] | None = None) -> tuple[int, Any]:
+        done = subprocess.run(
+            [binary, "doctor", "--json", *arguments], capture_output=True, timeout=30, cwd=tmp_path,
+            env={**os.environ, **(environment or {})},
+        )  # fmt: skip
+        answer = json.loads(done.stdout)
+        assert answer["status"] == done.returncode
+        return done.returncode, {finding["id"]: finding for finding in answer["findings"]}
+
+    return run
+
+
+def test_the_status_tells_a_script_how_bad_it_is(doctor: Callable[..., tuple[int, Any]], tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir(mode=0o700)
+    plain = ["--port", "0", "--max-connections", "10"]
+    assert doctor(*plain)[0] == 0
+    status, found = doctor(*plain, environment={"MARTLET_DURABILITY": "os"})
+    assert status == 1
+    assert found["not-durable"]["setting"] == "durability" and found["not-durable"]["place"] == "MARTLET_DURABILITY"
+    config = tmp_path / "martlet.yaml"
+    config.write_text("# a comment\nlisten: 0.0.0.0:0\nplaintext: anywhere\n")
+    status, found = doctor("--config", str(config))
+    assert status == 2
+    assert found["plaintext-exposed"]["place"] == f"{config}:3" and found["plaintext-exposed"]["next"] == "loopback"
+
+
+def test_a_broker_is_asked_over_tls_and_in_plaintext(
+    doctor: Callable[..., tuple[int, Any]], start_broker: Callable[..., Broker], binary: str
+) -> None:
+    broker = start_broker()
+    secure = ["--connect", broker.address, "--ca", broker.ca, "--cert", broker.certificate, "--key", broker.key]
+    status, found = doctor(*secure)
+    assert (status, set(found)) == (0, {"tls"}) and "TLSv1.3" in found["tls"]["what"]
+    status, found = doctor("--connect", broker.address)
+    assert (status, set(found)) == (0, {"plaintext"})
+    # Without a client's certificate: the broker's alert, in words.
+    status, found = doctor("--connect", broker.address, "--ca", broker.ca)
+    assert status == 2 and "certificate" in found["cannot-connect"]["what"]
+    # The data directory of a running broker.
+    assert broker.data.stat().st_mode & 0o007 == 0
+    status, found = doctor("--data", str(broker.data), "--certs", str(broker.certs_directory), "--listen", broker.address)
+    assert found["broker-runs"]["severity"] == "note"
+    assert "port-in-use" not in found and "data-readable-by-others" not in found
+    broker.stop()
+    status, found = doctor("--connect", secure[1])
+    assert status == 2 and "refused" in found["cannot-connect"]["what"]
+
+
+def test_what_a_broker_complains_of_and_its_wrong_clock_are_findings(
+    doctor: Callable[..., tuple[int, Any]], start_broker: Callable[..., Broker], tmp_path: Path
+) -> None:
+    ahead = start_broker("ahead", wrapper=["faketime", "-f", "+2h"], arguments=["--plaintext", "loopback"])
+    status, found = doctor("--connect", ahead.address)
+    assert status == 2 and "s ahead of this machine's" in found["clock"]["what"]
+
+
+def test_a_person_reads_lines_that_say_what_to_change(binary: str, tmp_path: Path) -> None:
+    config = tmp_path / "m.yaml"
+    config.write_text("durability: os\nport: 0\n")
+    done = subprocess.run([binary, "doctor", "--config", "m.yaml"], capture_output=True, timeout=30, cwd=tmp_path)
+    text = done.stdout.decode()
+    assert "warning not-durable: acknowledged records do not survive a power cut\n  next: durability (m.yaml:1): disk" in text
+    assert text.rstrip().splitlines()[-1].startswith("0 errors, 1 warning, ")
+    assert done.returncode == 1
