@@ -19,6 +19,7 @@ package final class Engine: Sendable {
     package let features: Features
     package let access: AccessControl
     package let passwords: PasswordChecks
+    package let tokens: TokenChecks
     package let groups: GroupCoordinator
     /// Of brokers, groups and client metrics, as set at run time.
     package let configurations: ResourceConfigurations
@@ -87,6 +88,7 @@ package final class Engine: Sendable {
         producerIds = ProducerIds(metadata: metadata)
         features = Features(metadata: metadata)
         access = AccessControl(configuration: configuration.access, metadata: metadata, loop: loop)
+        tokens = TokenChecks(rules: configuration.access.tokens, clock: clock)
         passwords = PasswordChecks(access: access, background: background ?? loop)
         // The catalog tells the groups of deletions; the groups' log is a topic of the catalog.
         let forget = groupsOfCatalog

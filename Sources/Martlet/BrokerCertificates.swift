@@ -37,6 +37,7 @@ final class BrokerCertificates: Sendable {
             authorityFile: configuration.tls.authority, certificateFile: configuration.tls.certificate,
             keyFile: configuration.tls.key, applicationProtocols: Self.applicationProtocols)
         options.minimumVersion = configuration.tlsVersion == .tls12 ? .tls12 : .tls13
+        options.revocationFile = configuration.tls.revocationLists
         hosts = Self.hosts(configuration)
         self.clock = clock
         temporaryDirectory =
@@ -115,7 +116,7 @@ final class BrokerCertificates: Sendable {
     }
 
     private static func stamps(_ options: TLSOptions) -> [FileStamp?] {
-        [options.certificateFile, options.keyFile, options.authorityFile].map { $0.flatMap(FileStamp.init(path:)) }
+        [options.certificateFile, options.keyFile, options.authorityFile, options.revocationFile].map { $0.flatMap(FileStamp.init(path:)) }
     }
 
     private static func makeTemporaryDirectory() throws(BrokerError) -> String {
@@ -130,24 +131,5 @@ final class BrokerCertificates: Sendable {
                 "cannot make a directory in /tmp: \(TextFile.reason(errno)); make room or allow writing there")
         }
         return String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
-    }
-}
-
-/// Tells whether a file is still the one it was.
-private struct FileStamp: Equatable {
-    let inode: UInt
-    let size: Int
-    let seconds: Int
-    let nanoseconds: Int
-
-    /// nil if there is no file.
-    init?(path: String) {
-        var status = stat()
-        // SAFETY: `status` is a live local; the path is a C string for the duration of the call.
-        guard unsafe stat(path, &status) == 0 else { return nil }
-        inode = status.st_ino
-        size = status.st_size
-        seconds = status.st_mtim.tv_sec
-        nanoseconds = status.st_mtim.tv_nsec
     }
 }

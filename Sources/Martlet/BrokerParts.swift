@@ -34,6 +34,8 @@ final class BrokerParts: Sendable {
     private let memory: RequestMemory
     private let storage: BrokerStorage
     private let readyFile: ReadyFile?
+    private let principal: PrincipalChoice
+    private let tokenKeys: TokenKeys?
     private let listeners = Mutex<[Listener]>([])
     private let stopping = Atomic(false)
 
@@ -42,6 +44,9 @@ final class BrokerParts: Sendable {
         self.configuration = configuration
         readyFile = configuration.readyFile.map { ReadyFile(path: absolute($0)) }
         readyFile?.clear()
+        principal = try configuration.principal
+        let tokenKeys = try configuration.tokens.keyFile.map { (file) throws(BrokerError) in try TokenKeys(file) }
+        self.tokenKeys = tokenKeys
         let clock = clock
         output = LogOutput(format: configuration.logFormat, nowMs: { clock.nowMs() })
         logger = output.logger("Martlet", level: configuration.logLevel)
@@ -59,6 +64,7 @@ final class BrokerParts: Sendable {
         } catch {
             throw BrokerError(error.message)
         }
+        if let tokenKeys { engine.tokens.use(tokenKeys.first) }
         memory = RequestMemory(limit: configuration.queuedRequestBytesMax)
         grpc = GRPCServer(
             engine: engine, memory: memory, metrics: metrics,
@@ -66,7 +72,7 @@ final class BrokerParts: Sendable {
             web: WebOptions(
                 allowedOrigins: configuration.corsAllowedOrigins,
                 hosts: (configuration.listen + (configuration.advertise.map { [$0] } ?? [])).map(\.host)),
-            requiresLogin: !configuration.login.mechanisms.isEmpty)
+            logins: configuration.callLogins)
         if let warning = DescriptorShares(configuration).warning(configuration) { logger.warning("\(warning)") }
         ProcessMetrics.register(metrics, startMs: clock.nowMs())
         BrokerMetrics.register(
@@ -151,7 +157,8 @@ extension BrokerParts {
     private func options(_ name: String, _ address: Address) -> ListenerOptions {
         var options = ListenerOptions(
             name: name, host: address.host, port: address.port, plaintext: configuration.plaintext.policy,
-            tls: certificates.store, clientAuthentication: configuration.clientAuthentication.transport)
+            tls: certificates.store, clientAuthentication: configuration.clientAuthentication.transport,
+            principal: principal)
         options.limits.connectionsMax = DescriptorShares(configuration).connections
         return options
     }
@@ -161,7 +168,10 @@ extension BrokerParts {
         engine.startHousekeeping(on: loop)
         loop.scheduleRepeatedTask(
             initialDelay: Limits.certificateCheckInterval, delay: Limits.certificateCheckInterval
-        ) { [certificates, logger] _ in certificates.refresh(logger: logger) }
+        ) { [certificates, logger, tokenKeys, engine] _ in
+            certificates.refresh(logger: logger)
+            tokenKeys?.refresh(engine.tokens, logger: logger)
+        }
     }
 
     private func logStart(_ addresses: [Address]) {

@@ -3,6 +3,7 @@
 
 import Engine
 import NIOCore
+import Security
 
 extension Configuration {
     var engine: EngineConfiguration {
@@ -35,6 +36,7 @@ extension Configuration {
         engine.housekeeping.retentionCheckMs = retentionCheckIntervalMs
         engine.access.superUsers = Set(superUsers)
         engine.access.allowsEveryoneWithoutRule = allowsEveryoneWithoutRule
+        engine.access.tokens = tokens.rules
         engine.logDirectory = isEphemeral ? "" : absolute(dataDirectory)
         engine.otherSettings = [
             "listeners": listeners.map { "PLAINTEXT://\($0)" }.joined(separator: ","),
@@ -45,6 +47,18 @@ extension Configuration {
         ]
         engine.housekeeping.compactionBackoffMs = cleanerBackoffMs
         return engine
+    }
+}
+
+extension Configuration.Tokens {
+    var rules: TokenRules {
+        var rules = TokenRules()
+        rules.audiences = audiences
+        rules.issuer = issuer
+        rules.clockSkewSeconds = clockSkewSeconds
+        rules.scopeClaim = scopeClaim
+        rules.subjectClaim = subjectClaim
+        return rules
     }
 }
 

@@ -9,7 +9,7 @@ enum Limits {
     /// A certificate that expires sooner is a warning in `/readyz`.
     static let certificateWarningMs: Int64 = 48 * 3600 * 1000
     /// How often it is looked whether the certificates' files have changed.
-    static let certificateCheckInterval = TimeAmount.seconds(10)
+    static let certificateCheckInterval = TimeAmount.seconds(2)
     /// With less free space on the data's disk the broker is not ready: a record batch may be larger.
     static let diskProblemBytes: Int64 = 1 << 20
     /// Partitions that are named in one line of `/readyz`.

@@ -21,6 +21,7 @@ struct RootCommand: ParsableCommand {
             CommandGroup(
                 name: "Clients",
                 subcommands: [TopicCommand.self, ProduceCommand.self, ConsumeCommand.self, SubscribeCommand.self]),
+            CommandGroup(name: "Access", subcommands: [UserCommand.self, AclCommand.self]),
             CommandGroup(name: "Tools", subcommands: [CertsCommand.self, VerifyCommand.self, DumpCommand.self, BenchCommand.self]),
         ])
 }

@@ -14,6 +14,8 @@ enum Refusal: Sendable, Equatable {
     /// TLS on a listener without certificates.
     case tlsOff
     case tooManyConnections(max: Int)
+    /// A good certificate whose owner has no name here.
+    case noPrincipal(subject: String, reason: String)
 
     /// The cause and the next step, for the peer and for the log.
     var explanation: String {
@@ -28,6 +30,8 @@ enum Refusal: Sendable, Equatable {
                 + "connect without TLS, or configure certificates for it"
         case .tooManyConnections(let max):
             "this listener already has \(max) connections; close some, or raise its limit"
+        case .noPrincipal(let subject, let reason):
+            "client certificate (\(subject)) names nobody here: \(reason)"
         }
     }
 
