@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, GRPCServer: who calls, and what that principal may do: the same rules and passwords as over Kafka's protocol.
+// Martlet, GRPCServer: who calls, and what that principal may do: the same rules and passwords as over Kafka's
+// protocol.
 //
-// A client with a certificate is who the certificate says, unless a call says otherwise. Where SASL is on, all others have to
-// give a name and a password, or a token, with each call (`authorization: Basic` or `Bearer`), over TLS or from this machine; only
-// health checks are answered to anybody. A call ends with its token.
+// A client with a certificate is who the certificate says, unless a call says otherwise. Where SASL is on, all others
+// have to give a name and a password, or a token, with each call (`authorization: Basic` or `Bearer`), over TLS or
+// from this machine; only health checks are answered to anybody. A call ends with its token.
 
 import Bytes
 import Engine
@@ -50,7 +51,8 @@ struct BasicCredentials {
 extension GRPCServer {
     /// Whether a caller has to say who it is before this method is served.
     func requiresLogin(_ peer: ConnectionContext, _ route: GRPCRoute, hasAuthorization: Bool) -> Bool {
-        logins.areRequired && (peer.peerCertificate == nil || hasAuthorization) && !route.method.path.hasPrefix("/\(HealthService.name)/")
+        logins.areRequired && (peer.peerCertificate == nil || hasAuthorization)
+            && !route.method.path.hasPrefix("/\(HealthService.name)/")
     }
 
     /// Reads what a caller says about itself. Throws `UNAUTHENTICATED`.

@@ -116,7 +116,8 @@ final class BrokerCertificates: Sendable {
     }
 
     private static func stamps(_ options: TLSOptions) -> [FileStamp?] {
-        [options.certificateFile, options.keyFile, options.authorityFile, options.revocationFile].map { $0.flatMap(FileStamp.init(path:)) }
+        [options.certificateFile, options.keyFile, options.authorityFile, options.revocationFile]
+            .map { $0.flatMap(FileStamp.init(path:)) }
     }
 
     private static func makeTemporaryDirectory() throws(BrokerError) -> String {

@@ -44,7 +44,8 @@ extension Configuration {
             let mapping: PrincipalMapping
             do {
                 mapping = try PrincipalMapping(
-                    sources: principalSources.compactMap { CertificateNameKind(rawValue: $0.rawValue) }, rules: principalRules)
+                    sources: principalSources.compactMap { CertificateNameKind(rawValue: $0.rawValue) },
+                    rules: principalRules)
             } catch {
                 throw BrokerError("`ssl.principal.mapping.rules` cannot be used: \(error)")
             }

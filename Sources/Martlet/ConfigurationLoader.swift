@@ -101,7 +101,8 @@ package struct ConfigurationLoader {
         }
         if configuration.saslMechanisms.contains(.oauthBearer), configuration.tokens.keyFile == nil {
             throw ConfigurationError(
-                "`sasl.enabled.mechanisms` has OAUTHBEARER without `sasl.oauthbearer.jwks.endpoint.url`; say where the keys are")
+                "`sasl.enabled.mechanisms` has OAUTHBEARER without `sasl.oauthbearer.jwks.endpoint.url`; "
+                    + "say where the keys are")
         }
         if configuration.groupMinSessionTimeoutMs > configuration.groupMaxSessionTimeoutMs {
             throw ConfigurationError(

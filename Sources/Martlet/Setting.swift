@@ -138,7 +138,9 @@ extension Setting {
     static func fileURL(_ key: String, _ help: String, _ field: Field<String?>) -> Setting {
         let scheme = "file://"
         return Setting(key: key, form: "file:///…", help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
-            guard text.hasPrefix(scheme + "/") else { throw Refusal(expected: "a URL such as file:///etc/martlet/jwks.json") }
+            guard text.hasPrefix(scheme + "/") else {
+                throw Refusal(expected: "a URL such as file:///etc/martlet/jwks.json")
+            }
             configuration[keyPath: field] = String(text.dropFirst(scheme.count))
         } show: {
             $0[keyPath: field].map { scheme + $0 } ?? ""

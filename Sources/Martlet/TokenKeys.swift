@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Martlet: the file with the keys that tokens are signed for, from a broker's start to its end.
 //
-// Watched: when it changes, new tokens are checked with the new keys. A file that cannot be used leaves the old keys in force
-// and a line in the log. `refresh` is called by the housekeeping loop only; the stamp is guarded by the mutex.
+// Watched: when it changes, new tokens are checked with the new keys. A file that cannot be used leaves the old keys
+// in force and a line in the log. `refresh` is called by the housekeeping loop only; the stamp is guarded by the
+// mutex.
 
 import Engine
 import Logging

@@ -33,7 +33,9 @@ struct AccessAdministration {
         }
         let answer = try send(request)
         guard answer.results.count == rules.count else { throw noAnswer }
-        for (rule, result) in zip(rules, answer.results) { try check(result.errorCode, result.errorMessage, rule.description) }
+        for (rule, result) in zip(rules, answer.results) {
+            try check(result.errorCode, result.errorMessage, rule.description)
+        }
     }
 
     func remove(_ rules: [AccessRule]) throws {
@@ -103,7 +105,8 @@ struct AccessAdministration {
         guard code != .none else { return }
         let advice =
             switch code {
-            case .clusterAuthorizationFailed: "this identity may not do that; it needs Alter (to see: Describe) on the cluster"
+            case .clusterAuthorizationFailed:
+                "this identity may not do that; it needs Alter (to see: Describe) on the cluster"
             default: "the broker refuses (\(code.name))"
             }
         throw CommandError("\(what): \(advice)" + (message.map { ": \($0)" } ?? ""))

@@ -44,7 +44,8 @@ struct AclCommand: ParsableCommand {
 
     struct List: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "List rules.", discussion: "With a resource: the rules that are about it, those with prefixes and * too.")
+            abstract: "List rules.",
+            discussion: "With a resource: the rules that are about it, those with prefixes and * too.")
 
         @Option(help: "Only rules about this principal.") var principal: String?
         @OptionGroup(title: "Resources") var resources: ResourceArguments
@@ -157,7 +158,8 @@ struct OperationArgument: ExpressibleByArgument {
 
 /// What rules are about.
 struct ResourceArguments: ParsableArguments {
-    @Option(name: .customLong("topic"), help: "A topic, * for all; may be repeated, like all of these.") var topics: [String] = []
+    @Option(name: .customLong("topic"), help: "A topic, * for all; may be repeated, like all of these.")
+    var topics: [String] = []
     @Option(name: .customLong("group"), help: "A group.") var groups: [String] = []
     @Option(name: .customLong("transactional-id"), help: "A transactional id.") var transactionalIds: [String] = []
     @Flag(help: "The cluster itself.") var cluster = false

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, MartletCommand: where passwords come from: a file, standard input, or the terminal without echo; never an argument,
-// which other users of the machine could read.
+// Martlet, MartletCommand: where passwords come from: a file, standard input, or the terminal without echo; never an
+// argument, which other users of the machine could read.
 
 import Glibc
 

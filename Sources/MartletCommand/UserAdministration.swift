@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, MartletCommand: what `martlet user` asks of a broker, over Kafka's protocol (KIP-554).
 //
-// Works with any broker that speaks the protocol. The password never leaves the process: what is sent is derived from it here.
+// Works with any broker that speaks the protocol. The password never leaves the process: what is sent is derived from
+// it here.
 
 import Client
 import KafkaWire
@@ -91,7 +92,8 @@ struct UserAdministration {
         let advice =
             switch code {
             case .resourceNotFound: "there is no such user, or no such password; `martlet user list` shows those there are"
-            case .clusterAuthorizationFailed: "this identity may not do that; it needs Alter (to see: Describe) on the cluster"
+            case .clusterAuthorizationFailed:
+                "this identity may not do that; it needs Alter (to see: Describe) on the cluster"
             default: "the broker refuses (\(code.name))"
             }
         throw CommandError("\(what): \(advice)" + (message.map { ": \($0)" } ?? ""))

@@ -72,8 +72,10 @@ struct UserCommand: ParsableCommand {
             let users = try UserAdministration(client.options()).list()
             if json {
                 for user in users {
-                    let credentials = user.credentials.map { #"{"mechanism":"\#($0.mechanism)","iterations":\#($0.iterations)}"# }
-                    Terminal.print(#"{"user":\#(JSONText.quoted(user.name)),"credentials":[\#(credentials.joined(separator: ","))]}"#)
+                    let credentials = user.credentials.map {
+                        #"{"mechanism":"\#($0.mechanism)","iterations":\#($0.iterations)}"#
+                    }.joined(separator: ",")
+                    Terminal.print(#"{"user":\#(JSONText.quoted(user.name)),"credentials":[\#(credentials)]}"#)
                 }
                 return
             }

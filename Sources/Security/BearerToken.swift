@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Security: JSON Web Tokens (RFC 7519) as Kafka's brokers take them (KIP-768).
 //
-// The signature is checked before anything in the token is believed. What a token must have: an algorithm that is known, a
-// key of the set, `exp` and `iat`, a subject; the audience and the issuer if they are set. Causes of refusals are for the
-// log and never contain the token.
+// The signature is checked before anything in the token is believed. What a token must have: an algorithm that is
+// known, a key of the set, `exp` and `iat`, a subject; the audience and the issuer if they are set. Causes of refusals
+// are for the log and never contain the token.
 
 import Bytes
 
@@ -52,12 +52,16 @@ package enum BearerToken {
         let id = header["kid"]?.text
         guard header["kid"] == nil || id != nil else { throw TokenRefusal("the token's key id is no string") }
         let candidates = keys.candidates(algorithm, id: id)
-        guard !candidates.isEmpty else { throw TokenRefusal("the key set has no \(algorithm.rawValue) key of the token's key id") }
+        guard !candidates.isEmpty else {
+            throw TokenRefusal("the key set has no \(algorithm.rawValue) key of the token's key id")
+        }
         let signed = Array(parts[0]) + [UInt8(ascii: ".")] + Array(parts[1])
         guard candidates.contains(where: { $0.verifies(signature, of: signed, algorithm) }) else {
             throw TokenRefusal("the token's signature is wrong")
         }
-        guard let claims = JSONValue(payload), case .object = claims else { throw TokenRefusal("the token's claims are no JSON object") }
+        guard let claims = JSONValue(payload), case .object = claims else {
+            throw TokenRefusal("the token's claims are no JSON object")
+        }
         return try identity(claims, rules, nowMs)
     }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Security: JSON (RFC 8259) as tokens and key sets have it.
 //
-// Strict: one value, no name twice in an object (a token that reads differently here and elsewhere is an attack), nothing
-// behind it. Bounded in bytes and depth before it is looked at. Numbers are doubles, which hold every time there is.
+// Strict: one value, no name twice in an object (a token that reads differently here and elsewhere is an attack),
+// nothing behind it. Bounded in bytes and depth before it is looked at. Numbers are doubles, which hold every time
+// there is.
 
 package enum JSONValue: Equatable, Sendable {
     case null

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, Security: the public keys that tokens are signed for: a JSON Web Key Set (RFC 7517), and how signatures are checked.
+// Martlet, Security: the public keys that tokens are signed for: a JSON Web Key Set (RFC 7517), and how signatures are
+// checked.
 //
-// Each key is good for the algorithms of its own type only, so that nobody can choose another: there is no `none`, and nothing
-// with a shared secret. Keys are never changed once they are read.
+// Each key is good for the algorithms of its own type only, so that nobody can choose another: there is no `none`, and
+// nothing with a shared secret. Keys are never changed once they are read.
 
 import Bytes
 import COpenSSL
@@ -63,9 +64,9 @@ package enum SigningAlgorithm: String, Sendable, CaseIterable {
             // SAFETY: both buffers are read within their counts, during the call.
             unsafe made = martlet_RSA_public_key(modulus, modulus.count, exponent, exponent.count)
         case "EC":
-            guard let curve = key["crv"]?.text, curve == "P-256" || curve == "P-384", let x = bytes("x"), let y = bytes("y") else {
-                return nil
-            }
+            guard let curve = key["crv"]?.text, curve == "P-256" || curve == "P-384", let x = bytes("x"),
+                let y = bytes("y")
+            else { return nil }
             let length = curve == "P-256" ? 32 : 48
             guard x.count == length, y.count == length else { return nil }
             type = .curve(bytes: length)
@@ -139,7 +140,8 @@ package struct SigningKeys: Sendable {
         guard values.count <= Self.keysMax else { throw Invalid(description: "it has more than \(Self.keysMax) keys") }
         keys = values.compactMap { SigningKey($0) }
         guard !keys.isEmpty else {
-            throw Invalid(description: "it has no key of use: RSA of 2048 bits or more, or EC on P-256 or P-384, for signatures")
+            throw Invalid(
+                description: "it has no key of use: RSA of 2048 bits or more, or EC on P-256 or P-384, for signatures")
         }
     }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Transport: owner of one revocation list (CRL), and how they are read from a file.
 //
-// What a list says is judged by the TLS library while it verifies a chain: signature, issuer and dates too. Read once with the
-// other files of a `TLSContext` and never changed.
+// What a list says is judged by the TLS library while it verifies a chain: signature, issuer and dates too. Read once
+// with the other files of a `TLSContext` and never changed.
 
 import COpenSSL
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import subprocess
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -159,6 +160,10 @@ def test_a_revoked_certificate_is_refused_once_the_list_is_read_again(
     error = attempt(stolen)
     assert error is not None
     own.wait_log(r"client certificate \(CN=stolen\) was revoked by its CA", since=since)
+    told = subprocess.run(
+        ["openssl", "s_client", "-connect", own.address, "-CAfile", authority.certificate, "-cert", stolen[0], "-key", stolen[1],
+         "-ign_eof"], input=b"", capture_output=True, timeout=30)  # fmt: skip
+    assert b"alert certificate revoked" in told.stderr, told.stderr
     assert attempt(good) is None
     # A file that cannot be used leaves the old list in force.
     since = own.log_size()

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Client: logs a connection in with a name and a password, by SASL.
 //
-// The strongest mechanism that the broker offers. The password itself is only sent over TLS or to this machine; SCRAM sends none.
+// The strongest mechanism that the broker offers. The password itself is only sent over TLS or to this machine; SCRAM
+// sends none.
 
 import KafkaWire
 import NIOCore

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Engine: a regular expression that says what its groups captured, matched in linear time.
 //
-// The syntax and the program are those of `TopicPattern`. Each place in the program carries where the groups on its way began
-// and ended; places are kept in the order in which a backtracking matcher (Java's) would have tried them, so the first
-// that matches captures what it would capture. What only backtracking can do (look-around, back references, possessive
-// repetition) is refused. Works on bytes: in classes only ASCII can be named.
+// The syntax and the program are those of `TopicPattern`. Each place in the program carries where the groups on its
+// way began and ended; places are kept in the order in which a backtracking matcher (Java's) would have tried them, so
+// the first that matches captures what it would capture. What only backtracking can do (look-around, back references,
+// possessive repetition) is refused. Works on bytes: in classes only ASCII can be named.
 
 struct CapturingPattern: Equatable, Sendable {
     /// For each group, from 0 (the whole match): begin and end, -1 where it took no part.

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, Engine: who the owner of a certificate is: one of its names, put through the rules of `ssl.principal.mapping.rules`.
+// Martlet, Engine: who the owner of a certificate is: one of its names, put through the rules of
+// `ssl.principal.mapping.rules`.
 //
-// Immutable, the same for both protocols, and outside of TLS: it is given the names of a certificate that was verified. Rules have
-// Kafka's syntax and meaning (KIP-371): `DEFAULT`, or `RULE:pattern/replacement/` with an `L` or a `U` behind it, separated by
-// commas; the first whose pattern matches all of the name decides; if there is none, the client is refused.
+// Immutable, the same for both protocols, and outside of TLS: it is given the names of a certificate that was
+// verified. Rules have Kafka's syntax and meaning (KIP-371): `DEFAULT`, or `RULE:pattern/replacement/` with an `L` or
+// a `U` behind it, separated by commas; the first whose pattern matches all of the name decides; if there is none, the
+// client is refused.
 
 /// Which name of a certificate is its owner's.
 package enum CertificateNameKind: String, Sendable, CaseIterable {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Engine: one rule of `ssl.principal.mapping.rules`: how it is written, and what it makes of a name.
 //
-// As in Kafka, what is replaced is every match within the name, once all of it was found to match; so a pattern that matches
-// the empty text at the end too replaces that too. `$1` in a replacement is a group, also when fewer digits than are
-// written make its number; a group that the pattern does not have is text.
+// As in Kafka, what is replaced is every match within the name, once all of it was found to match; so a pattern that
+// matches the empty text at the end too replaces that too. `$1` in a replacement is a group, also when fewer digits
+// than are written make its number; a group that the pattern does not have is text.
 
 enum PrincipalRule: Equatable, Sendable {
     case unchanged
@@ -161,13 +161,15 @@ extension PrincipalRule {
         if rest.first == "{", let end = rest.firstIndex(of: "}") {
             let name = String(rest[..<end].dropFirst())
             guard let number = pattern.groupNames[name] else {
-                throw PrincipalMapping.Invalid(description: "the replacement `\(text)` names a group \(name) that is not there")
+                throw PrincipalMapping.Invalid(
+                    description: "the replacement `\(text)` names a group \(name) that is not there")
             }
             rest = rest[end...].dropFirst()
             return number
         }
         guard let digit = rest.first, digit.isASCII, var number = digit.wholeNumberValue else {
-            throw PrincipalMapping.Invalid(description: "a $ in the replacement `\(text)` has no number; write \\$ for a $")
+            throw PrincipalMapping.Invalid(
+                description: "a $ in the replacement `\(text)` has no number; write \\$ for a $")
         }
         guard number <= pattern.groupCount else {
             guard pattern.groupCount > 0 else {
@@ -176,7 +178,9 @@ extension PrincipalRule {
             return nil
         }
         rest = rest.dropFirst()
-        while let next = rest.first, next.isASCII, let value = next.wholeNumberValue, number * 10 + value <= pattern.groupCount {
+        while let next = rest.first, next.isASCII, let value = next.wholeNumberValue,
+            number * 10 + value <= pattern.groupCount
+        {
             number = number * 10 + value
             rest = rest.dropFirst()
         }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, Engine: checks of tokens (SASL OAUTHBEARER, `authorization: Bearer`), against keys that may change at any time.
+// Martlet, Engine: checks of tokens (SASL OAUTHBEARER, `authorization: Bearer`), against keys that may change at any
+// time.
 //
-// A signature costs some tens of microseconds. What was right is remembered, under a keyed hash of the token, until the token
-// expires or the keys change: a client that sends it with every call pays once. The lock guards keys and memory; nothing is
-// checked under it.
+// A signature costs some tens of microseconds. What was right is remembered, under a keyed hash of the token, until
+// the token expires or the keys change: a client that sends it with every call pays once. The lock guards keys and
+// memory; nothing is checked under it.
 
 import Bytes
 import NIOConcurrencyHelpers

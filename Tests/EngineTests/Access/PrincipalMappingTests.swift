@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, tests: `ssl.principal.mapping.rules` mean what they mean in Kafka, and which name of a certificate they are given.
+// Martlet, tests: `ssl.principal.mapping.rules` mean what they mean in Kafka, and which name of a certificate they are
+// given.
 
 import Testing
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, fuzzing: what clients say to log in: SASL messages, tokens and key sets, and the names of their certificates.
+// Martlet, fuzzing: what clients say to log in: SASL messages, tokens and key sets, and the names of their
+// certificates.
 //
-// Properties: nobody is logged in who does not know the password or has no signed token; a message is read the same twice;
-// JSON that is read holds within its bounds; a pattern decides alike with and without captures, whatever the name is.
+// Properties: nobody is logged in who does not know the password or has no signed token; a message is read the same
+// twice; JSON that is read holds within its bounds; a pattern decides alike with and without captures, whatever the
+// name is.
 
 import Bytes
 import NIOCore
@@ -21,7 +23,9 @@ import NIOCore
         var exchange = ScramExchange(.sha256, secret: [1], nonce: "server") { $0 == "alice" ? credential : nil }
         while bytes.readableBytes > 0 {
             let message = bytes.take(Int(bytes.choice())).array
-            if case .success = exchange.receive(message) { throw Violation(description: "somebody is logged in without a password") }
+            if case .success = exchange.receive(message) {
+                throw Violation(description: "somebody is logged in without a password")
+            }
         }
     case 1:
         guard let message = PlainMessage(bytes.array) else { return }
