@@ -124,12 +124,12 @@ package final class Engine: Sendable {
         try load()
         try settle(metadataPartition)
         for topic in topics.all { groups.topicChanged(.present(topic.groupTopic)) }
-        do throws(GroupError) {
+        do throws(EngineError) {
             _ = try groups.load(
                 topicExists: { [topics] in topics.topic(named: $0) != nil }, onOrphan: { [topics] in topics.hold($0) },
                 onForgotten: { [topics] in topics.release($0) })
         } catch {
-            throw EngineError(.storageFailure, "the committed offsets cannot be read: \(error)")
+            throw EngineError(.storageFailure, "the committed offsets cannot be read: \(error.message)")
         }
         if let partition = topics.topic(named: Self.offsetsTopic)?.partition(0) { try settle(partition) }
         groups.start()

@@ -81,7 +81,11 @@ package final class InternalLog: @unchecked Sendable {
             var bytes = ByteBuffer()
             do { try slice.read(into: &bytes) } catch { throw EngineError(error) }
             let before = offset
-            while let header = BatchHeader(bytes), let batch = bytes.readSlice(length: header.sizeInBytes) {
+            let end = partition.offsets.highWatermark
+            // Only the first offset of a slice was looked at when it was found, and no checksum covers it.
+            while let header = BatchHeader(bytes), header.baseOffset >= offset || offset == before,
+                header.nextOffset <= end, let batch = bytes.readSlice(length: header.sizeInBytes)
+            {
                 offset = max(offset, header.nextOffset)
                 guard BatchBytes.isCRCValid(batch, header: header) else {
                     damaged += 1

@@ -13,12 +13,8 @@ struct OffsetLog: OffsetStore {
         topic.append(records, on: loop) { completion($0.mapError { GroupError($0) }) }
     }
 
-    func replay(_ body: (_ key: ByteBuffer, _ value: ByteBuffer?) -> Void) throws(GroupError) {
-        do throws(EngineError) {
-            try topic.replay(body)
-        } catch {
-            throw GroupError(error)
-        }
+    func replay(_ body: (_ key: ByteBuffer, _ value: ByteBuffer?) -> Void) throws(EngineError) {
+        try topic.replay(body)
     }
 }
 

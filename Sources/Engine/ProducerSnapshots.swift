@@ -33,20 +33,13 @@ struct ProducerSnapshots {
     /// crash took back are removed.
     func load(log: Log) throws(EngineError) -> ProducerStates {
         var states = ProducerStates()
-        var offset = log.startOffset
         do {
-            states.restore(try index.load(below: log.writtenEndOffset))
-            for candidate in try offsets().reversed() {
-                guard candidate <= log.writtenEndOffset else {
-                    try fileSystem.remove(path(candidate))
-                    continue
-                }
-                guard let entries = try read(candidate) else { continue }
-                for (producerId, entry) in entries { states.restore(producerId, entry) }
-                offset = max(offset, candidate)
-                break
-            }
-            try walk(log, from: offset, into: &states)
+            try removeSnapshots(after: log.writtenEndOffset)
+            let snapshot = try newest()
+            // What ended later the walk finds again, and what the index says of it may be what a crash made of it.
+            states.restore(try index.load(below: snapshot?.offset ?? 0))
+            for (producerId, entry) in snapshot?.entries ?? [] { states.restore(producerId, entry) }
+            try walk(log, from: max(log.startOffset, snapshot?.offset ?? 0), into: &states)
             // A snapshot may know of batches that a power cut took: sent again, they are no duplicates.
             states.forgetBatches { batch in
                 log.quarantined.contains { $0.offsets.overlaps(batch.baseOffset..<batch.lastOffset + 1) }
@@ -65,15 +58,26 @@ struct ProducerSnapshots {
             guard end > log.startOffset, existing.last != end else { return }
             try index.save(states.aborted) { log.segmentBase(of: $0) }
             let file = try fileSystem.open(path(end), create: true)
-            let bytes = encode(states)
-            // SAFETY: the pointer lives for the closure, which writes exactly its bytes.
-            try unsafe bytes.withUnsafeReadableBytes { raw throws(StorageError) in
-                try unsafe file.write([raw], at: 0)
-            }
+            try file.write(encode(states), at: 0)
             for old in existing.dropLast() { try fileSystem.remove(path(old)) }
         } catch {
             throw EngineError(error)
         }
+    }
+
+    /// For good: one that came back with the next crash would tell of a log that has grown differently since.
+    private func removeSnapshots(after end: Int64) throws(StorageError) {
+        let future = try offsets().filter { $0 > end }
+        guard !future.isEmpty else { return }
+        for offset in future { try fileSystem.remove(path(offset)) }
+        try fileSystem.syncDirectory(directory)
+    }
+
+    private func newest() throws(StorageError) -> (offset: Int64, entries: [(Int64, ProducerStates.Entry)])? {
+        for offset in try offsets().reversed() {
+            if let entries = try read(offset) { return (offset, entries) }
+        }
+        return nil
     }
 
     private func offsets() throws(StorageError) -> [Int64] {
@@ -110,13 +114,14 @@ struct ProducerSnapshots {
             try slice.read(into: &bytes)
             let before = offset
             while let header = BatchHeader(bytes), bytes.readableBytes >= header.sizeInBytes {
-                // Only the first head of a slice was looked at when it was found.
+                // Only the first head of a slice was looked at when it was found: one that is odd is found once more.
                 guard header.sizeInBytes >= BatchHeader.size, header.lastOffsetDelta >= 0,
-                    (0..<Int64.max >> 1).contains(header.baseOffset),
+                    header.baseOffset >= offset || offset == before, header.baseOffset < log.writtenEndOffset,
+                    header.nextOffset <= log.writtenEndOffset,
                     let batch = bytes.readSlice(length: header.sizeInBytes)
-                else { return }
+                else { break }
                 if header.baseOffset >= start { Self.apply(batch, header, to: &states) }
-                offset = header.nextOffset
+                offset = max(offset, header.nextOffset)
             }
             guard offset > before else { return }
         }

@@ -2,7 +2,7 @@
 // Martlet, Engine: a partition's aborted transactions on disk: Kafka's `<base offset>.txnindex` files.
 //
 // One file per segment that holds a marker of an abort; 34 bytes an entry: int16 version 0, int64 producer id, first
-// offset, last offset, last stable offset. Files only grow, in the order of the markers, and go with their segment.
+// offset, last offset, last stable offset. Files grow in the order of the markers, and go with their segment.
 // Called by the partition under its lock, at the first use and with every snapshot. Remembers only what this process has
 // made durable: a file whose sync failed, or that another process left in the page cache, is written again.
 
@@ -23,8 +23,9 @@ struct TransactionIndex {
         self.directory = directory
     }
 
-    /// All entries, in order. What lies at or after `end` belongs to a future that a crash took back: it is cut off,
-    /// so that it cannot be taken for the truth once the log has grown past it.
+    /// The entries of transactions that ended before `end`, in order: those that were durable when the snapshot of that
+    /// offset was written. What comes after them may be anything a crash has left, or belong to a future that it took back:
+    /// it is cut off, so that it cannot be taken for the truth once the log has grown past it.
     func load(below end: Int64) throws(StorageError) -> [AbortedTransaction] {
         var all: [AbortedTransaction] = []
         for name in try names() {
@@ -58,17 +59,19 @@ struct TransactionIndex {
         for (base, entries) in bySegment.sorted(by: { $0.key < $1.key }) {
             let known = durable.withLockedValue { $0[base] } ?? 0
             guard known < entries.count else { continue }
-            let file = try fileSystem.open("\(directory)/\(Self.name(base))", create: true)
-            let bytes = AbortedTransaction.encode(entries[known...])
-            // SAFETY: the pointer lives for the closure, which writes exactly its bytes.
-            try unsafe bytes.withUnsafeReadableBytes { raw throws(StorageError) in
-                try unsafe file.write([raw], at: Int64(known * Self.entryBytes))
-            }
-            try file.sync()
-            if known == 0 { try fileSystem.syncDirectory(directory) }
+            try write(entries, known: known, to: "\(directory)/\(Self.name(base))")
             durable.withLockedValue { $0[base] = entries.count }
         }
         durable.withLockedValue { durable in durable = durable.filter { bySegment[$0.key] != nil } }
+    }
+
+    /// A file that this process has not written yet is replaced as a whole, so that a crash cannot take what is in it.
+    private func write(_ entries: [AbortedTransaction], known: Int, to path: String) throws(StorageError) {
+        let bytes = AbortedTransaction.encode(entries[known...])
+        guard known > 0 else { return try AtomicFile.replace(path, with: bytes, in: fileSystem) }
+        let file = try fileSystem.open(path, create: false)
+        try file.write(bytes, at: Int64(known * Self.entryBytes))
+        try file.sync()
     }
 
     private func names() throws(StorageError) -> [String] {

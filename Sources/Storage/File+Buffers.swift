@@ -16,7 +16,7 @@ extension File {
     }
 
     /// Writes the readable bytes of `buffer` at `offset`.
-    func write(_ buffer: ByteBuffer, at offset: Int64) throws(StorageError) {
+    package func write(_ buffer: ByteBuffer, at offset: Int64) throws(StorageError) {
         // SAFETY: the pointer is used within the closure only.
         unsafe try buffer.withUnsafeReadableBytes { (bytes: UnsafeRawBufferPointer) throws(StorageError) in
             unsafe try self.write([bytes], at: offset)

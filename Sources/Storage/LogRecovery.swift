@@ -38,7 +38,8 @@ extension Log {
         writtenEndOffset = endOffset
         syncedEndOffset = endOffset
         syncPoint = entry.segments.last
-        hasDirectory = !entry.segments.isEmpty
+        // A segment that was never written to may have found no room for its directory's files.
+        hasDirectory = entry.segments.contains { $0.extent.size > 0 }
     }
 
     /// Takes over what an entry says below its recovery point, and reads the rest from the files.

@@ -111,6 +111,8 @@ final class GRPCLink: HTTP2SessionDelegate {
 
     func discard() {
         session.connectionClosed()
-        _ = try? channel.finish(acceptAlreadyClosed: true)
+        // Not `finish`: that cancels everything that is scheduled on the broker's loop.
+        channel.close(promise: nil)
+        channel.embeddedEventLoop.run()
     }
 }

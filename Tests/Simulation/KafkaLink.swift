@@ -95,6 +95,8 @@ final class KafkaLink {
 
     /// Lets the channel go.
     func discard() {
-        _ = try? channel.finish(acceptAlreadyClosed: true)
+        // Not `finish`: that cancels everything that is scheduled on the broker's loop.
+        channel.close(promise: nil)
+        channel.embeddedEventLoop.run()
     }
 }

@@ -21,7 +21,7 @@ extension GroupCoordinator {
     package func load(
         topicExists: (String) -> Bool = { _ in true }, onOrphan: (String) -> Void = { _ in },
         onForgotten: @escaping @Sendable (String) -> Void = { _ in }
-    ) throws(GroupError) -> Loaded {
+    ) throws(EngineError) -> Loaded {
         var loaded = Loaded()
         var live: [OffsetKey: CommittedOffset] = [:]
         var applied: [String: AppliedTransaction] = [:]

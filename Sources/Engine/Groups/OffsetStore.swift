@@ -13,5 +13,5 @@ package protocol OffsetStore: Sendable {
         completion: @escaping @Sendable (Result<Void, GroupError>) -> Void)
 
     /// At start: every live record, in order. `value` is nil for a deletion.
-    func replay(_ body: (_ key: ByteBuffer, _ value: ByteBuffer?) -> Void) throws(GroupError)
+    func replay(_ body: (_ key: ByteBuffer, _ value: ByteBuffer?) -> Void) throws(EngineError)
 }

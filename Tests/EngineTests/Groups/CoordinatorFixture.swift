@@ -54,7 +54,7 @@ final class MemoryOffsetStore: OffsetStore {
         pending.loop.execute { pending.completion(failure.map { .failure($0) } ?? .success(())) }
     }
 
-    func replay(_ body: (ByteBuffer, ByteBuffer?) -> Void) throws(GroupError) {
+    func replay(_ body: (ByteBuffer, ByteBuffer?) -> Void) throws(EngineError) {
         let records = state.withLock { $0.records }
         for record in records { body(ByteBuffer(bytes: record.key), record.value.map { ByteBuffer(bytes: $0) }) }
     }
