@@ -166,10 +166,12 @@ def test_a_groups_pattern_reveals_only_topics_that_the_member_may_describe(team:
         assert wait_until(lambda: max(next_beat(), 0), "a new topic to be assigned") == 2
         # One who may see nothing joins with the same pattern: what is assigned is not told.
         team.rule("bob", AclOperation.READ, ResourceType.GROUP, "readers")
+        # The clients are kept: a future without its client never ends.
+        own, others = AdminClient(team.client("alice")), AdminClient(team.client("bob"))
         with pytest.raises(KafkaException) as refused:
-            AdminClient(team.client("bob")).describe_consumer_groups(["readers"])["readers"].result(20)
+            others.describe_consumer_groups(["readers"])["readers"].result(20)
         assert refused.value.args[0].code() == TOPIC_AUTHORIZATION_FAILED
-        shown = AdminClient(team.client("alice")).describe_consumer_groups(["readers"])["readers"].result(20)
+        shown = own.describe_consumer_groups(["readers"])["readers"].result(20)
         assert {each.topic for each in shown.members[0].assignment.topic_partitions} == {"orders", "orders-us"}
         code, _, topics = heartbeat(bob, "bob", 0, ".*")
         assert code == 0 and topics <= 0

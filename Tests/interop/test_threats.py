@@ -120,8 +120,9 @@ def test_no_name_forges_a_line_of_the_log(guarded: Broker) -> None:
 def test_no_name_of_a_topic_leads_out_of_the_data_directory(broker: Broker, plaintext: Endpoint, api: Any, name: str) -> None:
     before = {path.name for path in broker.directory.iterdir()}
     if "\0" not in name and name:
+        admin = AdminClient(plaintext.librdkafka())
         with pytest.raises(KafkaException):
-            AdminClient(plaintext.librdkafka()).create_topics([NewTopic(name, 1)])[name].result(20)
+            admin.create_topics([NewTopic(name, 1)])[name].result(20)
     with plaintext.grpc_channel() as channel:
         for call in (
             lambda: api.AdminStub(channel).CreateTopic(api.CreateTopicRequest(name=name, partition_count=1), timeout=20),
