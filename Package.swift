@@ -36,7 +36,7 @@ let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "sw
 /// What the fuzz targets reach into.
 let fuzzed: [Target.Dependency] = [
     "Bytes", "Client", "Contract", "COpenSSL", "Engine", "GRPCServer", "GRPCWire", "HTTP2", "HTTPServer",
-    "KafkaServer", "KafkaWire", "Martlet", "Records", "Storage", "Telemetry", "TestSupport", "Transport", logging,
+    "KafkaServer", "KafkaWire", "Martlet", "Records", "Security", "Storage", "Telemetry", "TestSupport", "Transport", logging,
     nioCore, nioEmbedded, nioHTTP1, protobuf,
 ]
 
@@ -105,14 +105,14 @@ let package = Package(
         module(
             "GRPCServer",
             [
-                "Bytes", "GRPCWire", "HTTP2", "Contract", "Records", "Engine", "Storage", "Transport", "Telemetry",
+                "Bytes", "GRPCWire", "HTTP2", "Contract", "Records", "Engine", "Security", "Storage", "Transport", "Telemetry",
                 logging, nioCore, protobuf,
             ]),
         module("HTTPServer", ["Engine", "Transport", "Telemetry", logging, nioCore, nioHTTP1]),
         module(
             "Client",
             [
-                "Bytes", "KafkaWire", "Records", "GRPCWire", "HTTP2", "Contract", "Transport", logging, nioCore,
+                "Bytes", "KafkaWire", "Records", "Security", "GRPCWire", "HTTP2", "Contract", "Transport", logging, nioCore,
                 nioPosix, protobuf,
             ]),
 
@@ -126,8 +126,8 @@ let package = Package(
         .executableTarget(
             name: "MartletCommand",
             dependencies: [
-                "Martlet", "Client", "Engine", "Storage", "Records", "KafkaWire", "Transport", "Telemetry", "Bytes", logging,
-                arguments,
+                "Martlet", "Client", "Engine", "Storage", "Records", "KafkaWire", "Security", "Transport", "Telemetry", "Bytes",
+                logging, arguments, nioCore,
             ],
             swiftSettings: settings),
 

@@ -47,4 +47,18 @@ package enum Base64 {
         // Bits that belong to no byte must be zero: one text for one value.
         return word & (1 << UInt32(bits) - 1) == 0 ? bytes : nil
     }
+
+    /// The alphabet of URLs, without padding (RFC 4648 section 5, RFC 7515 section 2); nil if it is none.
+    package static func decodeURL(_ text: some Collection<UInt8>) -> [UInt8]? {
+        guard text.allSatisfy({ $0 != UInt8(ascii: "+") && $0 != UInt8(ascii: "/") && $0 != padding }) else { return nil }
+        var usual = text.map { letter in
+            switch letter {
+            case UInt8(ascii: "-"): UInt8(ascii: "+")
+            case UInt8(ascii: "_"): UInt8(ascii: "/")
+            default: letter
+            }
+        }
+        usual += [UInt8](repeating: padding, count: (4 - usual.count % 4) % 4)
+        return decode(usual)
+    }
 }

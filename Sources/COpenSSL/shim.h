@@ -5,15 +5,18 @@
 #include <openssl/asn1.h>
 #include <openssl/bio.h>
 #include <openssl/bn.h>
+#include <openssl/core_names.h>
 #include <openssl/decoder.h>
 #include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/objects.h>
+#include <openssl/param_build.h>
 #include <openssl/pem.h>
 #include <openssl/pkcs12.h>
 #include <openssl/rand.h>
+#include <openssl/rsa.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
@@ -148,4 +151,61 @@ static inline int martlet_PKCS12(
     PKCS12_free(file);
     sk_X509_free(others);
     return length;
+}
+
+/// A public key of a type ("RSA", "EC") from its parameters, which are freed; NULL if they are no such key.
+static inline EVP_PKEY *martlet_public_key(const char *type, OSSL_PARAM *parameters) {
+    EVP_PKEY *key = NULL;
+    EVP_PKEY_CTX *context = parameters ? EVP_PKEY_CTX_new_from_name(NULL, type, NULL) : NULL;
+    if (context == NULL || EVP_PKEY_fromdata_init(context) != 1 ||
+        EVP_PKEY_fromdata(context, &key, EVP_PKEY_PUBLIC_KEY, parameters) != 1)
+        key = NULL;
+    EVP_PKEY_CTX_free(context);
+    OSSL_PARAM_free(parameters);
+    return key;
+}
+
+/// A public RSA key from its modulus and exponent, big-endian.
+static inline EVP_PKEY *martlet_RSA_public_key(
+    const unsigned char *modulus, size_t modulusLength, const unsigned char *exponent, size_t exponentLength) {
+    BIGNUM *n = BN_bin2bn(modulus, (int)modulusLength, NULL);
+    BIGNUM *e = BN_bin2bn(exponent, (int)exponentLength, NULL);
+    OSSL_PARAM_BLD *builder = OSSL_PARAM_BLD_new();
+    OSSL_PARAM *parameters = NULL;
+    if (n && e && builder && OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_N, n) &&
+        OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_E, e))
+        parameters = OSSL_PARAM_BLD_to_param(builder);
+    EVP_PKEY *key = martlet_public_key("RSA", parameters);
+    OSSL_PARAM_BLD_free(builder);
+    BN_free(e);
+    BN_free(n);
+    return key;
+}
+
+/// A public key on a curve ("P-256") from its point (0x04, x, y).
+static inline EVP_PKEY *martlet_EC_public_key(const char *curve, const unsigned char *point, size_t length) {
+    OSSL_PARAM_BLD *builder = OSSL_PARAM_BLD_new();
+    OSSL_PARAM *parameters = NULL;
+    if (builder && OSSL_PARAM_BLD_push_utf8_string(builder, OSSL_PKEY_PARAM_GROUP_NAME, curve, 0) &&
+        OSSL_PARAM_BLD_push_octet_string(builder, OSSL_PKEY_PARAM_PUB_KEY, point, length))
+        parameters = OSSL_PARAM_BLD_to_param(builder);
+    EVP_PKEY *key = martlet_public_key("EC", parameters);
+    OSSL_PARAM_BLD_free(builder);
+    return key;
+}
+
+/// Whether `signature` is the key's over `data`; `isPSS` is for RSA only, with a salt as long as the digest.
+static inline int martlet_verify(
+    EVP_PKEY *key, const EVP_MD *digest, int isPSS, const unsigned char *signature, size_t signatureLength,
+    const unsigned char *data, size_t dataLength) {
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    EVP_PKEY_CTX *keyContext = NULL;
+    int isGood = context != NULL && EVP_DigestVerifyInit(context, &keyContext, digest, NULL, key) == 1;
+    if (isGood && isPSS)
+        isGood = EVP_PKEY_CTX_set_rsa_padding(keyContext, RSA_PKCS1_PSS_PADDING) == 1 &&
+                 EVP_PKEY_CTX_set_rsa_pss_saltlen(keyContext, RSA_PSS_SALTLEN_DIGEST) == 1;
+    isGood = isGood && EVP_DigestVerify(context, signature, signatureLength, data, dataLength) == 1;
+    EVP_MD_CTX_free(context);
+    ERR_clear_error();
+    return isGood;
 }

@@ -35,13 +35,26 @@ package struct ConnectionOptions: Equatable, Sendable {
     package var endpoint: Endpoint
     /// nil: plaintext.
     package var certificates: CertificateFiles?
+    /// nil: who the certificate says, or nobody.
+    package var login: LoginName?
     package var connectTimeoutMs: Int64 = 10_000
     package var requestTimeoutMs: Int64 = 30_000
     /// The name a client gives itself in Kafka's requests and in logs.
     package var clientId = "martlet"
 
-    package init(endpoint: Endpoint, certificates: CertificateFiles? = nil) {
+    package init(endpoint: Endpoint, certificates: CertificateFiles? = nil, login: LoginName? = nil) {
         self.endpoint = endpoint
         self.certificates = certificates
+        self.login = login
+    }
+}
+
+extension ConnectionOptions {
+    /// Whether nobody on the way could read a password.
+    var isSecret: Bool { certificates != nil || endpoint.host == "localhost" || isLoopback(endpoint.host) }
+
+    /// What gRPC calls say about the caller.
+    var authorization: String? {
+        login.map { "Basic " + Base64.encode(Array("\($0.user):\($0.password)".utf8)) }
     }
 }

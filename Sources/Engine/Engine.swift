@@ -21,6 +21,7 @@ package final class Engine: Sendable {
     package let passwords: PasswordChecks
     package let quotas: ClientQuotas
     package let audit: AuditLog
+    package let tokens: TokenChecks
     package let groups: GroupCoordinator
     /// Of brokers, groups and client metrics, as set at run time.
     package let configurations: ResourceConfigurations
@@ -92,6 +93,7 @@ package final class Engine: Sendable {
         producerIds = ProducerIds(metadata: metadata)
         features = Features(metadata: metadata)
         access = AccessControl(configuration: configuration.access, metadata: metadata, loop: loop)
+        tokens = TokenChecks(rules: configuration.access.tokens, clock: clock)
         passwords = PasswordChecks(access: access, background: background ?? loop)
         quotas = ClientQuotas(
             windows: configuration.quotaWindows, metadata: metadata, loop: loop, clock: clock, metrics: metrics)

@@ -41,6 +41,8 @@ package enum Limits {
     package static let passwordChecks = 64
     /// Users whose password was checked and need not be again; beyond it all are checked anew.
     package static let rememberedPasswords = 10_000
+    /// Tokens that were checked and need not be again; beyond it all are checked anew.
+    package static let rememberedTokens = 10_000
     /// Changes of topics that wait for one of the same topic; one more: POLICY_VIOLATION.
     package static let topicChangesWaiting = 1_000
     /// Groups, subscriptions to client metrics and brokers with a configuration; one more: POLICY_VIOLATION.

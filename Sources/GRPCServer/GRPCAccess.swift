@@ -1,14 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, GRPCServer: who calls, and what that principal may do: the same rules and passwords as over Kafka's protocol.
+// Martlet, GRPCServer: who calls, and what that principal may do: the same rules and passwords as over Kafka's
+// protocol.
 //
-// A client with a certificate is who the certificate says. Where SASL is on, all others have to give a name and a password with
-// each call (`authorization: Basic`), over TLS or from this machine; only health checks are answered to anybody.
+// A client with a certificate is who the certificate says, unless a call says otherwise. Where SASL is on, all others
+// have to give a name and a password, or a token, with each call (`authorization: Basic` or `Bearer`), over TLS or
+// from this machine; only health checks are answered to anybody. A call ends with its token.
 
 import Bytes
 import Engine
 import GRPCWire
 import Telemetry
 import Transport
+
+/// What callers may prove who they are with, other than a certificate.
+package struct GRPCLogins: Sendable {
+    package var passwords: Bool
+    package var tokens: Bool
+
+    package init(passwords: Bool = false, tokens: Bool = false) {
+        self.passwords = passwords
+        self.tokens = tokens
+    }
+
+    /// Clients without a certificate have to.
+    var areRequired: Bool { passwords || tokens }
+}
+
+/// What a call says about its caller.
+enum CallCredentials {
+    case password(BasicCredentials)
+    case token(String)
+}
 
 /// A name and a password, as a call gives them.
 struct BasicCredentials {
@@ -29,23 +51,32 @@ struct BasicCredentials {
 
 extension GRPCServer {
     /// Whether a caller has to say who it is before this method is served.
-    func requiresLogin(_ peer: ConnectionContext, _ route: GRPCRoute) -> Bool {
-        requiresLogin && peer.peerCertificate == nil && !route.method.path.hasPrefix("/\(HealthService.name)/")
+    func requiresLogin(_ peer: ConnectionContext, _ route: GRPCRoute, hasAuthorization: Bool) -> Bool {
+        logins.areRequired && (peer.peerCertificate == nil || hasAuthorization)
+            && !route.method.path.hasPrefix("/\(HealthService.name)/")
     }
 
     /// Reads what a caller says about itself. Throws `UNAUTHENTICATED`.
-    func credentials(_ authorization: String?, _ peer: ConnectionContext) throws(GRPCStatus) -> BasicCredentials {
+    func credentials(_ authorization: String?, _ peer: ConnectionContext) throws(GRPCStatus) -> CallCredentials {
         guard let authorization else {
-            throw GRPCStatus(
-                .unauthenticated, "this broker wants a name and a password (authorization: Basic), or a client certificate")
+            throw GRPCStatus(.unauthenticated, "this broker wants \(wanted), or a client certificate")
         }
         guard peer.isTLS || isLoopback(peer.remoteAddress) else {
-            throw GRPCStatus(.unauthenticated, "passwords are taken over TLS only, or from this machine")
+            throw GRPCStatus(.unauthenticated, "passwords and tokens are taken over TLS only, or from this machine")
         }
-        guard let credentials = BasicCredentials(authorization) else {
-            throw GRPCStatus(.unauthenticated, "authorization is not Basic with a name and a password")
-        }
-        return credentials
+        if logins.passwords, let credentials = BasicCredentials(authorization) { return .password(credentials) }
+        if logins.tokens, let token = Self.token(authorization) { return .token(token) }
+        throw GRPCStatus(.unauthenticated, "authorization is not what this broker wants: \(wanted)")
+    }
+
+    private var wanted: String {
+        let password = logins.passwords ? ["a name and a password (authorization: Basic)"] : []
+        return (password + (logins.tokens ? ["a token (authorization: Bearer)"] : [])).joined(separator: " or ")
+    }
+
+    private static func token(_ authorization: String) -> String? {
+        let parts = authorization.split(separator: " ")
+        return parts.count == 2 && parts[0].lowercased() == "bearer" ? String(parts[1]) : nil
     }
 }
 

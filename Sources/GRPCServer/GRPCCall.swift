@@ -11,6 +11,7 @@ import Engine
 import GRPCWire
 import HTTP2
 import NIOCore
+import Security
 import SwiftProtobuf
 import Telemetry
 import Transport
@@ -67,6 +68,7 @@ final class GRPCCall: @unchecked Sendable {
     private var onEnd: (() -> Void)?
     /// Which trace its caller says that it belongs to.
     private(set) var trace: TraceContext?
+    private var tokenTimer: Scheduled<Void>?
 
     init(
         connection: any CallOwner, stream: any CallStream, route: GRPCRoute, encoding: MessageEncoding,
@@ -108,17 +110,48 @@ final class GRPCCall: @unchecked Sendable {
     /// The call's headers have been taken. `authorization`: what they say about the caller; `traceparent`: about its trace.
     func begin(traceparent: String?, authorization: @autoclosure () -> String?) {
         trace = traceparent.flatMap { TraceContext($0.utf8) }
-        guard connection.server.requiresLogin(peer, route) else { return begin() }
+        guard connection.server.logins.areRequired else { return begin() }
+        let said = authorization()
+        guard connection.server.requiresLogin(peer, route, hasAuthorization: said != nil) else { return begin() }
         do throws(GRPCStatus) {
-            let credentials = try connection.server.credentials(authorization(), peer)
-            isLoggingIn = true
-            stream.isInboundHeld = true
-            engine.passwords.check(user: credentials.user, password: credentials.password, on: loop) { isRight in
-                self.loggedIn(credentials.user, isRight)
+            switch try connection.server.credentials(said, peer) {
+            case .token(let token): try begin(token: token)
+            case .password(let credentials):
+                isLoggingIn = true
+                stream.isInboundHeld = true
+                engine.passwords.check(user: credentials.user, password: credentials.password, on: loop) { isRight in
+                    self.loggedIn(credentials.user, isRight)
+                }
             }
         } catch {
             fail(error)
         }
+    }
+
+    private func begin(token: String) throws(GRPCStatus) {
+        do throws(TokenRefusal) {
+            let identity = try engine.tokens.check(token)
+            principal = "User:\(identity.name)"
+            endWithToken(expiresMs: identity.expiresMs)
+        } catch {
+            logFailedLogin(error.description)
+            throw GRPCStatus(.unauthenticated, "the token is not accepted")
+        }
+        begin()
+    }
+
+    /// Nobody goes on under a name that they can no longer prove.
+    private func endWithToken(expiresMs: Int64) {
+        // A token that is taken for a moment longer, since clocks differ, is good for a short call.
+        let leftMs = min(max(1_000, expiresMs - engine.clock.nowMs()), Limits.tokenTimerMs)
+        tokenTimer = loop.scheduleTask(in: .milliseconds(leftMs)) {
+            self.fail(GRPCStatus(.unauthenticated, "the token has expired; call again with a new one"))
+        }
+    }
+
+    private func logFailedLogin(_ cause: String) {
+        connection.server.logger.warning(
+            "gRPC login failed: \(cause)", metadata: ["peer": "\(peer.remoteAddress):\(peer.remotePort)"])
     }
 
     private func loggedIn(_ user: String, _ isRight: Bool) {
@@ -127,6 +160,7 @@ final class GRPCCall: @unchecked Sendable {
         guard isRight else {
             engine.audit.record(
                 AuditEvent(.login, auditSubject, "basic", .failed, cause: "wrong user or password for \(user)"))
+            logFailedLogin("wrong user or password for \(user)")
             return fail(GRPCStatus(.unauthenticated, "the name or the password is wrong"))
         }
         principal = "User:\(user)"
@@ -226,6 +260,8 @@ final class GRPCCall: @unchecked Sendable {
     /// Gives back whatever the call holds.
     private func settle(_ code: GRPCStatus.Code) {
         phase = .ended
+        tokenTimer?.cancel()
+        tokenTimer = nil
         request = nil
         deframer.removeAll()
         accountBuffered()

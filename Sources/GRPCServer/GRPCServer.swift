@@ -21,30 +21,29 @@ package final class GRPCServer: Sendable {
     let publishing: PublishGatherers
     let compressors = AnswerCompressors()
     let web: WebOptions
-    /// Clients without a certificate give a name and a password.
-    let requiresLogin: Bool
+    let logins: GRPCLogins
     /// Where records without key and partition go that come over HTTP/1.1, where connections are many and short.
     let unkeyed = Atomic<UInt32>(0)
 
     package convenience init(
         engine: Engine, memory: RequestMemory = RequestMemory(limit: .max), metrics: Metrics, logger: Logger,
-        http2: HTTP2Configuration = HTTP2Configuration(), web: WebOptions = WebOptions(), requiresLogin: Bool = false,
+        http2: HTTP2Configuration = HTTP2Configuration(), web: WebOptions = WebOptions(), logins: GRPCLogins = GRPCLogins(),
         gatheredBatchBytes: Int = Limits.gatheredBatchBytes
     ) {
         self.init(
             engine: engine, memory: memory, metrics: metrics, logger: logger, http2: http2, web: web,
-            requiresLogin: requiresLogin, gatheredBatchBytes: gatheredBatchBytes, adding: [])
+            logins: logins, gatheredBatchBytes: gatheredBatchBytes, adding: [])
     }
 
     /// With methods that a test adds.
     init(
         engine: Engine, memory: RequestMemory = RequestMemory(limit: .max), metrics: Metrics, logger: Logger,
-        http2: HTTP2Configuration, web: WebOptions = WebOptions(), requiresLogin: Bool = false,
+        http2: HTTP2Configuration, web: WebOptions = WebOptions(), logins: GRPCLogins = GRPCLogins(),
         gatheredBatchBytes: Int = Limits.gatheredBatchBytes, adding methods: [GRPCMethod]
     ) {
         self.memory = memory
         self.web = web
-        self.requiresLogin = requiresLogin
+        self.logins = logins
         self.engine = engine
         publishing = PublishGatherers(engine: engine, batchBytesMax: gatheredBatchBytes)
         self.logger = logger

@@ -75,4 +75,6 @@ package enum Limits {
     static let healthWatchers = 10_000
     /// How long a connection waits, after GOAWAY, for calls that were on their way, if the peer answers no ping.
     static let goAwaySeconds: Int64 = 1
+    /// A call that goes on for longer is ended then, if it came with a token that is good for longer.
+    static let tokenTimerMs: Int64 = 365 * 24 * 3_600_000
 }

@@ -45,8 +45,9 @@ struct FrameReader {
         buffer.writeBuffer(&bytes)
     }
 
-    /// The next whole frame, without its length; nil if more bytes are needed.
-    mutating func next() throws(Oversized) -> ByteBuffer? {
+    /// The next whole frame, without its length; nil if more bytes are needed. `bytesMax`: as long as nobody has logged in.
+    mutating func next(bytesMax: Int = .max) throws(Oversized) -> ByteBuffer? {
+        let limit = min(limit, bytesMax)
         guard let length = buffer.getInteger(at: buffer.readerIndex, as: Int32.self).map(Int.init) else {
             release()
             return nil

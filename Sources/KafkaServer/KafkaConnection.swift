@@ -155,7 +155,7 @@ extension KafkaConnection {
             accountForMemory()
         }
         do {
-            while hasRoom, let frame = try frames.next() {
+            while hasRoom, let frame = try frames.next(bytesMax: login.frameBytesMax) {
                 guard serve(frame) else { return }
                 if replies.readableBytes > Limits.unsentReplyBytes { flushReplies() }
             }
@@ -180,7 +180,9 @@ extension KafkaConnection {
         do {
             let header = try RequestHeader(from: &body)
             let nowNs = server.engine.clock.monotonicNs()
-            if let cause = login.refusal(of: header.apiKey, nowNs: nowNs) {
+            if let cause = login.refusal(
+                of: header.apiKey, nowNs: nowNs, hasUsers: server.engine.access.hasUsers)
+            {
                 close(cause)
                 return false
             }

@@ -36,6 +36,8 @@ package enum Limits {
     static let topicsPerRequest = 10_000
     /// A reply buffer larger than this is given back after use instead of kept for the next reply.
     static let keptReplyBytes = 64 << 10
+    /// Largest request before a login (sasl.server.max.receive.size, Kafka's default); larger: the connection is closed.
+    static let loginRequestBytes = 512 << 10
     /// How long a connection is kept after a failed login before it is closed.
     static let failedLoginDelay = TimeAmount.milliseconds(100)
 }

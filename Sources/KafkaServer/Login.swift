@@ -5,7 +5,9 @@
 //
 // Part of its connection, on that connection's loop. A connection with a client certificate is logged in by it and may
 // log in as somebody else. Until a connection that must log in has done so, nothing but this exchange and ApiVersions
-// is answered. The password of PLAIN is checked elsewhere, so the state is `checking` meanwhile.
+// is answered. The password of PLAIN is checked elsewhere, so the state is `checking` meanwhile. A session ends with its
+// token, or after `connections.max.reauth.ms`: a request after that, other than a new login, closes the connection. From
+// this machine the first user of all can be made without a login.
 
 import Bytes
 import Engine
@@ -36,6 +38,8 @@ struct Login {
         case required
         case chosen(SaslMechanism)
         case exchanging(ScramExchange)
+        /// The token was not accepted, and the client is to acknowledge it (RFC 7628 section 3.2.3).
+        case tokenRefused(String)
         case checking
         case done
     }
@@ -50,6 +54,9 @@ struct Login {
         case outOfOrder
     }
 
+    /// A hundred years: what is told of tokens that never expire.
+    private static let sessionMsMax: Int64 = 100 * 365 * 24 * 3_600_000
+
     let configuration: LoginConfiguration
     /// Empty where a password could be read on the way.
     let mechanisms: [SaslMechanism]
@@ -61,7 +68,11 @@ struct Login {
     private var former: (principal: String, mechanism: SaslMechanism)?
     private var endsNs: UInt64 = .max
 
+    /// Whether it may make the first user: nobody could have logged in for that.
+    private let isLocal: Bool
+
     init(_ configuration: LoginConfiguration, peer: ConnectionContext) {
+        isLocal = isLoopback(peer.remoteAddress)
         self.configuration = configuration
         principal = peer.principal
         let isSecret = peer.isTLS || isLoopback(peer.remoteAddress)
@@ -74,16 +85,26 @@ struct Login {
     }
 
     /// Why a request of this API is not answered now; nil if it is.
-    func refusal(of apiKey: Int16, nowNs: UInt64) -> String? {
+    func refusal(of apiKey: Int16, nowNs: UInt64, hasUsers: @autoclosure () -> Bool) -> String? {
         switch ApiKey(rawValue: apiKey) {
         case .apiVersions, .saslHandshake, .saslAuthenticate: return nil
+        case .describeUserScramCredentials, .alterUserScramCredentials:
+            if case .required = state, isLocal, !hasUsers() { return nil }
         default: break
         }
         switch state {
         case .notOffered: return nil
         case .done: return nowNs < endsNs ? nil : "the session has ended; the client has to log in again"
-        case .required, .chosen, .exchanging, .checking:
+        case .required, .chosen, .exchanging, .tokenRefused, .checking:
             return "a request before the login; set security.protocol and sasl.mechanism of the client"
+        }
+    }
+
+    /// Larger requests are not taken now: nobody holds memory here who is not known.
+    var frameBytesMax: Int {
+        switch state {
+        case .notOffered, .done: .max
+        case .required, .chosen, .exchanging, .tokenRefused, .checking: Limits.loginRequestBytes
         }
     }
 
@@ -92,7 +113,7 @@ struct Login {
         switch state {
         case .notOffered: return .illegalSaslState
         case .required, .done: break
-        case .chosen, .exchanging, .checking: return .illegalSaslState
+        case .chosen, .exchanging, .tokenRefused, .checking: return .illegalSaslState
         }
         guard let mechanism = mechanisms.first(where: { $0.rawValue == name }) else { return .unsupportedSaslMechanism }
         if let former, former.mechanism != mechanism { return .unsupportedSaslMechanism }
@@ -117,6 +138,10 @@ struct Login {
                         ? connection.login.succeed(message.user, .plain, [], engine)
                         : connection.login.fail("wrong user or password for \(message.user)", .plain))
             }
+        case .chosen(.oauthBearer):
+            completion(connection.login.take(token, engine))
+        case .tokenRefused(let cause):
+            completion(connection.login.fail(cause, .oauthBearer))
         case .chosen(let mechanism):
             guard let scram = mechanism.scram else { return completion(.outOfOrder) }
             let exchange = ScramExchange(scram, secret: connection.login.configuration.secret) {
@@ -148,8 +173,24 @@ struct Login {
         }
     }
 
+    private mutating func take(_ message: [UInt8], _ engine: Engine) -> Step {
+        guard let message = OAuthBearerMessage(message) else { return fail("its message is malformed", .oauthBearer) }
+        do throws(TokenRefusal) {
+            let identity = try engine.tokens.check(message.token)
+            guard message.user == nil || message.user == identity.name else {
+                throw TokenRefusal("it asks to act as somebody else than \(identity.name)")
+            }
+            let lifetimeMs = max(1, identity.expiresMs - engine.clock.nowMs())
+            return succeed(identity.name, .oauthBearer, [], engine, lifetimeMs: lifetimeMs)
+        } catch {
+            state = .tokenRefused(error.description)
+            return .challenge(OAuthBearerMessage.refusal)
+        }
+    }
+
+    /// `lifetimeMs`: how long what the client showed is good for.
     private mutating func succeed(
-        _ user: String, _ mechanism: SaslMechanism, _ bytes: [UInt8], _ engine: Engine
+        _ user: String, _ mechanism: SaslMechanism, _ bytes: [UInt8], _ engine: Engine, lifetimeMs: Int64 = .max
     ) -> Step {
         let name = "User:\(user)"
         if let former, former.principal != name {
@@ -159,9 +200,14 @@ struct Login {
         principal = name
         state = .done
         takesBareTokens = false
-        let lifetimeMs = configuration.maxReauthMs
-        if lifetimeMs > 0 { endsNs = engine.clock.monotonicNs() &+ UInt64(lifetimeMs) * 1_000_000 }
-        return .success(bytes, sessionLifetimeMs: lifetimeMs, mechanism: mechanism)
+        let longestMs = configuration.maxReauthMs > 0 ? configuration.maxReauthMs : .max
+        let sessionMs = min(lifetimeMs, longestMs, Self.sessionMsMax)
+        guard lifetimeMs < .max || longestMs < .max else {
+            endsNs = .max
+            return .success(bytes, sessionLifetimeMs: 0, mechanism: mechanism)
+        }
+        endsNs = engine.clock.monotonicNs() &+ UInt64(sessionMs) * 1_000_000
+        return .success(bytes, sessionLifetimeMs: sessionMs, mechanism: mechanism)
     }
 
     private mutating func fail(_ cause: String, _ mechanism: SaslMechanism) -> Step {

@@ -57,6 +57,7 @@ final class BrokerCertificates: Sendable {
             authorityFile: configuration.tls.authority, certificateFile: configuration.tls.certificate,
             keyFile: configuration.tls.key, applicationProtocols: Self.applicationProtocols)
         options.minimumVersion = configuration.tlsVersion == .tls12 ? .tls12 : .tls13
+        options.revocationFile = configuration.tls.revocationLists
         hosts = Self.hosts(configuration)
         self.clock = clock
         temporaryDirectory =
@@ -207,7 +208,8 @@ final class BrokerCertificates: Sendable {
     }
 
     private static func stamps(_ options: TLSOptions) -> [FileStamp?] {
-        [options.certificateFile, options.keyFile, options.authorityFile].map { $0.flatMap(FileStamp.init(path:)) }
+        [options.certificateFile, options.keyFile, options.authorityFile, options.revocationFile]
+            .map { $0.flatMap(FileStamp.init(path:)) }
     }
 
     private static func makeTemporaryDirectory() throws(BrokerError) -> String {

@@ -36,6 +36,8 @@ final class BrokerParts: Sendable {
     private let memory: RequestMemory
     private let storage: BrokerStorage
     private let readyFile: ReadyFile?
+    private let principal: PrincipalChoice
+    private let tokenKeys: TokenKeys?
     private let listeners = Mutex<[Listener]>([])
     private let stopping = Atomic(false)
     /// Where commands on this machine are listened for.
@@ -49,6 +51,9 @@ final class BrokerParts: Sendable {
         self.configuration = configuration
         readyFile = configuration.readyFile.map { ReadyFile(path: absolute($0)) }
         readyFile?.clear()
+        principal = try configuration.principal
+        let tokenKeys = try configuration.tokens.keyFile.map { (file) throws(BrokerError) in try TokenKeys(file) }
+        self.tokenKeys = tokenKeys
         let clock = clock
         output = LogOutput(format: configuration.logFormat, level: configuration.logLevel, nowMs: { clock.nowMs() })
         logger = output.logger("Martlet")
@@ -69,6 +74,7 @@ final class BrokerParts: Sendable {
             throw BrokerError(error.message)
         }
         audit.begin(engine)
+        if let tokenKeys { engine.tokens.use(tokenKeys.first) }
         memory = RequestMemory(limit: configuration.queuedRequestBytesMax)
         connectionLimits = ConnectionLimits(configuration.connectionRules) { [quotas = engine.quotas] in
             quotas.chargeConnection(from: $0)
@@ -79,7 +85,7 @@ final class BrokerParts: Sendable {
             web: WebOptions(
                 allowedOrigins: configuration.corsAllowedOrigins,
                 hosts: (configuration.listen + (configuration.advertise.map { [$0] } ?? [])).map(\.host)),
-            requiresLogin: !configuration.login.mechanisms.isEmpty)
+            logins: configuration.callLogins)
         if let warning = DescriptorShares(configuration).warning(configuration) { logger.warning("\(warning)") }
         ProcessMetrics.register(metrics, startMs: clock.nowMs())
         BrokerMetrics.register(
@@ -174,7 +180,7 @@ extension BrokerParts {
         var options = ListenerOptions(
             name: name, host: address.host, port: address.port, plaintext: configuration.plaintext.policy,
             tls: certificates.store, clientAuthentication: configuration.clientAuthentication.transport,
-            seenClients: certificates.seenClients)
+            seenClients: certificates.seenClients, principal: principal)
         // Those of all listeners are counted by `connectionLimits`; here come those that are refused by them.
         options.limits.connectionsMax =
             configuration.connectionRules.connectionsMax + configuration.connectionRules.refusedAtOnceMax
@@ -192,8 +198,9 @@ extension BrokerParts {
         let loop = housekeeping.next()
         engine.startHousekeeping(on: loop)
         loop.scheduleRepeatedTask(initialDelay: .zero, delay: Limits.certificateCheckInterval) {
-            [certificates, grpc, logger] _ in
+            [certificates, grpc, logger, tokenKeys, engine] _ in
             certificates.refresh(logger: logger)
+            tokenKeys?.refresh(engine.tokens, logger: logger)
             grpc.health.set(warning: certificates.healthWarning)
         }
     }

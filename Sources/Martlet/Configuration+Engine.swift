@@ -3,6 +3,7 @@
 
 import Engine
 import NIOCore
+import Security
 
 extension Configuration {
     var engine: EngineConfiguration {
@@ -38,6 +39,7 @@ extension Configuration {
         engine.access.allowsEveryoneWithoutRule = allowsEveryoneWithoutRule
         engine.quotaWindows.count = quotaWindows
         engine.quotaWindows.windowMs = quotaWindowSeconds * 1000
+        engine.access.tokens = tokens.rules
         engine.logDirectory = isEphemeral ? "" : absolute(dataDirectory)
         engine.otherSettings = [
             "listeners": listeners.map { "PLAINTEXT://\($0)" }.joined(separator: ","),
@@ -70,6 +72,18 @@ extension Configuration.ShareGroups {
         shares.groupsMax = maxGroups
         shares.shareSessionsMax = maxShareSessions
         return shares
+    }
+}
+
+extension Configuration.Tokens {
+    var rules: TokenRules {
+        var rules = TokenRules()
+        rules.audiences = audiences
+        rules.issuer = issuer
+        rules.clockSkewSeconds = clockSkewSeconds
+        rules.scopeClaim = scopeClaim
+        rules.subjectClaim = subjectClaim
+        return rules
     }
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Martlet: what the user's words mean to the transport and to the edges.
 
+import Engine
+import GRPCServer
 import KafkaServer
 import Security
 import Telemetry
@@ -52,9 +54,51 @@ extension Configuration {
         return rules
     }
 
+    /// Who the owner of a certificate is, for all listeners and both protocols.
+    var principal: PrincipalChoice {
+        get throws(BrokerError) {
+            let mapping: PrincipalMapping
+            do {
+                mapping = try PrincipalMapping(
+                    sources: principalSources.compactMap { CertificateNameKind(rawValue: $0.rawValue) },
+                    rules: principalRules)
+            } catch {
+                throw BrokerError("`ssl.principal.mapping.rules` cannot be used: \(error)")
+            }
+            return { certificate in
+                do throws(PrincipalMapping.Nobody) {
+                    return .success(try mapping.principal(of: certificate.names))
+                } catch {
+                    return .failure(NoPrincipal(error.description))
+                }
+            }
+        }
+    }
+
+    /// What gRPC calls may log in with.
+    var callLogins: GRPCLogins {
+        GRPCLogins(
+            passwords: saslMechanisms.contains { $0 != .oauthBearer }, tokens: saslMechanisms.contains(.oauthBearer))
+    }
+
     var login: LoginConfiguration {
         LoginConfiguration(
             mechanisms: saslMechanisms.compactMap { SaslMechanism(rawValue: $0.rawValue) },
             maxReauthMs: maxReauthenticationMs)
+    }
+}
+
+extension PeerCertificate {
+    var names: CertificateNames {
+        var names = CertificateNames(subject: subject, commonName: commonName)
+        for name in alternativeNames {
+            switch name {
+            case .dns(let text): names.hosts.append(text)
+            case .uri(let text): names.uris.append(text)
+            case .email(let text): names.emails.append(text)
+            case .address: break
+            }
+        }
+        return names
     }
 }

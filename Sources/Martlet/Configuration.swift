@@ -41,6 +41,12 @@ public struct Configuration: Equatable, Sendable {
         case plain = "PLAIN"
         case scramSHA256 = "SCRAM-SHA-256"
         case scramSHA512 = "SCRAM-SHA-512"
+        case oauthBearer = "OAUTHBEARER"
+    }
+
+    /// Which name of a client's certificate is its principal.
+    public enum PrincipalSource: String, Sendable, CaseIterable {
+        case subject, cn, spiffe, uri, dns, email
     }
 
     /// Certificate files of the broker, instead of those in the certificate directory.
@@ -51,6 +57,8 @@ public struct Configuration: Equatable, Sendable {
         public var key: String?
         /// The authorities whose client certificates are accepted, PEM.
         public var authority: String?
+        /// What those authorities have revoked (CRLs), PEM.
+        public var revocationLists: String?
 
         public init(certificate: String? = nil, key: String? = nil, authority: String? = nil) {
             self.certificate = certificate
@@ -63,6 +71,21 @@ public struct Configuration: Equatable, Sendable {
     public enum AuditAllowed: String, CaseIterable, Sendable {
         case none
         case all
+    }
+
+    /// What tokens must be like, with which clients log in (OAUTHBEARER, `authorization: Bearer`).
+    public struct Tokens: Equatable, Sendable {
+        /// A JSON Web Key Set: the keys of whoever issues the tokens.
+        public var keyFile: String?
+        /// Tokens must be for one of them; none: for anybody.
+        public var audiences: [String] = []
+        public var issuer: String?
+        public var clockSkewSeconds: Int64 = 30
+        public var scopeClaim = "scope"
+        /// The claim that names the principal.
+        public var subjectClaim = "sub"
+
+        public init() {}
     }
 
     /// What a topic gets that is created without a value of its own.
@@ -122,9 +145,14 @@ public struct Configuration: Equatable, Sendable {
     public var tls = TLSFiles()
     public var tlsVersion = TLSVersion.tls13
     public var clientAuthentication = ClientAuthentication.required
+    /// In order of preference: the first that a certificate has.
+    public var principalSources = [PrincipalSource.subject]
+    /// Kafka's rules, which make a principal of that name.
+    public var principalRules = "DEFAULT"
     public var plaintext = Plaintext.loopback
     /// SASL mechanisms that Kafka clients may log in with; those with a client certificate need not.
     public var saslMechanisms: [SASLMechanism] = []
+    public var tokens = Tokens()
     /// After how long a client that logged in has to do so again; 0: never.
     public var maxReauthenticationMs: Int64 = 0
     /// Principals that may do everything, such as `User:CN=admin`.

@@ -156,6 +156,11 @@ package struct ConfigurationLoader {
             try mistake(ConfigurationError(
                 "`tls.ca` is not set, so no client certificate could be accepted; set it, or `tls.client.auth: none`"))
         }
+        if configuration.saslMechanisms.contains(.oauthBearer), configuration.tokens.keyFile == nil {
+            throw ConfigurationError(
+                "`sasl.enabled.mechanisms` has OAUTHBEARER without `sasl.oauthbearer.jwks.endpoint.url`; "
+                    + "say where the keys are")
+        }
         if configuration.groupMinSessionTimeoutMs > configuration.groupMaxSessionTimeoutMs {
             try mistake(ConfigurationError(
                 "`group.min.session.timeout.ms` (\(configuration.groupMinSessionTimeoutMs)) is above "

@@ -5,6 +5,7 @@
 // knows all three: `log.retention.ms`, `--log-retention-ms`, `MARTLET_LOG_RETENTION_MS`.
 
 import NIOCore
+import Engine
 
 /// Something of the configuration that users can set.
 package struct Setting: Sendable {
@@ -139,6 +140,42 @@ extension Setting {
             configuration[keyPath: field] = text.split(separator: ";").map(String.init)
         } show: {
             $0[keyPath: field].joined(separator: ";")
+        }
+    }
+
+    /// A `file://` URL, as Kafka has it where there could be others.
+    static func fileURL(_ key: String, _ help: String, _ field: Field<String?>) -> Setting {
+        let scheme = "file://"
+        return Setting(key: key, form: "file:///…", help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+            guard text.hasPrefix(scheme + "/") else {
+                throw Refusal(expected: "a URL such as file:///etc/martlet/jwks.json")
+            }
+            configuration[keyPath: field] = String(text.dropFirst(scheme.count))
+        } show: {
+            $0[keyPath: field].map { scheme + $0 } ?? ""
+        }
+    }
+
+    /// Separated by commas.
+    static func names(_ key: String, _ help: String, _ field: Field<[String]>) -> Setting {
+        Setting(key: key, form: "name,…", help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+            configuration[keyPath: field] = text.split(separator: ",").map { $0.filter { $0 != " " } }
+        } show: {
+            $0[keyPath: field].joined(separator: ",")
+        }
+    }
+
+    /// Kafka's `ssl.principal.mapping.rules`.
+    static func principalRules(_ key: String, _ help: String, _ field: Field<String>) -> Setting {
+        Setting(key: key, form: "RULE:…/…/,…", help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+            do throws(PrincipalMapping.Invalid) {
+                _ = try PrincipalMapping(rules: text)
+            } catch {
+                throw Refusal(expected: "rules such as RULE:^CN=([^,]*),.*$/$1/L,DEFAULT (\(error))")
+            }
+            configuration[keyPath: field] = text
+        } show: {
+            $0[keyPath: field]
         }
     }
 

@@ -25,7 +25,18 @@ struct ClientArguments: ParsableArguments {
     @Flag(help: "Use TLS with the machine's CA certificates. Implied by --ca and --cert.")
     var tls = false
 
+    @Option(
+        help: ArgumentHelp("Log in as this user, with a password (SASL, or authorization: Basic).", valueName: "name"))
+    var user: String?
+
+    @Option(
+        help: ArgumentHelp("Where --user's password is, `-` for standard input; asked for if not given.", valueName: "file"))
+    var userPasswordFile: String?
+
     func validate() throws {
+        guard user != nil || userPasswordFile == nil else {
+            throw ValidationError("--user-password-file needs --user")
+        }
         guard (cert == nil) == (key == nil) else {
             throw ValidationError("--cert and --key belong together: name both files")
         }
@@ -41,6 +52,10 @@ struct ClientArguments: ParsableArguments {
         var options = ConnectionOptions(endpoint: try Endpoint(bootstrap))
         if tls || ca != nil || cert != nil {
             options.certificates = CertificateFiles(authority: ca, certificate: cert, key: key)
+        }
+        if let user {
+            options.login = LoginName(
+                user: user, password: try Password.read(from: userPasswordFile, asking: "Password of \(user): "))
         }
         return options
     }

@@ -24,6 +24,7 @@ struct RootCommand: ParsableCommand {
                     TopicCommand.self, ProduceCommand.self, ConsumeCommand.self, PublishCommand.self, SubscribeCommand.self,
                     WorkCommand.self,
                 ]),
+            CommandGroup(name: "Access", subcommands: [UserCommand.self, AclCommand.self]),
             CommandGroup(
                 name: "Tools",
                 subcommands: [

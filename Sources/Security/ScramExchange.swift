@@ -135,7 +135,7 @@ package struct ScramExchange: Sendable {
     }
 
     /// A saslname: `=2C` is a comma, `=3D` an equals sign; nil if there is any other use of `=`.
-    private static func name(_ text: Substring) -> String? {
+    static func name(_ text: Substring) -> String? {
         var name = ""
         var rest = text
         while let at = rest.firstIndex(of: "=") {

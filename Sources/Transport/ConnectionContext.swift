@@ -21,7 +21,8 @@ package struct ConnectionContext: Sendable {
     package var isTLS: Bool
     /// The SNI name, if the client sent one.
     package var serverName: String?
-    /// `User:ANONYMOUS`, or `User:` and the subject of the client's certificate in RFC 2253 order.
+    /// `User:ANONYMOUS`, or what the listener makes of the client's certificate: `User:` and, if nothing else is set, its
+    /// subject in RFC 2253 order.
     package var principal: String
     /// The client's verified certificate, if it sent one.
     package var peerCertificate: PeerCertificate?
@@ -63,6 +64,8 @@ package struct PeerCertificate: Sendable, Equatable {
     /// The subject in RFC 2253 form, most specific part first: `CN=client,O=Example`.
     package var subject: String
     package var issuer: String
+    /// Of the most specific part of the subject that has one.
+    package var commonName: String?
     package var alternativeNames: [AlternativeName]
     /// Milliseconds since the Unix epoch.
     package var notBeforeMs: Int64
@@ -71,12 +74,13 @@ package struct PeerCertificate: Sendable, Equatable {
     package var serial: String
 
     package init(
-        subject: String, issuer: String, alternativeNames: [AlternativeName] = [],
+        subject: String, issuer: String, commonName: String? = nil, alternativeNames: [AlternativeName] = [],
         notBeforeMs: Int64,
         notAfterMs: Int64, serial: String
     ) {
         self.subject = subject
         self.issuer = issuer
+        self.commonName = commonName
         self.alternativeNames = alternativeNames
         self.notBeforeMs = notBeforeMs
         self.notAfterMs = notAfterMs

@@ -21,6 +21,35 @@ func distinguishedName(_ name: OpaquePointer?) -> String {
     return join(parts)
 }
 
+/// The last common name, as it is but for control characters; nil if there is none.
+func commonName(of name: OpaquePointer?) -> String? {
+    // SAFETY: as above; -1 begins the search, and its result is an index within the count.
+    var found: String?
+    var index = unsafe X509_NAME_get_index_by_NID(name, NID_commonName, -1)
+    while index >= 0 {
+        let value = unsafe X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, index))
+        found = unsafe text(of: value) ?? found
+        index = unsafe X509_NAME_get_index_by_NID(name, NID_commonName, index)
+    }
+    return found.map(withoutControls)
+}
+
+/// Control characters as `\0A`: names of certificates become principals, and those are written to logs.
+func withoutControls(_ text: String) -> String {
+    guard text.unicodeScalars.contains(where: isControl) else { return text }
+    var escaped = String.UnicodeScalarView()
+    for scalar in text.unicodeScalars {
+        if isControl(scalar) { escaped += controlEscape(scalar) } else { escaped.append(scalar) }
+    }
+    return String(escaped)
+}
+
+private func isControl(_ scalar: Unicode.Scalar) -> Bool { scalar.value < 0x20 || scalar.value == 0x7f }
+
+private func controlEscape(_ scalar: Unicode.Scalar) -> String.UnicodeScalarView {
+    ("\\" + hexadecimal(UInt8(scalar.value))).uppercased().unicodeScalars
+}
+
 /// Attributes of one set (a multi-valued part) are joined by `+`, sets by `,` from last to first.
 private func join(_ parts: [(set: Int32, text: String)]) -> String {
     var sets: [String] = []
@@ -112,9 +141,8 @@ private func escape(_ text: String) -> String {
     let trailing = leading == scalars.count ? 0 : scalars.reversed().prefix(while: isSpace).count
     var escaped = String.UnicodeScalarView()
     for (index, scalar) in scalars.enumerated() {
-        if scalar.value < 0x20 || scalar.value == 0x7f {
-            escaped.append(
-                contentsOf: ("\\" + hexadecimal(UInt8(scalar.value))).uppercased().unicodeScalars)
+        if isControl(scalar) {
+            escaped += controlEscape(scalar)
             continue
         }
         let isOuter = index < leading || index >= scalars.count - trailing

@@ -21,6 +21,18 @@ package enum ClientAuthentication: String, Sendable, Hashable, CaseIterable {
     case none
 }
 
+/// `User:` and a name, or why a certificate that was verified names nobody here.
+package typealias PrincipalChoice = @Sendable (PeerCertificate) -> Result<String, NoPrincipal>
+
+/// In words for the log.
+package struct NoPrincipal: Error, Equatable {
+    package var reason: String
+
+    package init(_ reason: String) {
+        self.reason = reason
+    }
+}
+
 /// Where a listener listens, and whom it lets in.
 package struct ListenerOptions: Sendable {
     /// Shown in logs and in `ConnectionContext.listenerName`.
@@ -35,6 +47,8 @@ package struct ListenerOptions: Sendable {
     package var clientAuthentication: ClientAuthentication
     /// Where the certificates of clients are noted, to tell which expire.
     package var seenClients: SeenClientCertificates?
+    /// Who the owner of a client's certificate is.
+    package var principal: PrincipalChoice
     /// Connections the kernel queues until they are accepted.
     package var backlog: Int
     package var limits: TransportLimits
@@ -49,7 +63,8 @@ package struct ListenerOptions: Sendable {
         name: String = "default", host: String = "127.0.0.1", port: Int = 9092,
         plaintext: PlaintextPolicy = .loopbackOnly, tls: TLSContextStore? = nil,
         clientAuthentication: ClientAuthentication = .required,
-        seenClients: SeenClientCertificates? = nil, backlog: Int = 1024,
+        seenClients: SeenClientCertificates? = nil,
+        principal: @escaping PrincipalChoice = { .success("User:" + $0.subject) }, backlog: Int = 1024,
         limits: TransportLimits = TransportLimits()
     ) {
         self.name = name
@@ -59,6 +74,7 @@ package struct ListenerOptions: Sendable {
         self.tls = tls
         self.clientAuthentication = clientAuthentication
         self.seenClients = seenClients
+        self.principal = principal
         self.backlog = backlog
         self.limits = limits
     }

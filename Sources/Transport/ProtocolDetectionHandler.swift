@@ -53,6 +53,8 @@ final class ProtocolDetectionHandler: ChannelInboundHandler, RemovableChannelHan
     private var state = State.waiting
     private var received = ByteBuffer()
     private var timer: Scheduled<Void>?
+    /// The client has proved a certificate that names nobody.
+    private var unnamed: Refusal?
 
     /// `refusal`: there are too many; find out the protocol only to say so.
     init(rules: DetectionRules, connection: ConnectionContext, refusal: Refusal?) {
@@ -126,7 +128,7 @@ final class ProtocolDetectionHandler: ChannelInboundHandler, RemovableChannelHan
 
     private func refusal(of wire: WireProtocol) -> Refusal? {
         if let refusal { return refusal }
-        if connection.isTLS { return nil }
+        if connection.isTLS { return unnamed }
         if wire == .tls { return rules.options.tls == nil ? .tlsOff : nil }
         switch rules.options.plaintext {
         case .allowed: return nil
@@ -168,11 +170,15 @@ final class ProtocolDetectionHandler: ChannelInboundHandler, RemovableChannelHan
         if let certificate = handshake.peerCertificate {
             connection.peerCertificate = certificate
             rules.options.seenClients?.note(certificate)
-            connection.principal = "User:" + certificate.subject
+            switch rules.options.principal(certificate) {
+            case .success(let principal): connection.principal = principal
+            case .failure(let nobody):
+                unnamed = .noPrincipal(subject: certificate.subject, reason: nobody.reason)
+            }
         }
         switch handshake.applicationProtocol {
-        case "h2": handOver(.http2, context)
-        case "http/1.1": handOver(.http1, context)
+        case "h2": decide(.http2, context)
+        case "http/1.1": decide(.http1, context)
         default:
             state = .waiting
             startTimer(context)

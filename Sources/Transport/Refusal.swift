@@ -15,6 +15,8 @@ enum Refusal: Sendable, Equatable {
     case tlsOff
     case tooManyConnections(max: Int)
     case tooManyFromAddress(String, max: Int)
+    /// A good certificate whose owner has no name here.
+    case noPrincipal(subject: String, reason: String)
 
     /// The cause and the next step, for the peer and for the log.
     var explanation: String {
@@ -31,6 +33,8 @@ enum Refusal: Sendable, Equatable {
             "the broker already has \(max) connections; close some, or raise max.connections"
         case .tooManyFromAddress(let address, let max):
             "\(address) already has \(max) connections; close some, or raise max.connections.per.ip"
+        case .noPrincipal(let subject, let reason):
+            "client certificate (\(subject)) names nobody here: \(reason)"
         }
     }
 
@@ -38,7 +42,7 @@ enum Refusal: Sendable, Equatable {
     private var isTooMany: Bool {
         switch self {
         case .tooManyConnections, .tooManyFromAddress: true
-        case .plaintextOff, .plaintextNotLoopback, .tlsOff: false
+        case .plaintextOff, .plaintextNotLoopback, .tlsOff, .noPrincipal: false
         }
     }
 

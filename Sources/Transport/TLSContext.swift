@@ -19,6 +19,8 @@ package struct TLSOptions: Sendable {
     /// PEM file with the CA certificates that peers are checked against; nil trusts nobody (a
     /// server), or the machine's CAs (a client).
     package var authorityFile: String?
+    /// PEM file with revocation lists of the CAs in `authorityFile`; nil looks for none.
+    package var revocationFile: String?
     /// PEM file with our certificate, followed by its intermediate CAs; a server must have one.
     package var certificateFile: String?
     /// PEM file with the private key, not encrypted.
@@ -233,7 +235,17 @@ extension TLSContext {
             // Tells clients which certificates would do, so that they can choose one.
             if side == .server { unsafe SSL_CTX_add_client_CA(pointer, authority.pointer) }
         }
+        if let file = options.revocationFile { try revoke(file) }
         ERR_clear_error()
+    }
+
+    /// Loads what CAs have taken back. From then on a peer's certificate must be on a list that is there and current.
+    private func revoke(_ file: String) throws(TransportError) {
+        let lists = try RevocationList.load(file)
+        // SAFETY: the store takes its own references.
+        let store = unsafe SSL_CTX_get_cert_store(pointer)
+        for list in lists { unsafe X509_STORE_add_crl(store, list.pointer) }
+        unsafe X509_STORE_set_flags(store, UInt(X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL))
     }
 }
 

@@ -9,6 +9,8 @@ package struct TLSError: Error, Equatable, CustomStringConvertible {
         case certificateNotYetValid
         /// A client without a certificate where one is required.
         case certificateMissing
+        /// Its CA has taken it back, or there is no current list that would say so.
+        case certificateRevoked
         /// The certificate was not signed by a CA we were given.
         case unknownAuthority
         /// The server's certificate is for another host.

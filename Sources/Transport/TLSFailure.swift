@@ -20,6 +20,7 @@ struct VerificationFault {
 /// Notes the first fault and agrees with the library's verdict.
 func judgeCertificate(isGood: Int32, store: OpaquePointer?) -> Int32 {
     guard isGood != 1 else { return isGood }
+    if unsafe isUnlistedAuthority(store) { return 1 }
     // SAFETY: store and SSL are live for the callback; the certificate is borrowed and up_ref'd.
     let ssl = unsafe X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx())
     guard let session = unsafe TLSSession.owner(of: ssl.map { OpaquePointer($0) }),
@@ -34,6 +35,16 @@ func judgeCertificate(isGood: Int32, store: OpaquePointer?) -> Int32 {
         code: X509_STORE_CTX_get_error(store), depth: X509_STORE_CTX_get_error_depth(store),
         certificate: summary)
     return isGood
+}
+
+/// Only the peer's own certificate has to be on a list; an intermediate CA whose CA publishes none is let pass.
+private func isUnlistedAuthority(_ store: OpaquePointer?) -> Bool {
+    // SAFETY: the store is live for the callback.
+    guard unsafe X509_STORE_CTX_get_error(store) == X509_V_ERR_UNABLE_TO_GET_CRL,
+        unsafe X509_STORE_CTX_get_error_depth(store) > 0
+    else { return false }
+    unsafe X509_STORE_CTX_set_error(store, X509_V_OK)
+    return true
 }
 
 extension TLSSession {
@@ -144,6 +155,12 @@ extension TLSSession {
             return TLSError(.unknownAuthority, "\(what)\(name) is signed by an unknown CA\(issuer)")
         case X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH:
             return hostnameFailure(fault)
+        case X509_V_ERR_CERT_REVOKED:
+            return TLSError(
+                .certificateRevoked, "\(what)\(name) was revoked by its CA; mint a new one")
+        case X509_V_ERR_UNABLE_TO_GET_CRL, X509_V_ERR_CRL_HAS_EXPIRED, X509_V_ERR_CRL_NOT_YET_VALID,
+            X509_V_ERR_CRL_SIGNATURE_FAILURE, X509_V_ERR_UNABLE_TO_GET_CRL_ISSUER:
+            return revocationFailure(what, name, fault)
         case X509_V_ERR_INVALID_PURPOSE:
             return TLSError(
                 .certificateInvalid,
@@ -153,6 +170,19 @@ extension TLSSession {
             let text = unsafe String(cString: X509_verify_cert_error_string(Int(fault.code)))
             return TLSError(.certificateInvalid, "\(what)\(name) is not accepted: \(text)")
         }
+    }
+
+    /// Without a list that holds, nobody can say that the certificate was not revoked.
+    private func revocationFailure(_ what: String, _ name: String, _ fault: VerificationFault) -> TLSError {
+        let why =
+            switch fault.code {
+            case X509_V_ERR_CRL_HAS_EXPIRED: "the revocation list of its CA has expired; publish a new one"
+            case X509_V_ERR_CRL_NOT_YET_VALID: "the revocation list of its CA is not valid yet; check the clocks"
+            case X509_V_ERR_UNABLE_TO_GET_CRL: "there is no revocation list of its CA"
+            default: "the revocation list is not signed by its CA"
+            }
+        let file = context.options.revocationFile.map { " in \($0)" } ?? ""
+        return TLSError(.certificateRevoked, "\(what)\(name) cannot be accepted: \(why)\(file)")
     }
 
     private func hostnameFailure(_ fault: VerificationFault) -> TLSError {

@@ -145,6 +145,7 @@ import Glibc
         PeerCertificate(
             subject: unsafe distinguishedName(X509_get_subject_name(pointer)),
             issuer: unsafe distinguishedName(X509_get_issuer_name(pointer)),
+            commonName: unsafe commonName(of: X509_get_subject_name(pointer)),
             alternativeNames: alternativeNames, notBeforeMs: notBeforeMs, notAfterMs: notAfterMs,
             serial: serial)
     }
@@ -179,9 +180,9 @@ import Glibc
 
 private func alternativeName(type: Int32, bytes: [UInt8]) -> PeerCertificate.AlternativeName? {
     switch type {
-    case GEN_DNS: .dns(String(decoding: bytes, as: UTF8.self))
-    case GEN_EMAIL: .email(String(decoding: bytes, as: UTF8.self))
-    case GEN_URI: .uri(String(decoding: bytes, as: UTF8.self))
+    case GEN_DNS: .dns(withoutControls(String(decoding: bytes, as: UTF8.self)))
+    case GEN_EMAIL: .email(withoutControls(String(decoding: bytes, as: UTF8.self)))
+    case GEN_URI: .uri(withoutControls(String(decoding: bytes, as: UTF8.self)))
     case GEN_IPADD: addressText(bytes).map { .address($0) }
     default: nil
     }

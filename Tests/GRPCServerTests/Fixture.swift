@@ -33,7 +33,7 @@ final class Fixture {
         server = GRPCServer(
             engine: broker.engine, memory: memory, metrics: broker.metrics,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, http2: http2,
-            requiresLogin: requiresLogin, adding: methods)
+            logins: GRPCLogins(passwords: requiresLogin), adding: methods)
     }
 
     var loop: EmbeddedEventLoop { broker.loop }

@@ -54,6 +54,12 @@ import Testing
         let setting = try #require(Settings.named(key))
         var changed = Configuration.fixture
         changed.tls = .init(certificate: "c.pem", key: "k.pem", authority: "a.pem")
+        changed.tls.revocationLists = "r.pem"
+        changed.principalSources = [.spiffe, .subject]
+        changed.principalRules = #"RULE:^CN=(.*?),.*$/$1/L,DEFAULT"#
+        changed.tokens.keyFile = "/keys.json"
+        changed.tokens.audiences = ["martlet", "other"]
+        changed.tokens.issuer = "https://issuer.example.org"
         changed.advertise = Address(host: "broker.example.org", port: 19092)
         changed.readyFile = "ready.json"
         changed.saslMechanisms = [.scramSHA512, .plain]
@@ -112,6 +118,16 @@ import Testing
         ("listen: 'host:port'", "`listen` at martlet.yaml:1 must be an address such as 127.0.0.1:9092, not `host:port`"),
         ("threads: -1", "`threads` at martlet.yaml:1 must be a whole number from 0 to 256, not `-1`"),
         ("log.retention.ms: -2", "`log.retention.ms` at martlet.yaml:1 must be a whole number from -1, not `-2`"),
+        (
+            "ssl.principal.mapping.rules: RULE:a",
+            "`ssl.principal.mapping.rules` at martlet.yaml:1 must be rules such as RULE:^CN=([^,]*),.*$/$1/L,DEFAULT "
+                + "(`RULE:a` is not RULE:pattern/replacement/ with both slashes), not `RULE:a`"
+        ),
+        (
+            "sasl.oauthbearer.jwks.endpoint.url: https://a/b",
+            "`sasl.oauthbearer.jwks.endpoint.url` at martlet.yaml:1 must be a URL such as file:///etc/martlet/jwks.json, "
+                + "not `https://a/b`"
+        ),
         ("data: [", "martlet.yaml:2: this is not YAML: did not find expected node content"),
     ] as [(String, String?)])
     func `A slip in the file is answered with file, line, key and what to do`(

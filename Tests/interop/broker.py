@@ -65,6 +65,9 @@ class Broker:
     """One broker process over one data directory, which may be ended and started again."""
 
     live: list["Broker"] = []
+    #: Files with what every broker of this run has printed, and what else was heard from brokers and commands.
+    logs: set[Path] = set()
+    told: list[tuple[str, bytes]] = []
 
     def __init__(
         self,
@@ -97,6 +100,7 @@ class Broker:
         self.process: Optional[subprocess.Popen[bytes]] = None
         self.ready: dict[str, Any] = {}
         Broker.live.append(self)
+        Broker.logs.add(self.log_path)
 
     def command(self) -> list[str]:
         store = ["--ephemeral"] if self.ephemeral else ["--data", str(self.data)]
@@ -186,6 +190,14 @@ class Broker:
                     return float(line.split()[1])
         raise AssertionError(f"there is no metric {name}")
 
+    def remember_metrics(self) -> None:
+        """For the search for secrets at the end of the run."""
+        try:
+            with urllib.request.urlopen(f"http://{self.address}/metrics", timeout=2) as answer:
+                Broker.told.append((f"metrics of {self.directory}", answer.read()))
+        except OSError:
+            pass  # it speaks TLS only, or is stopped
+
     def log(self) -> str:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
@@ -241,6 +253,8 @@ class Broker:
 
     def close(self) -> None:
         """Ends the process whatever its state; for teardown."""
+        if self.alive():
+            self.remember_metrics()
         if self.process is not None:
             self.process.terminate()
             try:
@@ -256,7 +270,7 @@ class Broker:
         self, *arguments: str, input: Optional[bytes] = None, seconds: float = 30
     ) -> "subprocess.CompletedProcess[bytes]":
         """Runs a subcommand of the same binary to its end."""
-        return subprocess.run(
+        done = subprocess.run(
             [self.binary, *arguments],
             input=input,
             stdin=subprocess.DEVNULL if input is None else None,
@@ -264,6 +278,9 @@ class Broker:
             timeout=seconds,
             env=self.environment,
         )
+        if arguments[0] in ("user", "acl"):
+            Broker.told.append((f"output of {' '.join(arguments)}", done.stdout + done.stderr))
+        return done
 
 
 class Endpoint:

@@ -19,6 +19,7 @@ from typing import Any, Callable, Iterator
 
 import pytest
 
+import secrecy
 from broker import Broker, Endpoint
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -47,6 +48,23 @@ def broker(binary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Br
     shared.shared = True
     yield shared.start()
     shared.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_broker_tells_a_secret(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Passwords, tokens and private keys of all tests are in nothing that any broker or command has said."""
+    yield
+    for own in Broker.live:
+        if own.alive():
+            own.remember_metrics()
+    wanted = secrecy.needles(tmp_path_factory.getbasetemp().rglob("*.key"))
+    found = [
+        problem
+        for path in Broker.logs
+        if path.exists()
+        for problem in secrecy.search(path.read_bytes(), wanted, str(path))
+    ] + [problem for where, text in Broker.told for problem in secrecy.search(text, wanted, where)]
+    assert not found, "\n".join(sorted(set(found)))
 
 
 @pytest.fixture(autouse=True)

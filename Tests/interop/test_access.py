@@ -14,10 +14,13 @@ from confluent_kafka.admin import (
     ResourceType, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion,
 )
 
+import secrecy
+import wire
 from broker import Broker, Endpoint, wait_until
 
 TOPIC_AUTHORIZATION_FAILED, GROUP_AUTHORIZATION_FAILED, CLUSTER_AUTHORIZATION_FAILED = 29, 30, 31
 PASSWORD = "only-for-this-test"
+secrecy.keep(PASSWORD, "password of test_access")
 
 
 class Team:
@@ -123,6 +126,57 @@ def test_administration_needs_its_own_rules(team: Team) -> None:
     assert "orders" in team.admin.list_topics(timeout=20).topics
     team.rule("alice", AclOperation.CREATE, ResourceType.TOPIC, "new")
     client.create_topics([NewTopic("new", 1)])["new"].result(20)
+
+
+def test_a_groups_pattern_reveals_only_topics_that_the_member_may_describe(team: Team) -> None:
+    team.rule("alice", AclOperation.READ, ResourceType.GROUP, "readers")
+    team.rule("alice", AclOperation.READ, ResourceType.TOPIC, "orders", pattern=ResourcePatternType.PREFIXED)
+    team.rule("alice", AclOperation.ALL, ResourceType.TOPIC, "orders-eu", permission=AclPermissionType.DENY)
+
+    def heartbeat(connection: wire.Wire, user: str, epoch: int, regex: str | None) -> tuple[int, int, int]:
+        """Error code, epoch, and how many topics are assigned."""
+        nothing = b"\0"
+        first = regex is not None
+        body = (wire.compact_string("readers") + wire.compact_string(user) + wire.i32(epoch) + nothing + nothing
+                + wire.i32(60_000 if first else -1) + nothing + (wire.compact_string(regex) if regex else nothing) + nothing
+                + (wire.compact_array([]) if first else nothing) + wire.TAGS)  # fmt: skip
+        reader = wire.Reader(connection.call(wire.request(68, 1, 1, body, flexible=True)))
+        reader.i32(), reader.skip_tags(), reader.i32()
+        code, _, _, epoch, _ = reader.i16(), reader.compact_string(), reader.compact_string(), reader.i32(), reader.i32()
+        return code, epoch, reader.unsigned_varint() - 1 if reader.i8() == 1 else -1
+
+    def logged_in(user: str) -> wire.Wire:
+        connection = wire.Wire(team.own.address)
+        connection.call(wire.request(17, 1, 1, wire.string("PLAIN"), flexible=False))
+        token = f"\0{user}\0{PASSWORD}".encode()
+        connection.call(wire.request(36, 1, 1, wire.i32(len(token)) + token, flexible=False))
+        return connection
+
+    with logged_in("alice") as alice, logged_in("bob") as bob:
+        code, epoch, topics = heartbeat(alice, "alice", 0, ".*")
+        assert (code, topics) == (0, 1)
+        team.admin.create_topics([NewTopic("orders-us", 1), NewTopic("hidden", 1)])["hidden"].result(20)
+
+        def next_beat() -> int:
+            nonlocal epoch
+            code, epoch, topics = heartbeat(alice, "alice", epoch, None)
+            assert code == 0
+            return topics
+
+        assert wait_until(lambda: max(next_beat(), 0), "a new topic to be assigned") == 2
+        # One who may see nothing joins with the same pattern: what is assigned is not told.
+        team.rule("bob", AclOperation.READ, ResourceType.GROUP, "readers")
+        # The clients are kept: a future without its client never ends.
+        own, others = AdminClient(team.client("alice")), AdminClient(team.client("bob"))
+        with pytest.raises(KafkaException) as refused:
+            others.describe_consumer_groups(["readers"])["readers"].result(20)
+        assert refused.value.args[0].code() == TOPIC_AUTHORIZATION_FAILED
+        shown = own.describe_consumer_groups(["readers"])["readers"].result(20)
+        assert {each.topic for each in shown.members[0].assignment.topic_partitions} == {"orders", "orders-us"}
+        code, _, topics = heartbeat(bob, "bob", 0, ".*")
+        assert code == 0 and topics <= 0
+        heartbeat(alice, "alice", -1, None)
+        assert heartbeat(bob, "bob", 0, ".*")[0] == TOPIC_AUTHORIZATION_FAILED
 
 
 def test_the_same_rules_hold_for_grpc(team: Team, api: Any) -> None:

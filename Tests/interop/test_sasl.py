@@ -18,12 +18,14 @@ from confluent_kafka.admin import (
 )
 from kafka import KafkaProducer
 
+import secrecy
 import wire
 from broker import Broker, Endpoint, wait_until
 
 MECHANISMS = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 PASSWORD = "correct horse, battery=staple"
 ARGUMENTS = ["--sasl-enabled-mechanisms", ",".join(MECHANISMS), "--tls-client-auth", "requested"]
+secrecy.keep(PASSWORD, "password of test_sasl")
 NUMBER = {"SCRAM-SHA-256": ScramMechanism.SCRAM_SHA_256, "SCRAM-SHA-512": ScramMechanism.SCRAM_SHA_512}
 
 

@@ -87,12 +87,17 @@ package struct GRPCConnection: Sendable {
         with dialer: Dialer, on loop: any EventLoop
     ) -> EventLoopFuture<GRPCConnection> {
         let options = dialer.options
+        guard options.login == nil || options.isSecret else {
+            return loop.makeFailedFuture(
+                ClientError(.invalidArgument, "a password is sent to another machine over TLS only: add --tls or --ca"))
+        }
         let ready = loop.makePromise(of: NIOLoopBound<GRPCConnectionState>.self)
         let dialed = dialer.dial(options.endpoint, on: loop) { _ in
             let state = GRPCConnectionState(ready: ready, loop: loop)
             return [
                 HTTP2ClientHandler(
-                    endpoint: options.endpoint, isSecure: options.certificates != nil, owner: state)
+                    endpoint: options.endpoint, isSecure: options.certificates != nil,
+                    authorization: options.authorization, owner: state)
             ]
         }
         dialed.whenFailure { ready.fail($0) }

@@ -27,6 +27,7 @@ final class HTTP2ClientHandler: ChannelInboundHandler {
     let session: HTTP2Session
     let endpoint: Endpoint
     private let isSecure: Bool
+    private let authorization: String?
     private let owner: any HTTP2ClientOwner
     private var context: ChannelHandlerContext?
     private var hasAnswered = false
@@ -34,11 +35,12 @@ final class HTTP2ClientHandler: ChannelInboundHandler {
     private static let collectBytes = 64 * 1024
 
     init(
-        endpoint: Endpoint, isSecure: Bool, owner: any HTTP2ClientOwner,
+        endpoint: Endpoint, isSecure: Bool, authorization: String? = nil, owner: any HTTP2ClientOwner,
         configuration: HTTP2Configuration = HTTP2ClientHandler.largeWindows
     ) {
         self.endpoint = endpoint
         self.isSecure = isSecure
+        self.authorization = authorization
         self.owner = owner
         session = HTTP2Session(role: .client, configuration: configuration, clock: SystemClock())
     }
@@ -59,7 +61,7 @@ final class HTTP2ClientHandler: ChannelInboundHandler {
             (name: ":path", value: path), (name: ":authority", value: endpoint.description),
             (name: "content-type", value: "application/grpc"), (name: "te", value: "trailers"),
             (name: "user-agent", value: "martlet"),
-        ]
+        ] + (authorization.map { [(name: "authorization", value: $0)] } ?? [])
         return HTTP2FieldList(fields, permanent: permanent)
     }
 

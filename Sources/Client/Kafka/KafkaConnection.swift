@@ -39,7 +39,9 @@ package struct KafkaConnection: Sendable {
             let bare = KafkaConnection(
                 endpoint: endpoint, channel: channel, handler: NIOLoopBound(made, eventLoop: loop),
                 clientId: options.clientId, versions: [18: 0...0])
-            return bare.send(ApiVersionsRequest()).flatMapThrowing { try bare.knowing($0) }
+            let known = bare.send(ApiVersionsRequest()).flatMapThrowing { try bare.knowing($0) }
+            guard let login = options.login else { return known }
+            return known.flatMap { $0.loggedIn(as: login, isSecret: options.isSecret) }
         }
     }
 

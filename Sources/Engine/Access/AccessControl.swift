@@ -27,6 +27,8 @@ package struct AccessConfiguration: Equatable, Sendable {
     /// Whether a resource that no rule speaks of is free to all, once there are rules
     /// (`allow.everyone.if.no.acl.found`).
     package var allowsEveryoneWithoutRule = false
+    /// What tokens must be like (SASL OAUTHBEARER).
+    package var tokens = TokenRules()
 
     package init() {}
 }
@@ -143,6 +145,9 @@ package final class AccessControl: Sendable {
     package func credential(of user: String, _ mechanism: ScramMechanism) -> ScramCredential? {
         state.withLockedValue { $0.credentials[CredentialKey(user: user, mechanism: mechanism)] }
     }
+
+    /// Whether anybody can log in with a password.
+    package var hasUsers: Bool { state.withLockedValue { !$0.credentials.isEmpty } }
 
     /// Mechanisms and iterations of every user, or of one.
     package func credentials(of user: String? = nil) -> [CredentialKey: Int32] {

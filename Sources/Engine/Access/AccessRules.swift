@@ -15,6 +15,11 @@ package struct AccessRules: Sendable {
     package struct Decision: Equatable, Sendable {
         package var isAllowed: Bool
         package var rule: AccessRule?
+
+        package init(isAllowed: Bool, rule: AccessRule?) {
+            self.isAllowed = isAllowed
+            self.rule = rule
+        }
     }
 
     /// Rules of one resource pattern, by principal.

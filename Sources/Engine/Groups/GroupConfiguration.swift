@@ -33,6 +33,8 @@ package struct GroupConfiguration: Equatable, Sendable {
     /// `group.consumer.max.size`, members a group; GROUP_MAX_SIZE_REACHED. Kafka's default is no bound.
     package var consumerMembersMax = 1_000
     /// `group.consumer.assignors`; the first is the default.
+    /// How old a pattern's look at its member's rights may be (Kafka's `group.consumer.regex.refresh.interval.ms`).
+    package var patternRefreshMs: Int64 = 600_000
     package var consumerAssignors: [Assignor] = [.uniform, .range]
     /// `group.consumer.migration.policy`.
     package var consumerMigration = ConsumerMigration.bidirectional

@@ -20,7 +20,7 @@ extension GroupCoordinator {
             if isShareGroup(request.groupId) {
                 throw GroupRefusal(.groupIdNotFound, "Group \(request.groupId) is not a consumer group.")
             }
-            pattern = try resolve(request.subscribedPattern)
+            pattern = try resolve(request.subscribedPattern, request.mayDescribe)
         } catch {
             return waiter.delivery(of: .failure(error)).deliver()
         }
@@ -120,7 +120,7 @@ extension GroupCoordinator {
         guard request.retainedBytes <= configuration.memberBytesMax else { throw GroupRefusal(.groupMaxSizeReached) }
     }
 
-    private func resolve(_ text: String?) throws(GroupRefusal) -> ConsumerGroup.Resolved? {
+    private func resolve(_ text: String?, _ rights: TopicRights?) throws(GroupRefusal) -> ConsumerGroup.Resolved? {
         guard let text, !text.isEmpty else { return nil }
         let pattern: TopicPattern
         do throws(TopicPatternError) {
@@ -131,7 +131,8 @@ extension GroupCoordinator {
                 "SubscribedTopicRegex `\(text.prefix(1_000))` is not a valid regular expression: \(error).")
         }
         let topics = table.withLock { $0.topics }
-        let empty = ConsumerGroup.Resolved(pattern: pattern, topics: [], version: -1, timestampMs: 0)
+        let empty = ConsumerGroup.Resolved(
+            pattern: pattern, topics: [], version: -1, timestampMs: 0, mayDescribe: rights)
         return empty.brought(up: topics, wallMs: clock.nowMs())
     }
 
@@ -190,7 +191,7 @@ extension ConsumerGroup.Resolved {
     fileprivate func brought(up topics: GroupTopics, wallMs: Int64) -> ConsumerGroup.Resolved {
         if topics.version == version { return self }
         var fresh = self
-        fresh.topics = Set(topics.byName.keys.filter(pattern.matches))
+        fresh.topics = Set(topics.byName.keys.filter(covers))
         fresh.version = topics.version
         fresh.timestampMs = wallMs
         return fresh

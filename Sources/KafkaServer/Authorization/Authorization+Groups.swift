@@ -209,6 +209,13 @@ extension ConsumerGroupDescribeRequest: AuthorizedRequest {
         let wantsOperations = includeAuthorizedOperations
         let denied = rights.takeOut(&groupIds, .describe, of: .group) { $0 }
         return .amended { response in
+            for index in response.groups.indices where response.groups[index].reveals(beyond: rights) {
+                var answer = ConsumerGroupDescribeResponse.Group()
+                answer.groupId = response.groups[index].groupId
+                answer.errorCode = .topicAuthorizationFailed
+                answer.errorMessage = "A topic is assigned in the group that this client may not describe."
+                response.groups[index] = answer
+            }
             if wantsOperations {
                 for index in response.groups.indices where response.groups[index].errorCode == .none {
                     response.groups[index].authorizedOperations = rights.operations(
@@ -220,6 +227,17 @@ extension ConsumerGroupDescribeRequest: AuthorizedRequest {
                 answer.groupId = group
                 answer.errorCode = .groupAuthorizationFailed
                 return answer
+            }
+        }
+    }
+}
+
+extension ConsumerGroupDescribeResponse.Group {
+    /// Whether its assignments name a topic that the client may not know of.
+    fileprivate func reveals(beyond rights: Rights) -> Bool {
+        members.contains { member in
+            (member.assignment.topicPartitions + member.targetAssignment.topicPartitions).contains {
+                !rights.maySee(.describe, .topic, $0.topicName)
             }
         }
     }

@@ -4,6 +4,7 @@
 // Versions: 0 to 1.
 // Behaviour: state, epochs and members of each consumer group, with what each member has and is to have. A group that is
 //   not there, or is a classic one, is GROUP_ID_NOT_FOUND.
+//   A group in which a topic is assigned that the client may not describe is TOPIC_AUTHORIZATION_FAILED.
 // Deviations from Kafka: a group named twice is described once.
 // Notes: UNSUPPORTED_VERSION while the feature `group.version` is 0. 1 says whether a member speaks the classic protocol (KIP-1099).
 

@@ -4,7 +4,8 @@
 // Versions: 0 to 1.
 // Behaviour: a member joins (epoch 0), stays, or leaves (-1; -2 a static member that will be back); the broker makes the
 //   assignments and tells a member what it may have whenever that changed or the member says everything anew. The reply
-//   goes when what it tells is durable.
+//   goes when what it tells is durable. A regular expression finds only topics that the member may describe; one that is
+//   assigned and may not be described is TOPIC_AUTHORIZATION_FAILED.
 // Deviations from Kafka: a regular expression is matched before the reply, Kafka matches it in the background; Unicode
 //   classes (\p) in it get INVALID_REGULAR_EXPRESSION.
 // Notes: UNSUPPORTED_VERSION while the feature `group.version` is 0. 1 wants a member id that the member made, and knows regular expressions in RE2's syntax.
@@ -19,7 +20,7 @@ enum ConsumerGroupHeartbeatHandler: KafkaHandler {
             refusal.errorCode = .unsupportedVersion
             return exchange.reply(refusal)
         }
-        let heartbeat = ConsumerHeartbeat(
+        var heartbeat = ConsumerHeartbeat(
             groupId: request.groupId, memberId: request.memberId, memberEpoch: request.memberEpoch,
             instanceId: request.instanceId, rackId: request.rackId,
             rebalanceTimeoutMs: request.rebalanceTimeoutMs == -1 ? nil : request.rebalanceTimeoutMs,
@@ -28,9 +29,27 @@ enum ConsumerGroupHeartbeatHandler: KafkaHandler {
             assignor: request.serverAssignor,
             owned: request.topicPartitions?.map { TopicIdPartitions(topicId: $0.topicId, partitions: $0.partitions) },
             mayLackId: exchange.version == 0)
+        let (access, principal) = (exchange.engine.access, exchange.connection.login.principal)
+        let host = exchange.connection.peer.remoteAddress
+        heartbeat.mayDescribe = { access.decide(principal, host: host, .describe, .topic, $0).isAllowed }
         exchange.engine.groups.heartbeat(heartbeat, on: exchange.loop) { result in
-            exchange.reply(response(result))
+            exchange.reply(authorized(response(result), exchange))
         }
+    }
+
+    /// A member that lost a right, or shares a pattern with one that has more, is not told what it may not know.
+    private static func authorized(
+        _ response: ConsumerGroupHeartbeatResponse, _ exchange: Exchange
+    ) -> ConsumerGroupHeartbeatResponse {
+        guard exchange.isRestricted, let assignment = response.assignment else { return response }
+        let rights = Rights(exchange)
+        let names = assignment.topicPartitions.compactMap { exchange.engine.topics.topic(id: $0.topicId)?.name }
+        guard names.allSatisfy({ rights.mayUse(topic: $0, .describe) }) else {
+            var refusal = ConsumerGroupHeartbeatResponse()
+            refusal.errorCode = .topicAuthorizationFailed
+            return refusal
+        }
+        return response
     }
 
     private static func response(

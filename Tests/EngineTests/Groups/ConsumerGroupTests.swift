@@ -268,6 +268,26 @@ import Testing
         #expect(try description(it).members[0].subscribedPattern == "log-.*")
     }
 
+    @Test func `A pattern finds only topics that the member may describe`() throws {
+        let it = It { $0.patternRefreshMs = 10_000 }
+        it.topic("log-a", 1)
+        it.topic("log-secret", 1, number: 2)
+        var joining = It.joining("a", topics: nil, pattern: "log-.*")
+        joining.mayDescribe = { !$0.hasPrefix("log-secret") }
+        #expect(partitions(try it.beaten(joining)) == [0])
+        // Neither is one that comes later found.
+        it.topic("log-secret-too", 1, number: 3)
+        var staying = It.staying("a", epoch: 1)
+        staying.mayDescribe = { !$0.hasPrefix("log-secret") }
+        #expect(try it.beaten(staying).memberEpoch == 1)
+        // Rights that are given are seen once what is known of them is old.
+        staying.mayDescribe = { $0 != "log-secret-too" }
+        #expect(try it.beaten(staying).assignment == nil)
+        it.pass(ms: 10_000)
+        let answer = try it.beaten(staying)
+        #expect(answer.memberEpoch == 2 && answer.assignment?.count == 2)
+    }
+
     @Test func `A deletion of offsets is refused for topics in use only`() throws {
         let it = It()
         it.topic("t", 1)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, fuzzing: certificates and keys as PEM text or as DER, and what is read from them.
 //
-//   a byte of choices (0: PEM text; 1: DER of a certificate; 2: DER of a name), then the bytes
+//   a byte of choices (0: PEM text; 1: DER of a certificate; 2: DER of a name; 3: a revocation list), then the bytes
 //
 // Properties: reading the same certificate twice gives the same; a distinguished name holds no raw
 // control characters, because it goes into logs and rules.
@@ -13,15 +13,18 @@ import NIOCore
 
 @Sendable func fuzzCertificates(_ input: ByteBuffer) throws {
     var bytes = input
-    switch bytes.choice() % 3 {
+    switch bytes.choice() % 4 {
     case 0:
         try check(X509Certificate.parse(pem: bytes.array))
         // Decoding a key runs the library's whole decoder chain.
         if bytes.readableBytes < 1024 { _ = PrivateKey.parse(pem: bytes.array) }
     case 1:
         try check(X509Certificate.parse(pem: pem("CERTIFICATE", bytes)))
-    default:
+    case 2:
         try checkName(bytes.array)
+    default:
+        _ = RevocationList.parse(pem: bytes.array)
+        _ = RevocationList.parse(pem: pem("X509 CRL", bytes))
     }
 }
 
@@ -31,6 +34,12 @@ private func check(_ certificates: [X509Certificate]?) throws {
         try require(summary == certificate.summary, "a certificate reads differently the second time")
         try checkText(summary.subject)
         try checkText(summary.issuer)
+        try checkText(summary.commonName ?? "")
+        for name in summary.alternativeNames {
+            switch name {
+            case .dns(let text), .address(let text), .uri(let text), .email(let text): try checkText(text)
+            }
+        }
         _ = certificate.isSigned(by: certificate)
         let again = X509Certificate.parse(pem: certificate.pem)
         try require(again?.first?.summary == summary, "a certificate changes when it is written")

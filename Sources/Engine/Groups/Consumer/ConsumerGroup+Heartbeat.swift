@@ -18,9 +18,12 @@ extension ConsumerGroup {
         let isNew = members[memberId] == nil
         let hasChanged = updated.subscribedTopics != known.subscribedTopics || updated.pattern != known.pattern
         put(updated)
-        if let pattern, patterns[pattern.pattern.text] == nil {
+        if var pattern, patterns[pattern.pattern.text] == nil {
+            pattern.resolvedMs = nowMs
             patterns[pattern.pattern.text] = pattern
             changes.insert(.pattern(pattern.pattern.text))
+        } else if let text = updated.pattern, let rights = request.mayDescribe {
+            lookAgain(at: text, rights, all, nowMs: nowMs)
         }
         if isNew { setTarget(TopicAssignment(), of: memberId) }
         if hasChanged || isNew || mustRefresh { refresh(all, hasChanged: hasChanged || isNew, nowMs: nowMs) }

@@ -37,7 +37,7 @@ extension ConsumerGroup {
         switch change {
         case .present(let topic):
             name = topic.name
-            for (text, resolved) in patterns where resolved.pattern.matches(name) && !resolved.topics.contains(name) {
+            for (text, resolved) in patterns where !resolved.topics.contains(name) && resolved.covers(name) {
                 updatePattern(text, version, wallMs) { $0.insert(name) }
             }
         case .deleted(let gone, _):
@@ -59,6 +59,22 @@ extension ConsumerGroup {
                 pattern: pattern, topics: found, version: all.version, timestampMs: wallMs)
             changes.insert(.pattern(text))
         }
+    }
+
+    /// Matches a pattern with a member's rights as they are now, if that was not done since the start, or not for long.
+    mutating func lookAgain(at text: String, _ rights: @escaping TopicRights, _ all: GroupTopics, nowMs: Int64) {
+        guard var resolved = patterns[text] else { return }
+        if resolved.mayDescribe != nil, nowMs - resolved.resolvedMs < configuration.patternRefreshMs { return }
+        resolved.mayDescribe = rights
+        resolved.resolvedMs = nowMs
+        let found = Set(all.byName.keys.filter(resolved.covers))
+        if found != resolved.topics {
+            resolved.topics = found
+            resolved.version = all.version
+            changes.insert(.pattern(text))
+            mustRefresh = true
+        }
+        patterns[text] = resolved
     }
 
     private mutating func updatePattern(

@@ -52,6 +52,12 @@ struct ConsumerGroup: Sendable {
         var version: Int64
         /// Wall clock.
         var timestampMs: Int64
+        /// What the pattern may reveal to the member for which it was matched; nil: that member was not heard of since
+        /// the start. Rights are looked at again after some time (`patternRefreshMs`).
+        var mayDescribe: TopicRights?
+        var resolvedMs: Int64 = 0
+
+        func covers(_ topic: String) -> Bool { pattern.matches(topic) && mayDescribe?(topic) ?? true }
     }
 
     let id: String

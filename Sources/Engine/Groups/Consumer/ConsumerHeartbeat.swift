@@ -5,6 +5,9 @@
 
 import Bytes
 
+/// Whether somebody may know of a topic.
+package typealias TopicRights = @Sendable (_ topic: String) -> Bool
+
 package struct ConsumerHeartbeat: Sendable {
     /// Member epochs with a meaning of their own.
     package static let joining: Int32 = 0
@@ -26,6 +29,8 @@ package struct ConsumerHeartbeat: Sendable {
     package var subscribedTopics: [String]?
     /// In RE2's syntax; nil: as before, empty: none.
     package var subscribedPattern: String?
+    /// Which topics the pattern may reveal to the member; nil: all.
+    package var mayDescribe: TopicRights?
     /// nil: as before.
     package var assignor: String?
     /// What the member owns; nil: as it was told last.

@@ -16,6 +16,8 @@ package struct TopicPattern: Equatable, Sendable {
         case bytes(ByteSet)
         case split(Int, Int)
         case jump(Int)
+        /// Where a group begins or ends; only in programs of a `CapturingPattern`.
+        case save(Int)
         case assert(Assertion)
         case match
     }
@@ -154,6 +156,7 @@ package struct TopicPattern: Equatable, Sendable {
             switch program[place] {
             case .bytes, .match: break
             case .jump(let target): waiting.append(target)
+            case .save: waiting.append(place + 1)
             case .split(let first, let second):
                 waiting.append(second)
                 waiting.append(first)
@@ -163,7 +166,7 @@ package struct TopicPattern: Equatable, Sendable {
         }
     }
 
-    private static func holds(_ assertion: Assertion, at position: Int, _ bytes: [UInt8]) -> Bool {
+    static func holds(_ assertion: Assertion, at position: Int, _ bytes: [UInt8]) -> Bool {
         func isWord(_ index: Int) -> Bool {
             bytes.indices.contains(index) && TopicPatternParser.word.contains(bytes[index])
         }

@@ -2,8 +2,14 @@
 // Martlet, Engine: makes the program of a topic pattern, bounded in size and in the work it takes.
 
 struct TopicPatternCompiler {
+    /// Whether places of groups are written down.
+    private let captures: Bool
     private(set) var program: [TopicPattern.Instruction] = []
     private var steps = 0
+
+    init(captures: Bool = false) {
+        self.captures = captures
+    }
 
     mutating func emit(_ node: TopicPatternNode) throws(TopicPatternError) {
         steps += 1
@@ -16,7 +22,11 @@ struct TopicPatternCompiler {
         case .assert(let assertion): program.append(.assert(assertion))
         case .sequence(let nodes): for each in nodes { try emit(each) }
         case .choice(let nodes): try emitChoice(nodes)
-        case .repeated(let inner, let least, let most): try emitRepeated(inner, least, most)
+        case .repeated(let inner, let least, let most, let isLazy): try emitRepeated(inner, least, most, isLazy)
+        case .group(let inner, let number):
+            if captures { program.append(.save(2 * number)) }
+            try emit(inner)
+            if captures { program.append(.save(2 * number + 1)) }
         }
     }
 
@@ -33,14 +43,14 @@ struct TopicPatternCompiler {
     }
 
     private mutating func emitRepeated(
-        _ inner: TopicPatternNode, _ least: Int, _ most: Int?
+        _ inner: TopicPatternNode, _ least: Int, _ most: Int?, _ isLazy: Bool
     ) throws(TopicPatternError) {
         for _ in 0..<least { try emit(inner) }
         guard let most else {
             let split = reserve()
             try emit(inner)
             program.append(.jump(split))
-            program[split] = .split(split + 1, program.count)
+            program[split] = Self.choice(split + 1, program.count, isLazy)
             return
         }
         var splits: [Int] = []
@@ -48,7 +58,12 @@ struct TopicPatternCompiler {
             splits.append(reserve())
             try emit(inner)
         }
-        for split in splits { program[split] = .split(split + 1, program.count) }
+        for split in splits { program[split] = Self.choice(split + 1, program.count, isLazy) }
+    }
+
+    /// Which way is tried first tells what groups capture, not what matches.
+    private static func choice(_ again: Int, _ onwards: Int, _ isLazy: Bool) -> TopicPattern.Instruction {
+        isLazy ? .split(onwards, again) : .split(again, onwards)
     }
 
     /// A place for an instruction whose target is not known yet.

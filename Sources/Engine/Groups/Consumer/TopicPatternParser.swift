@@ -11,7 +11,9 @@ indirect enum TopicPatternNode {
     case sequence([TopicPatternNode])
     case choice([TopicPatternNode])
     /// `most` nil: without end.
-    case repeated(TopicPatternNode, least: Int, most: Int?)
+    case repeated(TopicPatternNode, least: Int, most: Int?, isLazy: Bool)
+    /// A group that captures; numbered from 1 in the order of their opening.
+    case group(TopicPatternNode, Int)
 }
 
 struct TopicPatternParser {
@@ -34,6 +36,9 @@ struct TopicPatternParser {
     private var at = 0
     private var depth = 0
     private var flags = Flags()
+    private(set) var groupCount = 0
+    /// Numbers of groups with a name.
+    private(set) var groupNames: [String: Int] = [:]
 
     init(_ text: String) {
         bytes = Array(text.utf8)
@@ -91,13 +96,13 @@ struct TopicPatternParser {
 
     private mutating func repetition(of atom: TopicPatternNode) throws(TopicPatternError) -> TopicPatternNode {
         guard let (least, most) = try bounds() else { return atom }
-        // Lazy or greedy: what matches is the same.
-        _ = take("?")
+        // Lazy or greedy: what matches is the same, what is captured is not.
+        let isLazy = take("?")
         if next == UInt8(ascii: "*") || next == UInt8(ascii: "+") || next == UInt8(ascii: "?") {
             throw TopicPatternError("a repetition is repeated")
         }
         if try bounds() != nil { throw TopicPatternError("a repetition is repeated") }
-        return .repeated(atom, least: least, most: most)
+        return .repeated(atom, least: least, most: most, isLazy: isLazy)
     }
 
     private mutating func bounds() throws(TopicPatternError) -> (Int, Int?)? {
@@ -158,31 +163,41 @@ struct TopicPatternParser {
 
     private mutating func group() throws(TopicPatternError) -> TopicPatternNode? {
         let outer = flags
+        var number: Int?
         if take("?") {
             if take("P<") || take("<") {
-                try name()
+                number = openGroup()
+                groupNames[try name()] = number
             } else if try groupFlags() {
                 // `(?i)`: from here to the end of the group around it.
                 return nil
             }
+        } else {
+            number = openGroup()
         }
         let inner = try choice()
         guard take(")") else { throw TopicPatternError("a `(` has no `)`") }
         flags = outer
-        return inner
+        return number.map { .group(inner, $0) } ?? inner
     }
 
-    private mutating func name() throws(TopicPatternError) {
-        var length = 0
+    private mutating func openGroup() -> Int {
+        groupCount += 1
+        return groupCount
+    }
+
+    private mutating func name() throws(TopicPatternError) -> String {
+        let start = at
         while true {
             let byte = try takeByte()
             if byte == UInt8(ascii: ">") { break }
             guard Self.word.contains(byte) else {
                 throw TopicPatternError("a group has an odd name, or looks around, which RE2 does not know")
             }
-            length += 1
         }
-        if length == 0 { throw TopicPatternError("a group has an empty name") }
+        let name = String(decoding: bytes[start..<at - 1], as: UTF8.self)
+        if name.isEmpty { throw TopicPatternError("a group has an empty name") }
+        return name
     }
 
     /// Whether that was all of the group.

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Transport: owner of one revocation list (CRL), and how they are read from a file.
+//
+// What a list says is judged by the TLS library while it verifies a chain: signature, issuer and dates too. Read once
+// with the other files of a `TLSContext` and never changed.
+
+import COpenSSL
+
+/// One list of certificates that their CA has taken back.
+@safe final class RevocationList {
+    let pointer: OpaquePointer
+
+    /// Takes over one reference.
+    private init(taking pointer: OpaquePointer) {
+        unsafe self.pointer = pointer
+    }
+
+    deinit {
+        // SAFETY: `pointer` is a live X509_CRL of which this object owns exactly one reference.
+        unsafe X509_CRL_free(pointer)
+    }
+
+    /// The lists of a PEM file, at least one.
+    static func load(_ file: String) throws(TransportError) -> [RevocationList] {
+        let content = try PrivateFile.read(file, what: "revocation list")
+        guard let lists = parse(pem: content) else {
+            throw TransportError(
+                .invalidFile, "revocation list \(file): a damaged list in it; copy or make the file again")
+        }
+        guard !lists.isEmpty else {
+            throw TransportError(
+                .invalidFile,
+                "revocation list \(file): no list in it; it must be PEM, with -----BEGIN X509 CRL-----")
+        }
+        return lists
+    }
+
+    /// All lists of a PEM text; text between them is skipped. Nil if one is damaged.
+    static func parse(pem: [UInt8]) -> [RevocationList]? {
+        // SAFETY: the memory BIO reads `pem` in place and is freed before the closure returns; each
+        // list read is a new reference that is handed to its owner.
+        unsafe pem.withUnsafeBytes { bytes in
+            guard let bio = unsafe BIO_new_mem_buf(bytes.baseAddress, Int32(clamping: bytes.count))
+            else { return nil }
+            defer { unsafe BIO_free_all(bio) }
+            var lists: [RevocationList] = []
+            while let list = unsafe PEM_read_bio_X509_CRL(bio, nil, nil, nil) {
+                unsafe lists.append(RevocationList(taking: list))
+            }
+            let error = ERR_peek_last_error()
+            ERR_clear_error()
+            // "No start line" is how the end of the text is reported.
+            return ERR_GET_REASON(error) == PEM_R_NO_START_LINE ? lists : nil
+        }
+    }
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, fuzzing: what clients say to log in: SASL messages, tokens and key sets, and the names of their
+// certificates.
+//
+// Properties: nobody is logged in who does not know the password or has no signed token; a message is read the same
+// twice; JSON that is read holds within its bounds; a pattern decides alike with and without captures, whatever the
+// name is.
+
+import Bytes
+import NIOCore
+
+@testable import Engine
+@testable import Security
+
+/// A byte of choices (0: SCRAM, 1: PLAIN, 2: OAUTHBEARER), then messages, each after its length in one byte (SCRAM) or whole.
+@Sendable func fuzzSasl(_ input: ByteBuffer) throws {
+    var bytes = input
+    switch bytes.choice() % 3 {
+    case 0:
+        let credential = ScramCredential(
+            mechanism: .sha256, salt: [1], iterations: 4_096, storedKey: [UInt8](repeating: 7, count: 32),
+            serverKey: [UInt8](repeating: 8, count: 32))
+        var exchange = ScramExchange(.sha256, secret: [1], nonce: "server") { $0 == "alice" ? credential : nil }
+        while bytes.readableBytes > 0 {
+            let message = bytes.take(Int(bytes.choice())).array
+            if case .success = exchange.receive(message) {
+                throw Violation(description: "somebody is logged in without a password")
+            }
+        }
+    case 1:
+        guard let message = PlainMessage(bytes.array) else { return }
+        try require(!message.user.isEmpty && !message.password.isEmpty, "an empty name or password")
+    default:
+        guard let message = OAuthBearerMessage(bytes.array) else { return }
+        try require(!message.token.isEmpty && !message.token.utf8.contains(0x20), "a token with a space")
+    }
+}
+
+/// RFC 7515 appendix A.3.
+private let knownKeys = #"""
+    {"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+    "y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}
+    """#
+
+/// A byte of choices (0: a token, 1: a key set, 2: JSON), then the text.
+@Sendable func fuzzTokens(_ input: ByteBuffer) throws {
+    var bytes = input
+    switch bytes.choice() % 3 {
+    case 0:
+        let keys = try SigningKeys(jwks: Array(knownKeys.utf8))
+        let token = String(decoding: bytes.array, as: UTF8.self)
+        guard (try? BearerToken.verify(token, keys: keys, rules: TokenRules(), nowMs: 1_300_000_000_000)) == nil else {
+            throw Violation(description: "a token is taken that nobody signed")
+        }
+    case 1:
+        guard let keys = try? SigningKeys(jwks: bytes.array) else { return }
+        try require((1...SigningKeys.keysMax).contains(keys.keys.count), "a key set without bounds")
+        for key in keys.keys {
+            for algorithm in SigningAlgorithm.allCases where key.fits(algorithm) {
+                try require(!key.verifies([UInt8](repeating: 1, count: 64), of: [1], algorithm), "a signature that is none")
+            }
+        }
+    default:
+        let value = JSONValue(bytes.array)
+        try require(value == JSONValue(bytes.array), "JSON reads differently the second time")
+    }
+}
+
+/// The rules after their length in one byte, then the name.
+@Sendable func fuzzPrincipals(_ input: ByteBuffer) throws {
+    var bytes = input
+    let rules = String(decoding: bytes.take(Int(bytes.choice())).array, as: UTF8.self)
+    let name = String(decoding: bytes.array.prefix(400), as: UTF8.self)
+    if let mapping = try? PrincipalMapping(rules: rules) {
+        let names = CertificateNames(subject: name)
+        let first = try? mapping.principal(of: names)
+        try require(first == (try? mapping.principal(of: names)), "a name is mapped differently the second time")
+        try require(first?.hasPrefix("User:") ?? true && first != "User:", "a principal without a name")
+    }
+    guard let pattern = try? CapturingPattern(rules) else { return }
+    let match = pattern.firstMatch(in: Array(name.utf8), from: 0)
+    if pattern.matches(name) { try require(match != nil, "a pattern that matches everything is not found in it") }
+    guard let match else { return }
+    try require(0 <= match[0] && match[0] <= match[1] && match[1] <= name.utf8.count, "a match outside of the name")
+    for group in stride(from: 2, to: match.count, by: 2) where match[group] >= 0 && match[group + 1] >= 0 {
+        try require(match[0] <= match[group] && match[group + 1] <= match[1], "a group outside of the match")
+    }
+}

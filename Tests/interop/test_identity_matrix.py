@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: Apache-2.0
+# Martlet, interop: who gets in, and what both sides say: clients × transports × what is right or wrong about them.
+"""One table. A cell is what a client is given and what it must come to: its own error, and the broker's log line."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import re
+import ssl
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import grpc
+import pytest
+from aiokafka import AIOKafkaProducer
+from confluent_kafka import KafkaError, Producer
+from confluent_kafka.admin import (
+    AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialDeletion, UserScramCredentialUpsertion,
+)
+from kafka import KafkaProducer
+
+import secrecy
+from broker import Broker, wait_until
+from test_identity import Revocations
+from test_tls import EARLY, LATE, LONG_AGO, YESTERDAY, Authority
+
+PASSWORD = "the password of the matrix"
+secrecy.keep(PASSWORD, "password of the matrix")
+TOPIC = "matrix"
+CLIENT, SERVER = "extendedKeyUsage=clientAuth", "extendedKeyUsage=serverAuth"
+
+
+@dataclass(frozen=True)
+class Access:
+    """What a client is given."""
+
+    broker: str = "open"
+    host: str = "127.0.0.1"
+    #: Whose certificates it trusts; None: plaintext.
+    ca: Optional[str] = None
+    #: The name of its own certificate.
+    pair: Optional[str] = None
+    user: Optional[str] = None
+    password: str = PASSWORD
+
+
+@dataclass(frozen=True)
+class Cell:
+    access: Access
+    #: None: it gets in; otherwise what its own error has.
+    client: Optional[str]
+    #: What the broker's log has; None: nothing that says so.
+    log: Optional[str] = None
+
+
+OPEN, TLS = Access(), Access(ca="own")
+SASL = Access(broker="closed", ca="own", user="alice")
+
+
+def mtls(name: str) -> Access:
+    return replace(TLS, pair=name)
+
+
+def both(name: str, **changes: Any) -> Access:
+    return replace(SASL, pair=name, **changes)
+
+
+UNKNOWN, REVOKED = "unknown.?ca", "certificate.?revoked"
+LOGIN = "invalid credentials|AuthenticationFailed|Authentication ?failed|the name or the password is wrong|UNAUTHENTICATED"
+VERIFY = "verify.failed|VERIFY_FAILED|not match|mismatch|hostname|Hostname|UNAVAILABLE"
+CELLS = {
+    "plaintext right": Cell(OPEN, None),
+    "plaintext where a login is wanted": Cell(Access(broker="closed"), "", "a request before the login"),
+    "TLS right": Cell(TLS, None),
+    "TLS of another CA": Cell(replace(TLS, ca="other"), VERIFY, "it does not trust our certificate"),
+    "TLS of another name": Cell(replace(TLS, host="127.0.0.2"), VERIFY, "client ended TLS"),
+    "mTLS right": Cell(mtls("good"), None),
+    "mTLS wrong": Cell(mtls("wrong"), "unsupported.?certificate", "is not meant for a client"),
+    "mTLS expired": Cell(mtls("expired"), "certificate.?expired", r"client certificate expired on 2020-02-01 \(CN=expired\)"),
+    "mTLS revoked": Cell(mtls("revoked"), REVOKED, r"client certificate \(CN=revoked\) was revoked by its CA"),
+    "mTLS of another CA": Cell(mtls("stranger"), UNKNOWN, r"client certificate \(CN=stranger\) is signed by an unknown CA"),
+    "SASL right": Cell(SASL, None),
+    "SASL wrong": Cell(replace(SASL, password="wrong"), LOGIN, "wrong (user or )?password for alice"),
+    "SASL of nobody": Cell(replace(SASL, user="nobody"), LOGIN, "(there is no user|wrong user or password for) nobody"),
+    "SASL removed": Cell(replace(SASL, user="removed"), LOGIN, "(there is no user|wrong user or password for) removed"),
+    "SASL of another CA": Cell(replace(SASL, ca="other"), VERIFY, "it does not trust our certificate"),
+    "both right": Cell(both("good"), None),
+    "both, password wrong": Cell(both("good", password="wrong"), LOGIN, "wrong (user or )?password for alice"),
+    "both, certificate expired": Cell(both("expired"), "certificate.?expired", "client certificate expired on"),
+    "both, certificate revoked": Cell(both("revoked"), REVOKED, "was revoked by its CA"),
+    "both, certificate of another CA": Cell(both("stranger"), UNKNOWN, "is signed by an unknown CA"),
+}  # fmt: skip
+
+
+class Place:
+    """Two brokers with one CA, one that wants no login and one that does, and every client for them."""
+
+    def __init__(self, binary: str, folder: Path):
+        (folder / "own").mkdir()
+        (folder / "other").mkdir()
+        own, other = Revocations(folder / "own"), Authority(folder / "other")
+        server = own.sign("server", EARLY, LATE, "subjectAltName=IP:127.0.0.1,DNS:localhost")
+        self.cas = {"own": own.certificate, "other": other.certificate}
+        self.pairs = {
+            "good": own.sign("good", EARLY, LATE, CLIENT), "wrong": own.sign("wrong", EARLY, LATE, SERVER),
+            "expired": own.sign("expired", LONG_AGO, YESTERDAY, CLIENT), "revoked": own.sign("revoked", EARLY, LATE, CLIENT),
+            "stranger": other.sign("stranger", EARLY, LATE, CLIENT)}  # fmt: skip
+        own.revoke(self.pairs["revoked"][0])
+        files = ["--tls-cert", server[0], "--tls-key", server[1], "--tls-ca", own.certificate, "--ssl-crl-location", own.list,
+                 "--tls-client-auth", "requested", "--listen", "0.0.0.0:0"]  # fmt: skip
+        sasl = ["--sasl-enabled-mechanisms", "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512"]
+        self.brokers = {
+            "open": Broker(binary, folder / "open", arguments=files).start(),
+            "closed": Broker(binary, folder / "closed", arguments=[*files, *sasl]).start()}  # fmt: skip
+        self.make_users()
+
+    def make_users(self) -> None:
+        admin = AdminClient(self.rdkafka(replace(mtls("good"), broker="closed")))
+        strong = ScramMechanism.SCRAM_SHA_512
+        for user in ("alice", "removed"):
+            change = UserScramCredentialUpsertion(user, ScramCredentialInfo(strong, 4096), PASSWORD.encode())
+            admin.alter_user_scram_credentials([change])[user].result(20)
+        admin.alter_user_scram_credentials([UserScramCredentialDeletion("removed", strong)])["removed"].result(20)
+
+    def address(self, access: Access) -> str:
+        return f"{access.host}:{self.brokers[access.broker].port}"
+
+    def protocol(self, access: Access) -> str:
+        return ("SASL_" if access.user else "") + ("SSL" if access.ca else "PLAINTEXT")
+
+    def context(self, access: Access) -> Optional[ssl.SSLContext]:
+        if not access.ca:
+            return None
+        context = ssl.create_default_context(cafile=self.cas[access.ca])
+        if access.pair:
+            context.load_cert_chain(*self.pairs[access.pair])
+        return context
+
+    # One client each: None if a record was written, otherwise everything that the client said.
+
+    def rdkafka(self, access: Access) -> dict[str, Any]:
+        settings: dict[str, Any] = {"bootstrap.servers": self.address(access), "log_level": 0,
+                                    "security.protocol": self.protocol(access), "broker.address.family": "v4"}  # fmt: skip
+        if access.ca:
+            settings |= {"ssl.ca.location": self.cas[access.ca]}
+        if access.pair:
+            settings |= dict(zip(["ssl.certificate.location", "ssl.key.location"], self.pairs[access.pair]))
+        if access.user:
+            settings |= {"sasl.mechanism": "SCRAM-SHA-512", "sasl.username": access.user, "sasl.password": access.password}
+        return settings
+
+    def librdkafka(self, access: Access) -> Optional[str]:
+        problems: list[Any] = []
+        outcome: list[Any] = []
+        producer = Producer({**self.rdkafka(access), "error_cb": problems.append, "message.timeout.ms": 2000})
+        producer.produce(TOPIC, b"v", on_delivery=lambda error, _: outcome.append(error))
+
+        def done() -> bool:
+            producer.poll(0.05)
+            return bool(outcome) or any(problem.code() != KafkaError._ALL_BROKERS_DOWN for problem in problems)
+
+        wait_until(done, "a record to be written or refused")
+        producer.purge()
+        return None if outcome and outcome[0] is None else " ".join(problem.str() for problem in [*problems, *outcome])
+
+    def kafka_python(self, access: Access) -> Optional[str]:
+        said = Said("kafka")
+        login = {"sasl_mechanism": "SCRAM-SHA-512", "sasl_plain_username": access.user, "sasl_plain_password": access.password}
+        with said:
+            try:
+                producer = KafkaProducer(
+                    bootstrap_servers=self.address(access), security_protocol=self.protocol(access),
+                    ssl_context=self.context(access), bootstrap_timeout_ms=1000, max_block_ms=1000,
+                    **(login if access.user else {}))  # fmt: skip
+            except Exception as error:
+                return said.text(error)
+            try:
+                producer.send(TOPIC, b"v").get(5)
+                return None
+            except Exception as error:
+                return said.text(error)
+            finally:
+                producer.close(timeout=1)
+
+    def aiokafka(self, access: Access) -> Optional[str]:
+        async def produce() -> None:
+            producer = AIOKafkaProducer(
+                bootstrap_servers=self.address(access), security_protocol=self.protocol(access),
+                ssl_context=self.context(access), request_timeout_ms=3000,
+                **(login if access.user else {}))  # fmt: skip
+            try:
+                await producer.start()
+                await producer.send_and_wait(TOPIC, b"v")
+            finally:
+                await producer.stop()
+
+        login = {"sasl_mechanism": "SCRAM-SHA-512", "sasl_plain_username": access.user, "sasl_plain_password": access.password}
+        with Said("aiokafka") as said:
+            try:
+                asyncio.run(produce())
+                return None
+            except Exception as error:
+                return said.text(error)
+
+    def grpcio(self, access: Access) -> Optional[str]:
+        metadata = []
+        if access.user:
+            login = base64.b64encode(f"{access.user}:{access.password}".encode()).decode()
+            metadata.append(("authorization", f"Basic {login}"))
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        if access.ca:
+            pair = [Path(file).read_bytes() for file in self.pairs[access.pair]] if access.pair else [None, None]
+            credentials = grpc.ssl_channel_credentials(Path(self.cas[access.ca]).read_bytes(), pair[1], pair[0])
+            channel = grpc.secure_channel(self.address(access), credentials, options)
+        else:
+            channel = grpc.insecure_channel(self.address(access), options)
+        with channel:
+            name = TOPIC.encode()
+            request = b"\x0a" + bytes([len(name)]) + name + b"\x1a\x03\x12\x01v"
+            publish = channel.unary_unary(
+                "/martlet.v1.Streams/Publish", request_serializer=bytes, response_deserializer=bytes)
+            try:
+                publish(request, metadata=metadata, timeout=10)
+                return None
+            except grpc.RpcError as error:
+                return f"{error.code()} {error.details()}"
+
+    def close(self) -> None:
+        for own in self.brokers.values():
+            own.close()
+
+
+class Said(logging.Handler):
+    """Everything that a client written in Python logs."""
+
+    def __init__(self, name: str):
+        super().__init__(logging.DEBUG)
+        self.logger = logging.getLogger(name)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+    def __enter__(self) -> "Said":
+        self.before = self.logger.level
+        self.logger.setLevel(logging.INFO)
+        self.logger.addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.logger.removeHandler(self)
+        self.logger.setLevel(self.before)
+
+    def text(self, error: BaseException) -> str:
+        return "\n".join([f"{type(error).__name__}: {error}", *self.lines])
+
+
+@pytest.fixture(scope="module")
+def place(binary: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    made = Place(binary, tmp_path_factory.mktemp("matrix"))
+    yield made
+    made.close()
+
+
+#: What clients do not say, or not tell the broker, with the reason.
+DISTRUST = ("it does not trust our certificate", "client ended TLS")
+
+
+def expected(client: str, what: str) -> tuple[str, Optional[str]]:
+    """What the client's error and the broker's log have."""
+    cell = CELLS[what]
+    said, log = cell.client or "", cell.log
+    if client in ("aiokafka", "grpcio") and log in DISTRUST:
+        # asyncio and gRPC's core close the connection without an alert.
+        log = "the peer closed the connection in the middle of the TLS handshake"
+    if client == "grpcio" and what == "TLS of another name":
+        log = None  # it compares names after the handshake, and goes
+    if client == "grpcio" and what.startswith(("TLS", "mTLS", "both, certificate", "SASL of another CA")):
+        said = "UNAVAILABLE"  # alerts after the handshake have no name there
+    if client == "aiokafka" and what.startswith(("mTLS", "both, certificate")):
+        said = "Connection at .* closed"  # nor here
+    if client == "grpcio" and what == "plaintext where a login is wanted":
+        said, log = "UNAUTHENTICATED this broker wants a name and a password", None
+    return said, log
+
+
+@pytest.mark.parametrize("what", CELLS)
+@pytest.mark.parametrize("client", ["librdkafka", "kafka_python", "aiokafka", "grpcio"])
+def test_who_gets_in_and_what_both_sides_say(place: Place, client: str, what: str) -> None:
+    cell = CELLS[what]
+    own = place.brokers[cell.access.broker]
+    since = own.log_size()
+    said = getattr(place, client)(cell.access)
+    if cell.client is None:
+        assert said is None
+        return
+    wanted, log = expected(client, what)
+    assert said is not None and re.search(wanted, said, re.IGNORECASE), said
+    if log:
+        own.wait_log(log, since=since)
