@@ -169,7 +169,7 @@ final class BrokerCertificates: Sendable {
     }
 
     private func renew(logger: Logger) {
-        guard let forClients else { return }
+        guard let forClients, mustRenew(forClients) else { return }
         do {
             let own = try DevelopmentCertificates.ensure(directory: forClients.directory, extraHosts: hosts, clock: clock)
             if own.minted.isEmpty { return }
@@ -177,6 +177,15 @@ final class BrokerCertificates: Sendable {
         } catch {
             logger.error("certificates cannot be renewed: \(error.message)")
         }
+    }
+
+    /// Whether the broker's certificate, or the one it made for clients, is in the last third of its time. Files that
+    /// cannot be used are left as they are while the broker runs: somebody may be about to replace them.
+    private func mustRenew(_ forClients: Broker.Certificates) -> Bool {
+        let server = store.current.certificate
+        let isServerDue = server.map { $0.notAfterMs - clock.nowMs() <= ($0.notAfterMs - $0.notBeforeMs) / 3 } ?? false
+        let files = DevelopmentCertificates(directory: forClients.directory)
+        return isServerDue || ((try? files.isDue("client", clock: clock)) ?? false)
     }
 
     /// Those of `near` of which nothing was said for a day, noted as said.

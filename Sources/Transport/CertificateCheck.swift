@@ -181,7 +181,7 @@ package struct CertificateCheck {
         _ found: inout [CertificateFinding]
     ) {
         // Times and usage have findings of their own; here the time is one at which the certificate is good.
-        let timeMs = min(max(nowMs, leaf.notBeforeMs), leaf.notAfterMs)
+        let timeMs = min(max(nowMs, leaf.notBeforeMs), leaf.notAfterMs - 1000)
         let isMeant = purpose == .server ? leaf.usages.server : leaf.usages.client
         guard !authorities.isEmpty, isMeant,
             let fault = leaf.chainFault(

@@ -94,7 +94,7 @@ struct DevelopmentCertificateTests {
         let text = try openssl(
             "x509", "-in", files.serverCertificateFile, "-noout", "-enddate", "-serial"
         ).output
-        #expect(text.contains("notAfter=Sep 13 00:00:00 2025 GMT"))
+        #expect(text.contains("notAfter=Jun 22 00:00:00 2025 GMT"))
         #expect(text.lowercased().contains("serial=" + server.serial))
     }
 
@@ -272,7 +272,7 @@ struct CertificateAuthorityTests {
         #expect(text.contains("subject  CN=localhost"))
         #expect(text.contains("issuer   CN=Martlet development CA"))
         #expect(text.contains("localhost, 127.0.0.1, ::1"))
-        #expect(text.contains("2025-06-14 to 2025-09-13"))
+        #expect(text.contains("2025-06-14 to 2025-06-22"))
     }
 
     @Test(

@@ -19,7 +19,7 @@ struct TLSContextTests {
     func ownCertificate() throws {
         let context = try authority.serverContext()
         #expect(context.certificate?.subject == "CN=localhost")
-        #expect(context.certificate?.notAfterMs == TestAuthority.nowMs + 90 * dayMs)
+        #expect(context.certificate?.notAfterMs == TestAuthority.nowMs + 7 * dayMs)
         #expect(try authority.clientContext(hasCertificate: false).certificate == nil)
     }
 

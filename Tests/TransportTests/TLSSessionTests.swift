@@ -214,7 +214,7 @@ struct TLSRefusalTests {
         let error = try #require(pair.serverOutcome.error)
         #expect(error.code == .certificateExpired)
         #expect(
-            error.message == "client certificate expired on 2025-06-05 (CN=late); mint a new one")
+            error.message == "client certificate expired on 2025-03-14 (CN=late); mint a new one")
         #expect(pair.clientOutcome.error?.message.contains("alert: certificate expired") == true)
     }
 
