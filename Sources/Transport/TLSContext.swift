@@ -112,7 +112,7 @@ package struct TLSOptions: Sendable {
         self.certificateTexts = ((identity?.certificates ?? []) + authorities).map(\.pem)
         try setRules()
         if let identity { try use(identity) }
-        trust(authorities)
+        try trust(authorities)
     }
 
     /// Whether both show and trust the same certificates.
@@ -219,7 +219,7 @@ extension TLSContext {
     }
 
     /// Loads the CAs that peers are checked against.
-    private func trust(_ authorities: [X509Certificate]) {
+    private func trust(_ authorities: [X509Certificate]) throws(TransportError) {
         guard options.authorityFile != nil else {
             // SAFETY: `pointer` is live.
             if side == .client { _ = unsafe SSL_CTX_set_default_verify_paths(pointer) }

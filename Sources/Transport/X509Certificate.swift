@@ -94,12 +94,8 @@ import Glibc
     }
 
     var commonName: String? {
-        // SAFETY: name, entry and text are borrowed from the certificate; the text is copied within its length.
-        let name = unsafe X509_get_subject_name(pointer)
-        let index = unsafe X509_NAME_get_index_by_NID(name, NID_commonName, -1)
-        guard index >= 0, let text = unsafe X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, index)) else { return nil }
-        let bytes = unsafe UnsafeBufferPointer(start: ASN1_STRING_get0_data(text), count: Int(ASN1_STRING_length(text)))
-        return unsafe String(decoding: bytes, as: UTF8.self)
+        // SAFETY: the name is borrowed from the certificate and only read.
+        unsafe Transport.commonName(of: X509_get_subject_name(pointer))
     }
 
     var isAuthority: Bool {
@@ -145,7 +141,7 @@ import Glibc
         PeerCertificate(
             subject: unsafe distinguishedName(X509_get_subject_name(pointer)),
             issuer: unsafe distinguishedName(X509_get_issuer_name(pointer)),
-            commonName: unsafe commonName(of: X509_get_subject_name(pointer)),
+            commonName: commonName,
             alternativeNames: alternativeNames, notBeforeMs: notBeforeMs, notAfterMs: notAfterMs,
             serial: serial)
     }
