@@ -16,6 +16,8 @@ import Storage
 
 package final class TopicCatalog: @unchecked Sendable {
     // Unchecked: `state` is guarded by `lock`; everything else is set once in `init` or `load`.
+    package static var partitionsPerTopicMax: Int { Limits.partitionsPerTopic }
+
     private let lock = NIOLock()
     private var state: State
     /// Held while a topic's configuration is put together and given to its partitions, so that the last one stays.

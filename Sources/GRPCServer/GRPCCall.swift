@@ -132,8 +132,10 @@ final class GRPCCall: @unchecked Sendable {
         do throws(TokenRefusal) {
             let identity = try engine.tokens.check(token)
             principal = "User:\(identity.name)"
+            if engine.audit.recordsAllowed { engine.audit.record(AuditEvent(.login, auditSubject, "bearer", .succeeded)) }
             endWithToken(expiresMs: identity.expiresMs)
         } catch {
+            engine.audit.record(AuditEvent(.login, auditSubject, "bearer", .failed, cause: error.description))
             logFailedLogin(error.description)
             throw GRPCStatus(.unauthenticated, "the token is not accepted")
         }

@@ -61,13 +61,19 @@ extension GRPCCall {
         let throttleMs = engine.quotas.isInForce ? engine.quotas.charge(quotaClient, .producerByteRate, Double(bytes)) : 0
         guard throttleMs > 0 else { return body() }
         guard connection.bufferedBytes + bytes <= Limits.delayedPublishBytes else {
+            engine.quotas.note(quotaClient, .producerByteRate, -Double(bytes))
             throw GRPCStatus(
                 .resourceExhausted,
                 "\(principal) is over its quota of bytes to publish, and \(Limits.delayedPublishBytes) bytes wait already;"
                     + " try again in \(throttleMs) ms",
                 details: StatusDetails(reason: "QUOTA_EXCEEDED", metadata: [("retryAfterMs", "\(throttleMs)")]))
         }
+        guard connection.server.memory.hasRoom() else {
+            engine.quotas.note(quotaClient, .producerByteRate, -Double(bytes))
+            throw GRPCStatus(.resourceExhausted, "unfinished requests fill the broker's memory; try again in \(throttleMs) ms")
+        }
         connection.bufferedBytes += bytes
+        connection.server.memory.adjust(by: bytes)
         let delay = NIOLoopBound(DelayedPublish(self, bytes, body), eventLoop: loop)
         let timer = loop.scheduleTask(in: .milliseconds(Int64(throttleMs))) { delay.value.end(runs: true) }
         whenEnded {
@@ -93,6 +99,7 @@ private final class DelayedPublish {
         guard let body else { return }
         self.body = nil
         call.connection.bufferedBytes -= bytes
+        call.connection.server.memory.adjust(by: -bytes)
         if runs { body() }
     }
 }

@@ -73,12 +73,15 @@ final class SubscriptionMember: @unchecked Sendable {
         timer = nil
         isInFlight = true
         let isJoining = epoch == ConsumerHeartbeat.joining
-        let heartbeat = ConsumerHeartbeat(
+        var heartbeat = ConsumerHeartbeat(
             groupId: groupId, memberId: memberId, memberEpoch: epoch, instanceId: instanceId,
             rebalanceTimeoutMs: isJoining ? Limits.memberRebalanceMs : nil, clientId: "grpc",
             clientHost: "/\(call.peer.remoteAddress)", subscribedTopics: isJoining ? topics : nil,
             subscribedPattern: isJoining ? pattern : nil, owned: isJoining ? [] : (mustTell ? owned : nil))
         mustTell = false
+        // A pattern passes over what the caller may not read, as without a group.
+        let (access, principal, host) = (call.engine.access, call.principal, call.peer.remoteAddress)
+        heartbeat.mayDescribe = { access.decide(principal, host: host, .read, .topic, $0).isAllowed }
         call.engine.groups.heartbeat(heartbeat, on: call.loop) { self.answered($0) }
     }
 
@@ -147,7 +150,7 @@ final class SubscriptionMember: @unchecked Sendable {
             // A pattern may match what the caller may not read.
             guard call.may(.read, .topic, topic.name) else {
                 return subscription.end(
-                    GRPCStatus(.permissionDenied, "\(call.principal) may not read topic \(topic.name), which the group has given it"))
+                    GRPCStatus(.permissionDenied, "\(call.principal) may not read a topic that the group has given it"))
             }
             partitions += entry.partitions.compactMap { topic.partition($0) }
         }

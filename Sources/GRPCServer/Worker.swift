@@ -235,6 +235,7 @@ final class Worker: GRPCSession, @unchecked Sendable {
     ) throws(EngineError) {
         let wallMs = call.engine.clock.nowMs()
         let deadlineMs = runs[0].deadlineMs
+        let start = buffer.readableBytes
         var found: Set<Int64> = []
         var message = Martlet_V1_WorkItems()
         var size = 0
@@ -260,8 +261,10 @@ final class Worker: GRPCSession, @unchecked Sendable {
             throw EngineError(.corruptData, "a batch of \(queue.partition.name) cannot be read: \(error)")
         }
         flush(into: &buffer)
-        queue.partition.delivered(records: found.count, bytes: bytes.readableBytes)
-        pace.charge(bytes.readableBytes)
+        // Of a batch only the jobs in it count that this worker gets.
+        let sent = buffer.readableBytes - start
+        queue.partition.delivered(records: found.count, bytes: sent)
+        pace.charge(sent)
         settleGaps(runs, found, of: queue)
         armLeaseTimer(deadlineMs)
     }

@@ -16,6 +16,7 @@ extension KafkaConnection {
 
     /// Charges a request that is about to begin, and mutes the connection if its client is over a quota. Returns for how many ms.
     func charge(_ apiKey: Int16, bytes: Int) -> Int32 {
+        guard login.isOver else { return 0 }
         switch ApiKey(rawValue: apiKey) {
         case .saslHandshake, .saslAuthenticate: return 0
         default: break
@@ -31,6 +32,8 @@ extension KafkaConnection {
 
     /// The loop's time that a request took until its handler gave the loop back.
     func noteTime(sinceNs startedNs: UInt64) {
+        // Whoever has not said who it is uses up nobody's share.
+        guard login.isOver else { return }
         let quotas = server.engine.quotas
         let tookNs = server.engine.clock.monotonicNs() &- startedNs
         quotas.note(quotaClient, .requestPercentage, Double(tookNs) * 100 / 1_000_000_000)

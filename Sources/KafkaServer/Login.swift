@@ -89,7 +89,9 @@ struct Login {
         switch ApiKey(rawValue: apiKey) {
         case .apiVersions, .saslHandshake, .saslAuthenticate: return nil
         case .describeUserScramCredentials, .alterUserScramCredentials:
-            if case .required = state, isLocal, !hasUsers() { return nil }
+            // Where there are passwords, the first is set like this.
+            let hasPasswords = configuration.mechanisms.contains { $0 != .oauthBearer }
+            if case .required = state, isLocal, hasPasswords, !hasUsers() { return nil }
         default: break
         }
         switch state {
@@ -97,6 +99,14 @@ struct Login {
         case .done: return nowNs < endsNs ? nil : "the session has ended; the client has to log in again"
         case .required, .chosen, .exchanging, .tokenRefused, .checking:
             return "a request before the login; set security.protocol and sasl.mechanism of the client"
+        }
+    }
+
+    /// Who the client is is known, or need not be.
+    var isOver: Bool {
+        switch state {
+        case .notOffered, .done: true
+        case .required, .chosen, .exchanging, .tokenRefused, .checking: false
         }
     }
 

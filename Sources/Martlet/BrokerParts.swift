@@ -117,9 +117,9 @@ final class BrokerParts: Sendable {
         return addresses
     }
 
+    /// Comes back when every loop that serves clients has turned. Housekeeping may unlink files for minutes and is none.
     func turnLoops() async throws {
         for loop in group.makeIterator() { try await loop.submit {}.get() }
-        try await housekeeping.next().submit {}.get()
     }
 
     /// Accepts nothing new and lets connections end.

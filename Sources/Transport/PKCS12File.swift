@@ -15,11 +15,13 @@ package enum PKCS12File {
             let certificate = X509Certificate.parse(pem: minted.certificatePEM)?.first,
             let others = X509Certificate.parse(pem: chain)
         else { throw TransportError(.library, "the certificate that was just made cannot be read") }
-        let pointers = unsafe others.map { unsafe Optional($0.pointer) }
         var der: UnsafeMutablePointer<UInt8>?
-        // SAFETY: all objects live for the call; what it allocates is copied and freed below, `length` bytes long.
-        let length = unsafe martlet_PKCS12(
-            password, name, key.pointer, certificate.pointer, pointers, Int32(pointers.count), &der)
+        // SAFETY: all objects are kept alive for the call; what it allocates is copied and freed below, `length` bytes long.
+        let length = withExtendedLifetime((key, certificate, others)) {
+            let pointers = unsafe others.map { unsafe Optional($0.pointer) }
+            return unsafe martlet_PKCS12(
+                password, name, key.pointer, certificate.pointer, pointers, Int32(pointers.count), &der)
+        }
         defer { unsafe CRYPTO_free(der, #fileID, #line) }
         guard length > 0, let der = unsafe der else {
             throw TransportError(.library, "cannot make a PKCS #12 file: \(takeOpenSSLError())")

@@ -34,7 +34,8 @@ enum Refusal: Sendable, Equatable {
         case .tooManyFromAddress(let address, let max):
             "\(address) already has \(max) connections; close some, or raise max.connections.per.ip"
         case .noPrincipal(let subject, let reason):
-            "client certificate (\(subject)) names nobody here: \(reason)"
+            // A subject may be as long as a certificate, and an HTTP/2 frame may not.
+            "client certificate (\(subject.prefix(1_000))) names nobody here: \(reason.prefix(1_000))"
         }
     }
 

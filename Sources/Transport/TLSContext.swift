@@ -94,7 +94,9 @@ package struct TLSOptions: Sendable {
         }
         let identity: TLSIdentity?
         let authorities: [X509Certificate]
+        var revoked: [UInt8] = []
         do {
+            if let file = options.revocationFile { revoked = try PrivateFile.read(file, what: "revocation list") }
             identity = try TLSIdentity.load(options)
             authorities = try options.authorityFile.map { file throws(TransportError) in
                 try TLSIdentity.certificates(in: file, what: "CA certificate")
@@ -109,13 +111,13 @@ package struct TLSOptions: Sendable {
         self.clock = clock
         self.certificate = identity?.certificates.first?.summary
         self.authorities = authorities.map(\.summary)
-        self.certificateTexts = ((identity?.certificates ?? []) + authorities).map(\.pem)
+        self.certificateTexts = ((identity?.certificates ?? []) + authorities).map(\.pem) + [revoked]
         try setRules()
         if let identity { try use(identity) }
         try trust(authorities)
     }
 
-    /// Whether both show and trust the same certificates.
+    /// Whether both show and trust the same certificates, and refuse the same ones.
     package func hasSameCertificates(as other: TLSContext) -> Bool {
         certificateTexts == other.certificateTexts
     }

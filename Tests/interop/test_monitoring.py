@@ -23,7 +23,7 @@ COUNTS = {
     "martlet_connections", "martlet_grpc_connections", "martlet_kafka_connections", "martlet_kafka_telemetry_clients",
     "martlet_topics", "martlet_partitions", "martlet_logs_read_only", "martlet_open_files", "martlet_open_files_max",
     "martlet_request_memory_waiting", "martlet_sync_partitions", "martlet_certificate_files_unusable", "process_open_fds",
-    "process_max_fds",
+    "process_max_fds", "martlet_quota_usages",
 }  # fmt: skip
 
 

@@ -69,8 +69,10 @@ package final class ClientQuotas: Sendable {
             if loop.inEventLoop { completion(result) } else { loop.execute { completion(result) } }
         }
         self.loop.execute {
-            let added = changes.count { $0.value != nil }
-            guard added == 0 || self.table.count + added <= Limits.quotas else {
+            var changed = self.table
+            let before = changed.count
+            for change in changes { changed.apply(change) }
+            guard changed.count <= max(before, Limits.quotas) else {
                 return answer(.failure(EngineError(.limitReached, "there would be more than \(Limits.quotas) quotas")))
             }
             self.metadata.append(changes.map { QuotaRecord.encoded($0) }, on: self.loop) { result in

@@ -15,7 +15,8 @@ package struct QuotaClient: Hashable, Sendable {
 
     package init(principal: String, clientId: String) {
         user = principal.hasPrefix("User:") ? String(principal.dropFirst(5)) : principal
-        self.clientId = clientId
+        // A longer one has no quota of its own.
+        self.clientId = clientId.utf8.count <= QuotaEntity.nameBytesMax ? clientId : ""
     }
 }
 

@@ -33,8 +33,10 @@ struct WorkService: Sendable {
         for topic in open.topics { try call.require(.read, .topic, topic) }
         let topics = try check(open)
         let changes = settings(open)
-        if let topic = changes[ShareGroupSettings.deadLetterTopic], topic != deadLetterTopic(of: open.group) {
-            // Where a group's records end is not for everybody who may read it.
+        if let topic = changes[ShareGroupSettings.deadLetterTopic],
+            topic != deadLetterTopic(of: open.group) || hasDeadLetterTopic(open.group)
+        {
+            // Where a group's records end is not for everybody who may read it, once it is not the usual place.
             try call.require(.alterConfigs, .group, open.group)
             if !topic.isEmpty { try call.require(.write, .topic, topic) }
         }
@@ -111,6 +113,10 @@ struct WorkService: Sendable {
             changes[ShareGroupSettings.deadLetterTopic] = deadLetterTopic(of: open.group)
         }
         return changes.filter { current[$0.key] != $0.value }
+    }
+
+    private func hasDeadLetterTopic(_ group: String) -> Bool {
+        engine.configurations.overrides(of: ConfigurationResource(.group, group))[ShareGroupSettings.deadLetterTopic] != nil
     }
 
     private func deadLetterTopic(of group: String) -> String {

@@ -66,9 +66,10 @@ extension AuditedRequest {
     }
 
     static func failures<Result>(
-        _ results: [Result], _ name: (Result) -> String, _ code: (Result) -> KafkaErrorCode
+        _ results: [Result], _ name: (Result) -> String?, _ code: (Result) -> KafkaErrorCode
     ) -> [String: KafkaErrorCode] {
-        Dictionary(results.filter { code($0) != .none }.map { (name($0), code($0)) }) { first, _ in first }
+        let named = results.filter { code($0) != .none }.compactMap { result in name(result).map { ($0, code(result)) } }
+        return Dictionary(named) { first, _ in first }
     }
 }
 

@@ -31,7 +31,7 @@ extension DeleteTopicsRequest: AuditedRequest {
     }
 
     static func auditFailures(_ response: DeleteTopicsResponse) -> [String: KafkaErrorCode] {
-        failures(response.topics, { $0.name ?? "" }, \.errorCode)
+        failures(response.topics, \.name, \.errorCode)
     }
 }
 
@@ -178,7 +178,7 @@ extension AlterClientQuotasRequest: AuditedRequest {
 
     static func auditFailures(_ response: AlterClientQuotasResponse) -> [String: KafkaErrorCode] {
         failures(response.entries, { answer in
-            (try? QuotaEntity(parts: answer.entity.map { ($0.entityType, $0.entityName) })).map { "\($0)" } ?? ""
+            (try? QuotaEntity(parts: answer.entity.map { ($0.entityType, $0.entityName) })).map { "\($0)" }
         }, \.errorCode)
     }
 }
@@ -262,7 +262,7 @@ extension AuditTarget {
 
 extension AlterShareGroupOffsetsRequest: AuditedRequest {
     func auditTargets(_ exchange: Exchange) -> [AuditTarget] {
-        [.shareOffsets(groupId, topics.map(\.topicName), exchange.engine)]
+        [.shareOffsets(groupId, Set(topics.map(\.topicName)).sorted(), exchange.engine)]
     }
 
     static func auditFailures(_ response: AlterShareGroupOffsetsResponse) -> [String: KafkaErrorCode] {
@@ -272,7 +272,7 @@ extension AlterShareGroupOffsetsRequest: AuditedRequest {
 
 extension DeleteShareGroupOffsetsRequest: AuditedRequest {
     func auditTargets(_ exchange: Exchange) -> [AuditTarget] {
-        [.shareOffsets(groupId, topics.map(\.topicName), exchange.engine)]
+        [.shareOffsets(groupId, Set(topics.map(\.topicName)).sorted(), exchange.engine)]
     }
 
     static func auditFailures(_ response: DeleteShareGroupOffsetsResponse) -> [String: KafkaErrorCode] {

@@ -57,7 +57,9 @@ enum CreatePartitionsHandler: KafkaHandler {
             }
         }
         guard !validateOnly else { return exchange.loop.makeSucceededFuture(success) }
-        guard quota.admits(Int(wanted.count) - topic.partitionCount) else {
+        // More than a topic may have is refused, and not charged.
+        let added = Int(wanted.count) > TopicCatalog.partitionsPerTopicMax ? 0 : Int(wanted.count) - topic.partitionCount
+        guard quota.admits(added) else {
             return refuse(.throttlingQuotaExceeded, MutationQuota.refusal)
         }
         return exchange.engine.topics.grow(wanted.name, to: wanted.count, on: exchange.loop)

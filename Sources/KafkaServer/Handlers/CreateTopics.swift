@@ -52,7 +52,8 @@ enum CreateTopicsHandler: KafkaHandler {
                 return exchange.loop.makeSucceededFuture(
                     success(topic.name, partitions: count, configuration, topics.defaults))
             }
-            let count = specification.partitions ?? exchange.engine.configuration.defaultPartitions
+            // What cannot be made is not charged.
+            let count = try topics.validate(specification)
             guard quota.admits(Int(clamping: count)) else {
                 let error = EngineError(.limitReached, MutationQuota.refusal)
                 return exchange.loop.makeSucceededFuture(refused(topic, .throttlingQuotaExceeded, error))

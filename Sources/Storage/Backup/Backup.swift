@@ -54,7 +54,8 @@ package enum Backup {
         }
         return try target.fill { partial throws(StorageError) in
             var report = BackupReport()
-            for name in try BackupFiles.list(backup) where name != BackupDirectory.mark {
+            for name in try BackupFiles.list(backup)
+            where name != BackupDirectory.mark && name != BackupDirectory.begun {
                 let path = "\(backup)/\(name)"
                 guard BackupFiles.isDirectory(path) else {
                     try BackupFiles.copy(path, to: "\(partial)/\(name)")
@@ -142,7 +143,7 @@ package enum Backup {
     /// Where a log's files are: under its name, or, if its topic was deleted since, under the name of what is to go.
     private static func directory(of cut: LogCut, _ root: String) throws(StorageError) -> String? {
         let usual = "\(root)/\(cut.name)"
-        if BackupFiles.isDirectory(usual) { return usual }
+        if BackupFiles.isDirectory(usual), try belongs(usual, to: cut) { return usual }
         guard cut.bytes > 0 else { return nil }
         let deleted = try BackupFiles.list(root).filter { $0.hasPrefix(cut.name + ".") && $0.hasSuffix("-delete") }
         for name in deleted {
@@ -150,8 +151,16 @@ package enum Backup {
                 let size = try? BackupFiles.size(of: "\(root)/\(name)/\(SegmentFileName.log(segment.baseOffset))")
                 return (size ?? -1) >= segment.size
             }
-            if wanted { return "\(root)/\(name)" }
+            if wanted, try belongs("\(root)/\(name)", to: cut) { return "\(root)/\(name)" }
         }
         throw StorageError(.notFound, "the files of \(cut.name) are gone from \(root)")
+    }
+
+    /// Whether a directory is that log's, and not that of a later topic of the same name.
+    private static func belongs(_ directory: String, to cut: LogCut) throws(StorageError) -> Bool {
+        let topicId = cut.checkpoint.topicId
+        guard topicId != .zero else { return true }
+        let found = try PartitionMetadata.topicId(at: PartitionMetadata.fileName, in: RealFileSystem(root: directory))
+        return found == topicId || (found == nil && cut.bytes == 0)
     }
 }

@@ -9,7 +9,7 @@ import Glibc
 package struct BackupDirectory {
     /// In a backup: what it is. Its presence is what `martlet restore` asks for.
     package static let mark = "martlet.backup"
-    private static let begun = "martlet.partial"
+    static let begun = "martlet.partial"
 
     let path: String
     var partial: String { path + ".partial" }

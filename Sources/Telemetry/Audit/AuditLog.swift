@@ -95,7 +95,8 @@ package final class AuditLog: Sendable {
         var lost = 0
         for sink in sinks { lost = max(lost, sink.write(lines)) }
         state.withLock { state in
-            state.written += lines.count - lost
+            // A sink may tell of losses of earlier times too.
+            state.written += max(0, lines.count - lost)
             state.dropped += lost
             state.untold += lost
         }
