@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Martlet: what a broker does for commands on the same machine: backups.
 
+import Bytes
 import Engine
 import Storage
 import Telemetry

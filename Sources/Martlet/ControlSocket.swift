@@ -6,6 +6,7 @@
 // the directory's descriptor, because the path of a socket may have 107 bytes only. Connections belong to the loop; what is
 // asked for runs elsewhere.
 
+import Bytes
 import Glibc
 import NIOCore
 import NIOPosix

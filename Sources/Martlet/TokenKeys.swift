@@ -5,6 +5,7 @@
 // in force and a line in the log. `refresh` is called by the housekeeping loop only; the stamp is guarded by the
 // mutex.
 
+import Bytes
 import Engine
 import Logging
 import Security

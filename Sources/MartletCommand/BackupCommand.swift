@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, MartletCommand: `martlet backup` and `martlet restore`.
 
+import Bytes
 import ArgumentParser
 import Glibc
 import Martlet

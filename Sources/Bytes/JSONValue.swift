@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, Security: JSON (RFC 8259) as tokens and key sets have it.
+// Martlet, Bytes: a JSON text (RFC 8259) as values: tokens and key sets, and what a broker says to its own commands.
 //
 // Strict: one value, no name twice in an object (a token that reads differently here and elsewhere is an attack),
 // nothing behind it. Bounded in bytes and depth before it is looked at. Numbers are doubles, which hold every time
@@ -24,20 +24,25 @@ package enum JSONValue: Equatable, Sendable {
         self = value
     }
 
+    package init?(_ text: String) { self.init(text.utf8) }
+
     package subscript(name: String) -> JSONValue? {
         if case .object(let fields) = self { fields[name] } else { nil }
     }
 
-    var text: String? {
+    package var text: String? {
         if case .string(let text) = self { text } else { nil }
     }
 
-    var seconds: Double? {
+    package var seconds: Double? {
         if case .number(let number) = self, number.isFinite, number.magnitude < 1e12 { number } else { nil }
     }
 
+    /// Those of an array; none for anything else.
+    package var elements: [JSONValue] { if case .array(let elements) = self { elements } else { [] } }
+
     /// A string, or strings in an array; nil for anything else.
-    var texts: [String]? {
+    package var texts: [String]? {
         switch self {
         case .string(let text): return [text]
         case .array(let values):
