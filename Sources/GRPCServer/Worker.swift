@@ -26,6 +26,9 @@ final class Worker: GRPCSession, @unchecked Sendable {
     let call: GRPCCall
     private let service: WorkService
     private(set) var isOpened = false
+    /// Nothing more is taken until it is known whether the caller may.
+    private var isOpening = false
+    private var readsOnWhenOpened = false
     private var group = ""
     private var id = ShareMemberId("")
     private var topics: [Topic] = []
@@ -59,7 +62,7 @@ final class Worker: GRPCSession, @unchecked Sendable {
 
     var takesRequests: Bool {
         isReadingHeld = answers.readableBytes > Limits.queuedAnswerBytes
-        return !isReadingHeld
+        return !isReadingHeld && !isOpening
     }
 
     func received(_ message: ByteBuffer) {
@@ -75,7 +78,9 @@ final class Worker: GRPCSession, @unchecked Sendable {
             }
             if case .open(let open) = kind {
                 guard !isOpened else { throw GRPCStatus(.failedPrecondition, "open came twice") }
-                try service.begin(open, self)
+                isOpening = true
+                service.begin(open, self)
+                readsOnWhenOpened = isOpening
             } else {
                 guard isOpened else { throw GRPCStatus(.failedPrecondition, "the first request must be open") }
                 try settle(kind)
@@ -113,6 +118,8 @@ final class Worker: GRPCSession, @unchecked Sendable {
     /// A member of its group now.
     func joined(_ open: Martlet_V1_WorkOpen, id: ShareMemberId, topics: [Topic]) {
         isOpened = true
+        isOpening = false
+        if readsOnWhenOpened { call.loop.execute { self.call.readMore() } }
         self.id = id
         self.topics = topics
         group = open.group

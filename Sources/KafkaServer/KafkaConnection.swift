@@ -49,6 +49,8 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     private var readIsHeld = false
     /// Until when no request begins, because of a quota.
     var muted: (until: NIODeadline, timer: Scheduled<Void>)?
+    /// The request that was begun last waits for decisions; no other begins meanwhile.
+    private var isDeciding = false
     private var isDraining = false
     /// The share of all connections' memory that an unfinished request has, or waits for.
     private var memory: Memory?
@@ -144,6 +146,7 @@ extension KafkaConnection {
     /// Whether another request may begin.
     private var hasRoom: Bool {
         slots.count < Limits.requestsInFlight && heldBytes <= Limits.heldBytes && isWritable && muted == nil
+            && !isDeciding
     }
 
     /// Starts requests as long as there is room. Called again when there is some; never inside itself.
@@ -254,6 +257,21 @@ extension KafkaConnection {
         flushReplies()
         context.close(promise: nil)
     }
+}
+
+// MARK: - Decisions
+
+extension KafkaConnection {
+    /// Begins no request until `release`.
+    func hold() { isDeciding = true }
+
+    func release() {
+        isDeciding = false
+        resume()
+    }
+
+    /// Nobody is there for an answer.
+    var isOver: Bool { context == nil }
 }
 
 // MARK: - Login
@@ -402,7 +420,7 @@ extension KafkaConnection {
         context.close(promise: nil)
     }
 
-    private func isOpen(_ slot: Int) -> Bool {
+    func isOpen(_ slot: Int) -> Bool {
         loop.assertInEventLoop()
         return context != nil && slot >= firstSlot && slot < firstSlot + slots.count
     }
