@@ -28,10 +28,11 @@ extension Exchange {
     /// `then` with what it made, at once if nobody has to be asked. Not at all, if the connection ends before.
     func decided<Outcome>(_ pass: @escaping () -> Outcome, then: @escaping (Outcome) -> Void) {
         guard let inquiry else { return then(pass()) }
-        connection.hold()
+        connection.isDeciding = true
         inquiry.settle(pass) { outcome in
             if connection.isOpen(slot) { then(outcome) }
-            connection.release()
+            connection.isDeciding = false
+            connection.resume()
         }
     }
 
