@@ -13,12 +13,14 @@ import NIOCore
 
 final class QuotaPace {
     private let call: GRPCCall
+    private let quotas: ClientQuotas
     private let key: QuotaKey
     private let onFree: () -> Void
     private var timer: Scheduled<Void>?
 
     init(_ call: GRPCCall, _ key: QuotaKey, onFree: @escaping () -> Void) {
         self.call = call
+        quotas = call.engine.quotas
         self.key = key
         self.onFree = onFree
     }
@@ -26,7 +28,6 @@ final class QuotaPace {
     var isHeld: Bool { timer != nil }
 
     func charge(_ bytes: Int) {
-        let quotas = call.engine.quotas
         guard quotas.isInForce, bytes > 0 else { return }
         let throttleMs = quotas.charge(call.quotaClient, key, Double(bytes))
         guard throttleMs > 0 else { return }
@@ -41,7 +42,6 @@ final class QuotaPace {
 
     /// The most one message should have, so that it takes about a second to be allowed for.
     func messageBytes(atMost bytes: Int) -> Int {
-        let quotas = call.engine.quotas
         guard quotas.isInForce, let limit = quotas.limit(call.quotaClient, key) else { return bytes }
         return min(bytes, max(1, Int(min(limit, Double(Int32.max)))))
     }

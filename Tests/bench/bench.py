@@ -7,7 +7,7 @@ Nothing here is a test: figures are reported, not judged to be failures. Each ma
 the peer that was measured in the same run with the same client. Server CPU is user and system time of all
 threads of the server, from /proc/PID/stat, divided by the requests that were answered meanwhile.
 
-    MARTLET_BIN=.build/martlet python3 Tests/bench/bench.py [--only NAME,…] [--rounds N] [--seconds S] [--no-write]
+    MARTLET_BIN=.build/martlet .venv/bin/python Tests/bench/bench.py [--only NAME,…] [--rounds N] [--seconds S] [--no-write]
 """
 
 from __future__ import annotations

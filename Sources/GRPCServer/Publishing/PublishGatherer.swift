@@ -75,13 +75,13 @@ final class PublishGatherer: TurnGatherer, @unchecked Sendable {
             throw GRPCStatus(.invalidArgument, "topic \(topics[topic].topic.name) belongs to the broker")
         }
         let count = topics[topic].partitions.count
-        let parts = try topics[topic].records.add(
+        try topics[topic].records.add(
             request, partitionCount: count, unkeyed: unkeyed(count), nowMs: engine.clock.nowMs())
-        for part in parts {
+        for part in topics[topic].records.parts {
             while topics[topic].parts.count <= part.batch { topics[topic].parts.append([]) }
             topics[topic].parts[part.batch].append(Part(publisher: publisher, request: number, records: part))
         }
-        return parts.count
+        return topics[topic].records.parts.count
     }
 
     func turnEnding() {
@@ -99,7 +99,7 @@ final class PublishGatherer: TurnGatherer, @unchecked Sendable {
 
     private func append(_ batch: ByteBuffer, _ parts: [Part], to partition: Partition) {
         let delivery = Delivery(partition: partition.index, parts: parts)
-        partition.append(batch, acks: .all, turn: turn) { delivery.finish($0) }
+        partition.append(batch, acks: .all, isBuiltHere: true, turn: turn) { delivery.finish($0) }
         guard let error = delivery.end() else { return }
         guard parts.count > 1, error.isAboutRecords else { return delivery.refuse(error) }
         do throws(RecordError) {
