@@ -41,7 +41,7 @@ struct AdminService: Sendable {
 
     private func create(_ request: Martlet_V1_CreateTopicRequest, _ call: GRPCCall) throws(GRPCStatus) {
         guard request.partitionCount >= 0 else {
-            throw GRPCStatus(.invalidArgument, "partition_count \(request.partitionCount) is negative")
+            throw .invalid("partition_count", "partition_count \(request.partitionCount) is negative")
         }
         try call.requireCreation(of: request.name)
         let specification = TopicSpecification(
@@ -61,7 +61,7 @@ struct AdminService: Sendable {
         try call.require(.delete, .topic, request.name)
         let topic = try topic(request.name)
         guard !topic.isInternal else {
-            throw GRPCStatus(.invalidArgument, "topic \(topic.name) belongs to the broker")
+            throw .internalTopic(topic.name, field: "name")
         }
         let before = engine.audit.isOn ? engine.topicState(request.name) : nil
         engine.topics.delete(topic.name, on: call.loop).whenComplete { result in
@@ -74,9 +74,9 @@ struct AdminService: Sendable {
     }
 
     private func topic(_ name: String) throws(GRPCStatus) -> Topic {
-        guard !name.isEmpty else { throw GRPCStatus(.invalidArgument, "name is empty") }
+        guard !name.isEmpty else { throw .invalid("name", "name is empty") }
         guard let topic = engine.topics.topic(named: name) else {
-            throw GRPCStatus(.notFound, "topic \(name) does not exist")
+            throw GRPCStatus.unknown(topic: name)
         }
         return topic
     }

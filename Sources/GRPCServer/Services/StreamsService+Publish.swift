@@ -37,14 +37,15 @@ extension StreamsService {
     private func createTopic(for request: PublishRequestReader, _ call: GRPCCall) throws(GRPCStatus) {
         let name = request.topic
         guard engine.configuration.autoCreateTopics else {
-            throw GRPCStatus(.notFound, "topic \(name) does not exist and is not created automatically")
+            throw GRPCStatus.unknown(
+                topic: name, "topic \(name) does not exist and is not created automatically; create it first")
         }
         try call.requireCreation(of: name)
         engine.topics.topicOrCreate(TopicSpecification(name: name), on: call.loop).whenComplete { result in
             do throws(GRPCStatus) {
                 if case .failure(let error) = result { throw GRPCStatus(error) }
                 guard let topic = call.connection.gatherer.find(ByteBuffer(string: name)) else {
-                    throw GRPCStatus(.notFound, "topic \(name) was deleted")
+                    throw GRPCStatus.unknown(topic: name, "topic \(name) was deleted")
                 }
                 try append(request, to: topic, call)
             } catch {
