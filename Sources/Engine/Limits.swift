@@ -29,6 +29,14 @@ package enum Limits {
     /// Decisions that are remembered, of names up to so many bytes; beyond it all are made anew.
     static let rememberedDecisions = 20_000
     static let rememberedNameBytes = 249
+    /// Questions of all requests that wait for an external policy; one more is denied.
+    static let policyQuestionsWaiting = 4_096
+    /// What one request may ask an external policy in all, as many as it may name topics; beyond it: denied.
+    static let policyQuestionsPerRequest = 10_000
+    /// What one request asks an external policy at a time; the rest waits until there are answers.
+    static let policyQuestionsAtOnce = 16
+    /// How often rights are looked at again for a group's pattern, where an external policy decides; else: `patternRefreshMs`.
+    static let policyPatternRefreshMs: Int64 = 30_000
     /// Passwords of users, each mechanism counted; one more is refused.
     package static let credentials = 20_000
     /// Quotas, each key of each entity counted; one more: POLICY_VIOLATION.
