@@ -46,7 +46,7 @@ struct AdminService: Sendable {
 
     private func create(_ request: Martlet_V1_CreateTopicRequest, _ call: GRPCCall) throws(GRPCStatus) {
         guard request.partitionCount >= 0 else {
-            throw GRPCStatus(.invalidArgument, "partition_count \(request.partitionCount) is negative")
+            throw .invalid("partition_count", "partition_count \(request.partitionCount) is negative")
         }
         call.authorize({ () throws(GRPCStatus) in try call.requireCreation(of: request.name) }) {
             createAllowed(request, call)
@@ -78,7 +78,7 @@ struct AdminService: Sendable {
     private func deleteAllowed(_ request: Martlet_V1_DeleteTopicRequest, _ call: GRPCCall) throws(GRPCStatus) {
         let topic = try topic(request.name)
         guard !topic.isInternal else {
-            throw GRPCStatus(.invalidArgument, "topic \(topic.name) belongs to the broker")
+            throw .internalTopic(topic.name, field: "name")
         }
         let before = engine.audit.isOn ? engine.topicState(request.name) : nil
         engine.topics.delete(topic.name, on: call.loop).whenComplete { result in
@@ -91,9 +91,9 @@ struct AdminService: Sendable {
     }
 
     private func topic(_ name: String) throws(GRPCStatus) -> Topic {
-        guard !name.isEmpty else { throw GRPCStatus(.invalidArgument, "name is empty") }
+        guard !name.isEmpty else { throw .invalid("name", "name is empty") }
         guard let topic = engine.topics.topic(named: name) else {
-            throw GRPCStatus(.notFound, "topic \(name) does not exist")
+            throw GRPCStatus.unknown(topic: name)
         }
         return topic
     }
