@@ -185,7 +185,7 @@ extension BrokerParts {
         options.limits.connectionsMax =
             configuration.connectionRules.connectionsMax + configuration.connectionRules.refusedAtOnceMax
         options.connectionLimits = connectionLimits
-        options.onFailedHandshake = { [log = audit.log] in
+        options.onFailedLogin = { [log = audit.log] in
             log.record(AuditEvent(.login, $0.auditSubject, "certificate", .failed, cause: $1))
         }
         if configuration.maxConnectionCreationRate < Int32.max {

@@ -21,7 +21,7 @@ package final class TestEngine {
 
     package init(
         fileSystem: any FileSystem = MemoryFileSystem(), durability: Durability = .os,
-        logger: Logger = Logger(label: "test"),
+        logger: Logger = Logger(label: "test"), audit: AuditLog = .off,
         configure: (inout EngineConfiguration) -> Void = { _ in }
     ) throws {
         var configuration = EngineConfiguration()
@@ -32,7 +32,7 @@ package final class TestEngine {
         engine = try Engine(
             configuration: configuration, directory: DataDirectory(fileSystem: fileSystem, clock: clock, logger: logger),
             groupCommit: groupCommit,
-            loop: loop, clock: clock, metrics: metrics, logger: logger)
+            loop: loop, clock: clock, metrics: metrics, logger: logger, audit: audit)
     }
 
     /// Ends the turn: what was appended is written and answered.

@@ -26,11 +26,20 @@ extension StreamsService {
             commit.member = GroupMemberIdentity(memberId: request.memberID)
             commit.generationId = request.memberEpoch
         }
+        // As over Kafka: what members of the group commit is what groups do all day.
+        let places = request.offsets.map { (topic: $0.topic, index: $0.partition) }
+        let audit = request.memberID.isEmpty
+            ? call.auditing("Commit", "offsets", request.group) { engine.offsetsState(request.group, places) }
+            : { @Sendable _ in }
         engine.groups.commit(commit, on: call.loop) { result in
             switch result {
-            case .failure(let error): call.fail(GRPCStatus(error))
+            case .failure(let error):
+                audit(error)
+                call.fail(GRPCStatus(error))
             case .success(let results):
-                if let refused = results.lazy.compactMap({ $0 }).first { return call.fail(GRPCStatus(refused)) }
+                let refused = results.lazy.compactMap({ $0 }).first
+                audit(refused)
+                if let refused { return call.fail(GRPCStatus(refused)) }
                 call.respond(Martlet_V1_CommitResponse())
             }
         }
@@ -61,7 +70,7 @@ extension StreamsService {
                 call.respond(
                     Martlet_V1_CommittedResponse.with {
                         $0.offsets = topics.filter {
-                            wanted?.contains($0.topic) ?? true && call.may(.describe, .topic, $0.topic)
+                            wanted?.contains($0.topic) ?? true && call.maySee(.describe, .topic, $0.topic)
                         }.flatMap(Self.offsets)
                     })
             }

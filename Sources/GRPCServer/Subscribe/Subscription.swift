@@ -210,7 +210,7 @@ extension Subscription {
 extension Subscription {
     private func topicsChanged() {
         guard observer != nil else { return }
-        let added = topics.additions(call.engine.topics).filter { call.may(.read, .topic, $0.topic) }
+        let added = topics.additions(call.engine.topics).filter { call.mayFind($0.topic) }
         guard !added.isEmpty else { return }
         let present = cursor.positions.lazy.filter { !$0.isGone }.count
         if present + added.count > Limits.partitionsPerRequest {

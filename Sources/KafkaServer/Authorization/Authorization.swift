@@ -79,13 +79,9 @@ struct Rights: Sendable {
         }
         if !decision.isAllowed {
             exchange.server.metrics.requestDenied()
-            exchange.server.logger.info(
-                "denied",
-                metadata: [
-                    "principal": "\(principal)", "peer": "\(connection.peer.remoteAddress)",
-                    "operation": "\(operation)", "resource": "\(resource) \(name)",
-                    "rule": "\(decision.rule.map(\.description) ?? "none allows it")",
-                ])
+            let denial = AccessDenial(
+                principal, address: connection.peer.remoteAddress, operation, resource, name, rule: decision.rule)
+            exchange.server.logger.info("denied", metadata: denial.metadata)
         }
         return decision.isAllowed
     }
