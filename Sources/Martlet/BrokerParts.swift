@@ -165,7 +165,8 @@ extension BrokerParts {
     private var handlers: ProtocolHandlers {
         let advertised = configuration.advertise.map { KafkaServer.Advertised(host: $0.host, port: $0.port) }
         let kafka = KafkaServer(
-            engine: engine, advertised: advertised, memory: memory, login: configuration.login, metrics: metrics,
+            engine: engine, advertised: advertised, memory: memory, login: configuration.login,
+            maxIdleMs: configuration.maxIdleMs, metrics: metrics,
             logger: logger("KafkaServer"))
         let http = HTTPServer(
             version: Version.current, metrics: metrics, logger: logger("HTTPServer"), taker: grpc.taker,
