@@ -102,25 +102,42 @@ extension GRPCCall {
         }
     }
 
-    /// Whether the caller may. Denials are logged.
+    /// Whether the caller may. Denials are logged. Where an external policy is asked, only `authorize` can wait for it: elsewhere
+    /// the answer is what is known, or no.
     func may(_ operation: AccessOperation, _ resource: ResourceType, _ name: String) -> Bool {
-        let decision = engine.access.decide(principal, host: peer.remoteAddress, operation, resource, name)
-        if !decision.isAllowed || engine.audit.recordsAllowed {
-            engine.audit.record(
-                AuditEvent(
-                    .access, auditSubject, "\(operation)", resource: "\(resource)", name: name,
-                    decision.isAllowed ? .allowed : .denied,
-                    rule: decision.rule ?? (decision.isAllowed ? nil : "none allows it")))
+        let decision = decide(operation, resource, name)
+        guard !decision.isAllowed || engine.audit.recordsAllowed else { return true }
+        guard let inquiry else {
+            tell(decision, operation, resource, name)
+            return decision.isAllowed
         }
-        guard !decision.isAllowed else { return true }
-        let denial = AccessDenial(principal, address: peer.remoteAddress, operation, resource, name, rule: decision.rule)
-        connection.server.logger.info("denied", metadata: (trace?.metadata ?? [:]).merging(denial.metadata) { $1 })
-        return false
+        if !decision.isUndecided { inquiry.noting { self.tell(decision, operation, resource, name) } }
+        return decision.isAllowed
     }
 
-    /// The same for what is only left out of an answer: nobody asked for it by name.
+    /// The same for what is only passed over: nobody asked for it by name.
     func maySee(_ operation: AccessOperation, _ resource: ResourceType, _ name: String) -> Bool {
-        engine.access.decide(principal, host: peer.remoteAddress, operation, resource, name).isAllowed
+        decide(operation, resource, name).isAllowed
+    }
+
+    private func decide(
+        _ operation: AccessOperation, _ resource: ResourceType, _ name: String
+    ) -> AccessRules.Decision {
+        inquiry?.decide(operation, resource, name) ?? engine.access.decide(accessClient, operation, resource, name)
+    }
+
+    private func tell(
+        _ decision: AccessRules.Decision, _ operation: AccessOperation, _ resource: ResourceType, _ name: String
+    ) {
+        engine.audit.record(
+            AuditEvent(
+                .access, auditSubject, "\(operation)", resource: "\(resource)", name: name,
+                decision.isAllowed ? .allowed : .denied,
+                rule: decision.rule ?? (decision.isAllowed || decision.cause != nil ? nil : "none allows it"),
+                cause: decision.cause))
+        guard !decision.isAllowed else { return }
+        let denial = AccessDenial(principal, address: peer.remoteAddress, operation, resource, name, decision)
+        connection.server.logger.info("denied", metadata: (trace?.metadata ?? [:]).merging(denial.metadata) { $1 })
     }
 
     /// Whether a topic that a pattern has found may be read. Only if it may, this is an access.
@@ -138,9 +155,7 @@ extension GRPCCall {
 
     /// A topic that does not exist and is to be: that is for the whole broker, or for this name.
     func requireCreation(of topic: String) throws(GRPCStatus) {
-        if engine.access.decide(
-            principal, host: peer.remoteAddress, .create, .cluster, AccessRule.clusterName
-        ).isAllowed { return }
+        if maySee(.create, .cluster, AccessRule.clusterName) { return }
         try require(.create, .topic, topic)
     }
 }

@@ -34,6 +34,8 @@ final class GRPCCall: @unchecked Sendable {
     private var source: (any GRPCStreamSource)?
     /// Who calls, as access rules know it.
     lazy var principal = peer.principal
+    /// What an external policy is asked and has said, while something is checked or follows from that.
+    var inquiry: AccessInquiry?
     private var onEnd: (() -> Void)?
     /// Which trace its caller says that it belongs to.
     private(set) var trace: TraceContext?

@@ -49,12 +49,14 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     private var readIsHeld = false
     /// Until when no request begins, because of a quota.
     var muted: (until: NIODeadline, timer: Scheduled<Void>)?
+    /// The request that was begun last waits for decisions; no other begins meanwhile.
+    var isDeciding = false
     private var isDraining = false
     /// When the last request began.
     var lastUsedNs: UInt64 = 0
     var idleCheck: Scheduled<Void>?
     /// A login that it gives anew may take a while.
-    private(set) var hasLoggedIn = false
+    var hasLoggedIn = false
     /// The share of all connections' memory that an unfinished request has, or waits for.
     private var memory: Memory?
     /// What the channel last said: asking it for every request costs more than the answer.
@@ -152,6 +154,7 @@ extension KafkaConnection {
     /// Whether another request may begin.
     private var hasRoom: Bool {
         slots.count < Limits.requestsInFlight && heldBytes <= Limits.heldBytes && isWritable && muted == nil
+            && !isDeciding
     }
 
     /// Starts requests as long as there is room. Called again when there is some; never inside itself.
@@ -214,7 +217,7 @@ extension KafkaConnection {
     }
 
     /// A place among the replies for what this frame asks.
-    private func open(_ frame: ByteBuffer) -> Int {
+    func open(_ frame: ByteBuffer) -> Int {
         slots.append(Slot(answer: .open, bytes: frame.readableBytes))
         heldBytes += frame.readableBytes
         return firstSlot + slots.count - 1
@@ -265,56 +268,6 @@ extension KafkaConnection {
         guard isDraining, slots.isEmpty, let context else { return }
         flushReplies()
         context.close(promise: nil)
-    }
-}
-
-// MARK: - Login
-
-extension KafkaConnection {
-    /// A token of the exchange that version 0 of SaslHandshake began: answered by a bare one, or by the end.
-    private func receiveToken(_ frame: ByteBuffer) {
-        let slot = open(frame)
-        Login.receive(Array(buffer: frame), on: self) { step in
-            switch step {
-            case .challenge(let bytes):
-                self.answer(slot, token: bytes)
-            case .success(let bytes, _, let mechanism):
-                self.loggedIn(mechanism.rawValue)
-                self.answer(slot, token: bytes)
-            case .failure(let cause, let mechanism):
-                self.completeWithoutReply(slot)
-                self.loginFailed(cause, mechanism.rawValue)
-            case .outOfOrder:
-                self.close("a token without an exchange")
-            }
-        }
-    }
-
-    private func answer(_ slot: Int, token: [UInt8]) {
-        complete(slot) { buffer throws(WireError) in
-            buffer.writeInteger(Int32(token.count))
-            buffer.writeBytes(token)
-        }
-    }
-
-    func loggedIn(_ mechanism: String) {
-        hasLoggedIn = true
-        server.metrics.loggedIn()
-        server.engine.audit.record(AuditEvent(.login, auditSubject, mechanism, .succeeded))
-        server.logger.debug("logged in", metadata: metadata)
-    }
-
-    /// Closes the connection, a moment later, so that whoever tries passwords has to wait (Kafka's
-    /// `connections.failed.authentication.delay.ms`).
-    func loginFailed(_ cause: String, _ mechanism: String) {
-        server.metrics.loginFailed()
-        server.engine.audit.record(AuditEvent(.login, auditSubject, mechanism, .failed, cause: cause))
-        server.logger.warning("kafka login failed with \(mechanism): \(cause)", metadata: metadata)
-        loop.scheduleTask(in: Limits.failedLoginDelay) { self.end() }
-    }
-
-    private var metadata: Logger.Metadata {
-        ["peer": "\(peer.remoteAddress):\(peer.remotePort)", "principal": "\(login.principal)"]
     }
 }
 
@@ -416,7 +369,7 @@ extension KafkaConnection {
         context.close(promise: nil)
     }
 
-    private func end() {
+    func end() {
         guard let context else { return }
         server.metrics.connectionRefused()
         flushReplies()
@@ -424,10 +377,13 @@ extension KafkaConnection {
         context.close(promise: nil)
     }
 
-    private func isOpen(_ slot: Int) -> Bool {
+    func isOpen(_ slot: Int) -> Bool {
         loop.assertInEventLoop()
         return context != nil && slot >= firstSlot && slot < firstSlot + slots.count
     }
+
+    /// Nobody is there for an answer.
+    var isOver: Bool { context == nil }
 
     private func set(_ slot: Int, _ answer: Answer) {
         let index = slots.index(slots.startIndex, offsetBy: slot - firstSlot)

@@ -40,6 +40,9 @@ extension Configuration {
         engine.quotaWindows.count = quotaWindows
         engine.quotaWindows.windowMs = quotaWindowSeconds * 1000
         engine.access.tokens = tokens.rules
+        engine.access.policy.allowedMs = policy.allowedMs
+        engine.access.policy.deniedMs = policy.deniedMs
+        engine.access.policy.entriesMax = policy.cacheEntries
         engine.logDirectory = isEphemeral ? "" : absolute(dataDirectory)
         engine.otherSettings = [
             "listeners": listeners.map { "PLAINTEXT://\($0)" }.joined(separator: ","),

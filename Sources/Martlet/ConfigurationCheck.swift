@@ -19,6 +19,13 @@ package enum ConfigurationCheck {
                 problems.append(error.message)
             }
         }
+        if let file = loader.configuration.policy.authority {
+            do throws(TransportError) {
+                _ = try TLSContext.client(TLSOptions(authorityFile: file))
+            } catch {
+                problems.append(error.message)
+            }
+        }
         return problems
     }
 

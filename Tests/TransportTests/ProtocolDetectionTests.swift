@@ -332,7 +332,7 @@ struct TLSDetectionTests {
             }
         }
         #expect(fresh.edges.handed.isEmpty)
-        #expect(fresh.log.contains("refused a kafka client"))
+        #expect(fresh.log.contains("refused a Kafka client: client certificate (CN=client) names nobody here: no rule matches"))
         #expect(
             failures.withLock { $0 }
                 == ["User:ANONYMOUS 10.0.0.9: client certificate (CN=client) names nobody here: no rule matches"])

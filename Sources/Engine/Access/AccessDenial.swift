@@ -19,24 +19,30 @@ package struct AccessDenial: Sendable {
     private let address: String
     private let operation: AccessOperation
     private let resource: Resource
-    private let rule: (any Words)?
+    private let reason: any Words
 
-    /// `rule` denied it; nil: none allows it.
     package init(
         _ principal: String, address: String, _ operation: AccessOperation, _ type: ResourceType, _ name: String,
-        rule: (any Words)?
+        _ decision: AccessRules.Decision
+    ) {
+        self.init(principal, address: address, operation, type, name, reason: decision.reason)
+    }
+
+    init(
+        _ principal: String, address: String, _ operation: AccessOperation, _ type: ResourceType, _ name: String,
+        reason: any Words
     ) {
         self.principal = principal
         self.address = address
         self.operation = operation
         resource = Resource(type: type, name: name)
-        self.rule = rule
+        self.reason = reason
     }
 
     package var metadata: Logger.Metadata {
         [
             "principal": .string(principal), "peer": .string(address), "operation": .stringConvertible(operation),
-            "resource": .stringConvertible(resource), "rule": rule.map { .stringConvertible($0) } ?? "none allows it",
+            "resource": .stringConvertible(resource), "rule": .stringConvertible(reason),
         ]
     }
 }

@@ -17,10 +17,27 @@ package struct AccessRules: Sendable {
     package struct Decision: Equatable, Sendable {
         package var isAllowed: Bool
         package var rule: AccessRule?
+        /// What an external policy said, if it was asked.
+        package var cause: String?
+        /// An external policy would have to be asked; until then it is not allowed.
+        package var isUndecided = false
 
-        package init(isAllowed: Bool, rule: AccessRule?) {
+        package init(isAllowed: Bool, rule: AccessRule?, cause: String? = nil) {
             self.isAllowed = isAllowed
             self.rule = rule
+            self.cause = cause
+        }
+
+        static var undecided: Decision {
+            var decision = Decision(isAllowed: false, rule: nil, cause: "the external policy was not asked")
+            decision.isUndecided = true
+            return decision
+        }
+
+        /// For people: what decided.
+        package var reason: any CustomStringConvertible & Sendable {
+            if let rule { return rule }
+            return cause ?? "none allows it"
         }
     }
 

@@ -21,20 +21,25 @@ struct AdminService: Sendable {
                 try create(request, call)
             },
             GRPCMethod(Self.name, "ListTopics") { (_: Martlet_V1_ListTopicsRequest, call) in
-                call.respond(
-                    Martlet_V1_ListTopicsResponse.with {
-                        $0.topics = engine.topics.all.filter { !$0.isInternal && call.maySee(.describe, .topic, $0.name) }.map(Self.message)
-                    })
+                call.authorize({
+                    engine.topics.all.filter { !$0.isInternal && call.maySee(.describe, .topic, $0.name) }
+                }) { topics in
+                    call.respond(Martlet_V1_ListTopicsResponse.with { $0.topics = topics.map(Self.message) })
+                }
             },
             GRPCMethod(Self.name, "DescribeTopic") {
                 (request: Martlet_V1_DescribeTopicRequest, call) throws(GRPCStatus) in
-                try call.require(.describe, .topic, request.name)
-                var answer = Self.description(try topic(request.name))
-                if !call.maySee(.describeConfigs, .topic, request.name) { answer.configs = [] }
-                call.respond(answer)
+                call.authorize { () throws(GRPCStatus) in
+                    try call.require(.describe, .topic, request.name)
+                    return call.maySee(.describeConfigs, .topic, request.name)
+                } then: { mayDescribeConfigs throws(GRPCStatus) in
+                    var answer = Self.description(try topic(request.name))
+                    if !mayDescribeConfigs { answer.configs = [] }
+                    call.respond(answer)
+                }
             },
-            GRPCMethod(Self.name, "DeleteTopic") { (request: Martlet_V1_DeleteTopicRequest, call) throws(GRPCStatus) in
-                try delete(request, call)
+            GRPCMethod(Self.name, "DeleteTopic") { (request: Martlet_V1_DeleteTopicRequest, call) in
+                delete(request, call)
             },
         ]
     }
@@ -43,7 +48,14 @@ struct AdminService: Sendable {
         guard request.partitionCount >= 0 else {
             throw GRPCStatus(.invalidArgument, "partition_count \(request.partitionCount) is negative")
         }
-        try call.requireCreation(of: request.name)
+        call.authorize { () throws(GRPCStatus) in
+            try call.requireCreation(of: request.name)
+        } then: { () throws(GRPCStatus) in
+            try createAllowed(request, call)
+        }
+    }
+
+    private func createAllowed(_ request: Martlet_V1_CreateTopicRequest, _ call: GRPCCall) throws(GRPCStatus) {
         let specification = TopicSpecification(
             name: request.name, partitions: request.partitionCount == 0 ? nil : request.partitionCount,
             overrides: request.configs)
@@ -59,8 +71,15 @@ struct AdminService: Sendable {
         }
     }
 
-    private func delete(_ request: Martlet_V1_DeleteTopicRequest, _ call: GRPCCall) throws(GRPCStatus) {
-        try call.require(.delete, .topic, request.name)
+    private func delete(_ request: Martlet_V1_DeleteTopicRequest, _ call: GRPCCall) {
+        call.authorize { () throws(GRPCStatus) in
+            try call.require(.delete, .topic, request.name)
+        } then: { () throws(GRPCStatus) in
+            try deleteAllowed(request, call)
+        }
+    }
+
+    private func deleteAllowed(_ request: Martlet_V1_DeleteTopicRequest, _ call: GRPCCall) throws(GRPCStatus) {
         let topic = try topic(request.name)
         guard !topic.isInternal else {
             throw GRPCStatus(.invalidArgument, "topic \(topic.name) belongs to the broker")

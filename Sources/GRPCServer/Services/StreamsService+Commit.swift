@@ -11,8 +11,15 @@ import GRPCWire
 extension StreamsService {
     func commit(_ request: Martlet_V1_CommitRequest, _ call: GRPCCall) throws(GRPCStatus) {
         guard !request.group.isEmpty else { throw GRPCStatus(.invalidArgument, "group is empty") }
-        try call.require(.read, .group, request.group)
-        for topic in Set(request.offsets.map(\.topic)).sorted() { try call.require(.read, .topic, topic) }
+        call.authorize { () throws(GRPCStatus) in
+            try call.require(.read, .group, request.group)
+            for topic in Set(request.offsets.map(\.topic)).sorted() { try call.require(.read, .topic, topic) }
+        } then: { () throws(GRPCStatus) in
+            try commitAllowed(request, call)
+        }
+    }
+
+    private func commitAllowed(_ request: Martlet_V1_CommitRequest, _ call: GRPCCall) throws(GRPCStatus) {
         guard (1...Limits.partitionsPerRequest).contains(request.offsets.count) else {
             throw GRPCStatus(
                 .invalidArgument,
@@ -61,19 +68,22 @@ extension StreamsService {
 
     func committed(_ request: Martlet_V1_CommittedRequest, _ call: GRPCCall) throws(GRPCStatus) {
         guard !request.group.isEmpty else { throw GRPCStatus(.invalidArgument, "group is empty") }
-        try call.require(.describe, .group, request.group)
-        let wanted = request.topics.isEmpty ? nil : Set(request.topics)
-        engine.groups.stableCommitted(groupId: request.group, topics: nil, on: call.loop) { result in
-            switch result {
-            case .failure(let error): call.fail(GRPCStatus(error))
-            case .success(let topics):
-                call.respond(
-                    Martlet_V1_CommittedResponse.with {
-                        $0.offsets = topics.filter {
-                            wanted?.contains($0.topic) ?? true && call.maySee(.describe, .topic, $0.topic)
-                        }.flatMap(Self.offsets)
-                    })
+        call.authorize({ () throws(GRPCStatus) in try call.require(.describe, .group, request.group) }) {
+            engine.groups.stableCommitted(groupId: request.group, topics: nil, on: call.loop) { result in
+                switch result {
+                case .failure(let error): call.fail(GRPCStatus(error))
+                case .success(let topics): tell(topics, request, call)
+                }
             }
+        }
+    }
+
+    private func tell(_ topics: [TopicPositions], _ request: Martlet_V1_CommittedRequest, _ call: GRPCCall) {
+        let wanted = request.topics.isEmpty ? nil : Set(request.topics)
+        call.authorize({
+            topics.filter { wanted?.contains($0.topic) ?? true && call.maySee(.describe, .topic, $0.topic) }
+        }) { allowed in
+            call.respond(Martlet_V1_CommittedResponse.with { $0.offsets = allowed.flatMap(Self.offsets) })
         }
     }
 

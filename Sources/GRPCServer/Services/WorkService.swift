@@ -18,17 +18,25 @@ struct WorkService: Sendable {
     var methods: [GRPCMethod] {
         [
             GRPCMethod(Self.name, "Receive", session: { call in Worker(self, call) }),
-            GRPCMethod(Self.name, "Redrive") { (request: Martlet_V1_RedriveRequest, call) throws(GRPCStatus) in
-                try redrive(request, call)
-            },
+            GRPCMethod(Self.name, "Redrive") { (request: Martlet_V1_RedriveRequest, call) in redrive(request, call) },
         ]
     }
 
     // MARK: Opening
 
-    /// Makes a member of the worker. Everything that is wrong with the request is thrown.
-    func begin(_ open: Martlet_V1_WorkOpen, _ worker: Worker) throws(GRPCStatus) {
-        let call = worker.call
+    /// Makes a member of the worker. Everything that is wrong with the request ends the call.
+    func begin(_ open: Martlet_V1_WorkOpen, _ worker: Worker) {
+        worker.call.authorize { () throws(GRPCStatus) in
+            try allowed(open, worker.call)
+        } then: { topics, changes throws(GRPCStatus) in
+            try begin(open, worker, topics, changes)
+        }
+    }
+
+    /// The topics, and the settings that change.
+    private func allowed(
+        _ open: Martlet_V1_WorkOpen, _ call: GRPCCall
+    ) throws(GRPCStatus) -> ([Topic], [String: String]) {
         try call.require(.read, .group, open.group)
         for topic in open.topics { try call.require(.read, .topic, topic) }
         let topics = try check(open)
@@ -40,6 +48,13 @@ struct WorkService: Sendable {
             try call.require(.alterConfigs, .group, open.group)
             if !topic.isEmpty { try call.require(.write, .topic, topic) }
         }
+        return (topics, changes)
+    }
+
+    private func begin(
+        _ open: Martlet_V1_WorkOpen, _ worker: Worker, _ topics: [Topic], _ changes: [String: String]
+    ) throws(GRPCStatus) {
+        let call = worker.call
         let id = ShareMemberId("worker-\(TopicId(random: { .random(in: .min ... .max) }))")
         do throws(ShareError) {
             try engine.shares.join(

@@ -210,8 +210,14 @@ extension Subscription {
 extension Subscription {
     private func topicsChanged() {
         guard observer != nil else { return }
-        let added = topics.additions(call.engine.topics).filter { call.mayFind($0.topic) }
-        guard !added.isEmpty else { return }
+        let found = topics.additions(call.engine.topics)
+        guard !found.isEmpty else { return }
+        call.authorize({ found.filter { self.call.mayFind($0.topic) } }) { self.follow($0) }
+    }
+
+    /// Partitions that have come and that the caller may read.
+    private func follow(_ added: [Partition]) {
+        guard observer != nil, !added.isEmpty else { return }
         let present = cursor.positions.lazy.filter { !$0.isGone }.count
         if present + added.count > Limits.partitionsPerRequest {
             ending = GRPCStatus(

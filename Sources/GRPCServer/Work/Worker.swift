@@ -18,6 +18,9 @@ final class Worker: GRPCSession, @unchecked Sendable {
     let call: GRPCCall
     let service: WorkService
     private(set) var isOpened = false
+    /// Nothing more is taken until it is known whether the caller may.
+    private var isOpening = false
+    private var readsOnWhenOpened = false
     private var group = ""
     private(set) var id = ShareMemberId("")
     private var topics: [Topic] = []
@@ -52,7 +55,7 @@ final class Worker: GRPCSession, @unchecked Sendable {
 
     var takesRequests: Bool {
         isReadingHeld = answers.readableBytes > Limits.queuedAnswerBytes
-        return !isReadingHeld
+        return !isReadingHeld && !isOpening
     }
 
     func received(_ message: ByteBuffer) {
@@ -68,7 +71,9 @@ final class Worker: GRPCSession, @unchecked Sendable {
             }
             if case .open(let open) = kind {
                 guard !isOpened else { throw GRPCStatus(.failedPrecondition, "open came twice") }
-                try service.begin(open, self)
+                isOpening = true
+                service.begin(open, self)
+                readsOnWhenOpened = isOpening
             } else {
                 guard isOpened else { throw GRPCStatus(.failedPrecondition, "the first request must be open") }
                 try settle(kind)
@@ -100,6 +105,8 @@ final class Worker: GRPCSession, @unchecked Sendable {
     /// A member of its group now.
     func joined(_ open: Martlet_V1_WorkOpen, id: ShareMemberId, topics: [Topic]) {
         isOpened = true
+        isOpening = false
+        if readsOnWhenOpened { call.loop.execute { self.call.readMore() } }
         self.id = id
         self.topics = topics
         group = open.group

@@ -29,6 +29,7 @@ package struct Doctor {
     package mutating func examine(passwordFiles: [String] = []) {
         examineFile()
         examineExposure()
+        examinePolicy()
         examineCertificates()
         examinePasswords(passwordFiles)
         examineListeners()

@@ -31,7 +31,7 @@ import Testing
         }
         let logger = output.logger("KafkaServer")
         for _ in 0..<100 {
-            let denial = AccessDenial("User:a", address: "10.0.0.1", .write, .topic, "orders", rule: rule)
+            let denial = AccessDenial("User:a", address: "10.0.0.1", .write, .topic, "orders", reason: rule)
             logger.info("denied", metadata: denial.metadata)
         }
         let written = lines.all.withLock { $0 }
@@ -39,7 +39,7 @@ import Testing
         #expect(
             try #require(written.first).hasSuffix(
                 "denied operation=write peer=10.0.0.1 principal=User:a resource=\"topic orders\" rule=\"deny it\"\n"))
-        let unruled = AccessDenial("User:a", address: "10.0.0.1", .write, .topic, "orders", rule: nil)
+        let unruled = AccessDenial("User:a", address: "10.0.0.1", .write, .topic, "orders", .init(isAllowed: false, rule: nil))
         #expect(unruled.metadata["rule"]?.description == "none allows it")
     }
 }
