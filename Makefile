@@ -101,7 +101,7 @@ kill-test: deps build $(VENV)/ready ## kill -9 the broker under all clients, KIL
 
 ROTATIONS := 1000
 rotate-test: deps build $(VENV)/ready ## change certificates under load, ROTATIONS=1000 times
-	MARTLET_ROTATIONS=$(ROTATIONS) MARTLET_BIN=$(CURDIR)/$(BINARY) $(PYTHON) -m pytest Tests/interop/test_certificates.py -k rotations $(ARGS)
+	MARTLET_ROTATIONS=$(ROTATIONS) MARTLET_BIN=$(CURDIR)/$(BINARY) $(PYTHON) -m pytest Tests/interop/test_certificates.py -k rotations --capture=tee-sys $(ARGS)
 
 T := 600
 SVG := .build/soak.svg

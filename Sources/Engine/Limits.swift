@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Engine: the bounds of the engine's queues, tables and names.
 
+import NIOCore
+
 /// Each bound has a defined answer when it is reached, given beside it.
 package enum Limits {
     /// Longest topic name in bytes (Kafka's limit); longer: INVALID_TOPIC_EXCEPTION.
@@ -18,8 +20,9 @@ package enum Limits {
     package static let decompressedBytes = 64 << 20
     /// Within so many ms whatever was written is synced, although nobody waits for it.
     package static let backgroundSyncMs: Int64 = 3_000
-    /// Long polls waiting on one partition; one more is answered at once instead of waiting.
+    /// Long polls and subscriptions waiting on one partition; one more looks again after a moment instead of waiting.
     package static let waitersPerPartition = 100_000
+    static let fullPartitionDelay = TimeAmount.seconds(1)
     /// Internal logs larger than this, in bytes, and than four times their live state are rewritten.
     package static let internalLogBytes: Int64 = 64 << 20
     /// Configuration overrides of one topic; more: INVALID_CONFIG.

@@ -87,12 +87,19 @@ extension GRPCCall {
             listener: peer.listenerName)
     }
 
-    /// Records a change of a topic by this call, whose state was `before`.
-    func audit(_ operation: String, topic name: String, before: [String: String]?, failure: (any Error)?) {
-        engine.audit.record(
-            AuditEvent(
-                .change, auditSubject, operation, resource: "topic", name: name, failure == nil ? .succeeded : .failed,
-                cause: failure.map { "\($0)" }, before: before, after: engine.topicState(name)))
+    /// Records a change by this call once it has succeeded or failed. `state` is read now, and when the answer is called with what
+    /// went wrong, if anything did. Without an audit log nothing is read.
+    func auditing(
+        _ operation: String, _ resource: String, _ name: String, _ state: @escaping @Sendable () -> [String: String]?
+    ) -> @Sendable ((any Error)?) -> Void {
+        guard engine.audit.isOn else { return { _ in } }
+        let before = state()
+        return { [self] failure in
+            engine.audit.record(
+                AuditEvent(
+                    .change, auditSubject, operation, resource: resource, name: name, failure == nil ? .succeeded : .failed,
+                    cause: failure.map { "\($0)" }, before: before, after: state()))
+        }
     }
 
     /// Whether the caller may. Denials are logged. Where an external policy is asked, only `authorize` can wait for it: elsewhere
@@ -129,13 +136,12 @@ extension GRPCCall {
                 rule: decision.rule ?? (decision.isAllowed || decision.cause != nil ? nil : "none allows it"),
                 cause: decision.cause))
         guard !decision.isAllowed else { return }
-        connection.server.logger.info(
-            "denied",
-            metadata: (trace?.metadata ?? [:]).merging([
-                "principal": "\(principal)", "peer": "\(peer.remoteAddress)", "operation": "\(operation)",
-                "resource": "\(resource) \(name)", "rule": "\(decision.reason)",
-            ]) { $1 })
+        let denial = AccessDenial(principal, address: peer.remoteAddress, operation, resource, name, decision)
+        connection.server.logger.info("denied", metadata: (trace?.metadata ?? [:]).merging(denial.metadata) { $1 })
     }
+
+    /// Whether a topic that a pattern has found may be read. Only if it may, this is an access.
+    func mayFind(_ topic: String) -> Bool { maySee(.read, .topic, topic) && may(.read, .topic, topic) }
 
     /// Throws `PERMISSION_DENIED` if the caller may not.
     func require(_ operation: AccessOperation, _ resource: ResourceType, _ name: String) throws(GRPCStatus) {

@@ -153,6 +153,7 @@ struct BrokerSetting: Sendable {
     private static let limits: [BrokerSetting] = [
         fixed("fetch.max.bytes", .int, "\(Limits.fetchBytes)", "Most bytes of one answer to Fetch."),
         told("max.connection.creation.rate", .int, "\(Int32.max)", "Connections that a listener accepts a second."),
+        told("connections.max.idle.ms", .long, "600000", "After how long a connection without requests is closed."),
         told("max.connections", .int, "\(Int32.max)", "Connections open at once."),
         told("max.connections.per.ip", .int, "\(Int32.max)", "Connections open at once from one address."),
         told("max.connections.per.ip.overrides", .string, "", "The same for some addresses."),

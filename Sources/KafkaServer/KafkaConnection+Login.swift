@@ -35,6 +35,7 @@ extension KafkaConnection {
     }
 
     func loggedIn(_ mechanism: String) {
+        hasLoggedIn = true
         server.metrics.loggedIn()
         server.engine.audit.record(AuditEvent(.login, auditSubject, mechanism, .succeeded))
         server.logger.debug("logged in", metadata: metadata)

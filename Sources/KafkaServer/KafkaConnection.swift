@@ -52,6 +52,11 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     /// The request that was begun last waits for decisions; no other begins meanwhile.
     var isDeciding = false
     private var isDraining = false
+    /// When the last request began.
+    var lastUsedNs: UInt64 = 0
+    var idleCheck: Scheduled<Void>?
+    /// A login that it gives anew may take a while.
+    var hasLoggedIn = false
     /// The share of all connections' memory that an unfinished request has, or waits for.
     private var memory: Memory?
     /// What the channel last said: asking it for every request costs more than the answer.
@@ -105,6 +110,7 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
         server.metrics.connectionOpened()
+        watchIdleness()
         if peer.peerCertificate != nil {
             server.engine.audit.record(AuditEvent(.login, auditSubject, "certificate", .succeeded))
         }
@@ -127,6 +133,8 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
         waiters = [:]
         muted?.timer.cancel()
         muted = nil
+        idleCheck?.cancel()
+        idleCheck = nil
         if hasShareSessions { server.engine.shares.connectionClosed(ObjectIdentifier(self), on: loop) }
         hasShareSessions = false
         memory?.reservation.release()
@@ -173,6 +181,9 @@ extension KafkaConnection {
         context.fireChannelReadComplete()
     }
 
+    /// A request waits for its answer, or its client for the end of a quota's time.
+    var isBusy: Bool { !slots.isEmpty || muted != nil }
+
     /// Starts one request; false if the connection was closed instead.
     private func serve(_ frame: ByteBuffer) -> Bool {
         if login.takesBareTokens {
@@ -183,6 +194,7 @@ extension KafkaConnection {
         do {
             let header = try RequestHeader(from: &body)
             let nowNs = server.engine.clock.monotonicNs()
+            lastUsedNs = nowNs
             if let cause = login.refusal(
                 of: header.apiKey, nowNs: nowNs, hasUsers: server.engine.access.hasUsers)
             {
@@ -346,6 +358,15 @@ extension KafkaConnection {
         guard context != nil else { return }
         server.logger.warning("kafka connection closed: \(cause)", metadata: metadata)
         end()
+    }
+
+    /// Nobody has used it for long, which is nobody's fault.
+    func endIdle() {
+        guard let context else { return }
+        server.logger.debug("kafka connection closed: it was idle", metadata: metadata)
+        flushReplies()
+        self.context = nil
+        context.close(promise: nil)
     }
 
     func end() {

@@ -169,7 +169,8 @@ extension BrokerParts {
     private var handlers: ProtocolHandlers {
         let advertised = configuration.advertise.map { KafkaServer.Advertised(host: $0.host, port: $0.port) }
         let kafka = KafkaServer(
-            engine: engine, advertised: advertised, memory: memory, login: configuration.login, metrics: metrics,
+            engine: engine, advertised: advertised, memory: memory, login: configuration.login,
+            maxIdleMs: configuration.maxIdleMs, metrics: metrics,
             logger: logger("KafkaServer"))
         let http = HTTPServer(
             version: Version.current, metrics: metrics, logger: logger("HTTPServer"), taker: grpc.taker,
@@ -189,7 +190,7 @@ extension BrokerParts {
         options.limits.connectionsMax =
             configuration.connectionRules.connectionsMax + configuration.connectionRules.refusedAtOnceMax
         options.connectionLimits = connectionLimits
-        options.onFailedHandshake = { [log = audit.log] in
+        options.onFailedLogin = { [log = audit.log] in
             log.record(AuditEvent(.login, $0.auditSubject, "certificate", .failed, cause: $1))
         }
         if configuration.maxConnectionCreationRate < Int32.max {

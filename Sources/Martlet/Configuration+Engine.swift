@@ -46,6 +46,7 @@ extension Configuration {
         engine.logDirectory = isEphemeral ? "" : absolute(dataDirectory)
         engine.otherSettings = [
             "listeners": listeners.map { "PLAINTEXT://\($0)" }.joined(separator: ","),
+            "connections.max.idle.ms": "\(maxIdleMs)",
             "max.connections": "\(maxConnections)",
             "max.connections.per.ip": "\(maxConnectionsPerAddress)",
             "max.connections.per.ip.overrides": Setting.text(maxConnectionsByAddress),

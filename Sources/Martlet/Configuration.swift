@@ -170,6 +170,8 @@ public struct Configuration: Equatable, Sendable {
     public var tokens = Tokens()
     /// After how long a client that logged in has to do so again; 0: never.
     public var maxReauthenticationMs: Int64 = 0
+    /// After how long a Kafka connection without requests is closed.
+    public var maxIdleMs: Int64 = 600_000
     /// Principals that may do everything, such as `User:CN=admin`.
     public var superUsers: [String] = []
     /// Whether resources that no access rule speaks of are free to all, once there are rules.

@@ -45,6 +45,8 @@ package enum Settings {
             \.tokens.subjectClaim),
         .number("connections.max.reauth.ms", "ms", "After how long a client that logged in has to again; 0 is never.",
             \.maxReauthenticationMs, in: 0...Int64(Int32.max)),
+        .number("connections.max.idle.ms", "ms", "After how long a Kafka connection without requests is closed.",
+            \.maxIdleMs, in: 1_000...Int64(Int32.max)),
         .texts("super.users", "User:name;…", "Principals that may do everything.", \.superUsers),
         .toggle("allow.everyone.if.no.acl.found",
             "Once there are access rules: whether what no rule speaks of is free to all.", \.allowsEveryoneWithoutRule),

@@ -82,6 +82,11 @@ import Testing
         #expect(setting.show(try load(flags)) == value)
     }
 
+    @Test func `Limits of connections know an address however it is written`() throws {
+        let limits = "--max-connections-per-ip-overrides=::ffff:10.0.0.7:20,10.0.0.8:9,::FFFF:a00:8:5,0:0::1:3"
+        #expect(try load([limits]).connectionRules.perAddress == ["10.0.0.7": 20, "10.0.0.8": 5, "::1": 3])
+    }
+
     @Test func `Settings for development work and are in no text`() throws {
         #expect(try load(["--x-disk-delay-ms", "20"]).diskDelayMs == 20)
         for setting in Settings.hidden {

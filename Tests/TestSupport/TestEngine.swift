@@ -21,7 +21,7 @@ package final class TestEngine {
 
     package init(
         fileSystem: any FileSystem = MemoryFileSystem(), durability: Durability = .os,
-        logger: Logger = Logger(label: "test"), policy: (any PolicySource)? = nil,
+        logger: Logger = Logger(label: "test"), audit: AuditLog = .off, policy: (any PolicySource)? = nil,
         configure: (inout EngineConfiguration) -> Void = { _ in }
     ) throws {
         var configuration = EngineConfiguration()
@@ -32,7 +32,7 @@ package final class TestEngine {
         engine = try Engine(
             configuration: configuration, directory: DataDirectory(fileSystem: fileSystem, clock: clock, logger: logger),
             groupCommit: groupCommit,
-            loop: loop, clock: clock, metrics: metrics, logger: logger, policy: policy)
+            loop: loop, clock: clock, metrics: metrics, logger: logger, audit: audit, policy: policy)
     }
 
     /// Ends the turn: what was appended is written and answered.

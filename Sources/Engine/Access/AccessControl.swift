@@ -179,7 +179,9 @@ package final class AccessControl: Sendable {
     /// Mechanisms and iterations of every user, or of one.
     package func credentials(of user: String? = nil) -> [CredentialKey: Int32] {
         state.withLockedValue { state in
-            state.credentials.filter { user == nil || $0.key.user == user }.mapValues(\.iterations)
+            guard let user else { return state.credentials.mapValues(\.iterations) }
+            let keys = ScramMechanism.allCases.map { CredentialKey(user: user, mechanism: $0) }
+            return Dictionary(uniqueKeysWithValues: keys.compactMap { key in state.credentials[key].map { (key, $0.iterations) } })
         }
     }
 

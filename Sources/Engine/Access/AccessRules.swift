@@ -5,6 +5,8 @@
 // name (by one binary search and a walk along prefixes of prefixes), and among them those of the principal and of
 // everybody. Kafka's semantics: a rule that denies wins over any that allows; what no rule allows is denied.
 
+import Bytes
+
 package struct AccessRules: Sendable {
     package let all: Set<AccessRule>
     private var resources: [ResourceType: Resources] = [:]
@@ -33,7 +35,10 @@ package struct AccessRules: Sendable {
         }
 
         /// For people: what decided.
-        package var reason: String { rule?.description ?? cause ?? "none allows it" }
+        package var reason: any CustomStringConvertible & Sendable {
+            if let rule { return rule }
+            return cause ?? "none allows it"
+        }
     }
 
     /// Rules of one resource pattern, by principal.
@@ -55,7 +60,9 @@ package struct AccessRules: Sendable {
     package init(_ rules: Set<AccessRule> = []) {
         all = rules
         var prefixed: [ResourceType: [String: Principals]] = [:]
-        for rule in rules {
+        for var rule in rules {
+            // Peers have one text for each address, rules may have another.
+            if rule.host != AccessRule.wildcard { rule.host = AddressText.canonical(rule.host) ?? rule.host }
             owners[rule.resource, default: [:]][rule.principal, default: []].append(rule)
             switch rule.pattern {
             case .literal:

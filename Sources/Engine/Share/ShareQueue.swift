@@ -87,6 +87,7 @@ package final class ShareQueue: Sendable {
         state = Mutex(State(machine: machine, isReady: isReady))
     }
 
+    package var isClosed: Bool { state.withLock { $0.isClosed } }
     package var snapshot: SharePartition { state.withLock { $0.machine } }
 
     /// The record that would restore it.

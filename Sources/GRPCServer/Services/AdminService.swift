@@ -2,7 +2,7 @@
 // Martlet, GRPCServer: martlet.v1.Admin.
 //
 // Methods: CreateTopic, ListTopics, DescribeTopic, DeleteTopic.
-// Behaviour: answered when the change is durable and visible. The broker's own topics can be described, but are neither
+// Behaviour: answered when the change is durable and visible; RESOURCE_EXHAUSTED over controller_mutation_rate. The broker's own topics can be described, but are neither
 // listed nor deleted.
 
 import Contract
@@ -22,7 +22,7 @@ struct AdminService: Sendable {
             },
             GRPCMethod(Self.name, "ListTopics") { (_: Martlet_V1_ListTopicsRequest, call) in
                 call.authorize({
-                    engine.topics.all.filter { !$0.isInternal && call.may(.describe, .topic, $0.name) }
+                    engine.topics.all.filter { !$0.isInternal && call.maySee(.describe, .topic, $0.name) }
                 }) { topics in
                     call.respond(Martlet_V1_ListTopicsResponse.with { $0.topics = topics.map(Self.message) })
                 }
@@ -31,7 +31,7 @@ struct AdminService: Sendable {
                 (request: Martlet_V1_DescribeTopicRequest, call) throws(GRPCStatus) in
                 call.authorize { () throws(GRPCStatus) in
                     try call.require(.describe, .topic, request.name)
-                    return call.may(.describeConfigs, .topic, request.name)
+                    return call.maySee(.describeConfigs, .topic, request.name)
                 } then: { mayDescribeConfigs throws(GRPCStatus) in
                     var answer = Self.description(try topic(request.name))
                     if !mayDescribeConfigs { answer.configs = [] }
@@ -48,18 +48,22 @@ struct AdminService: Sendable {
         guard request.partitionCount >= 0 else {
             throw .invalid("partition_count", "partition_count \(request.partitionCount) is negative")
         }
-        call.authorize({ () throws(GRPCStatus) in try call.requireCreation(of: request.name) }) {
-            createAllowed(request, call)
+        call.authorize { () throws(GRPCStatus) in
+            try call.requireCreation(of: request.name)
+        } then: { () throws(GRPCStatus) in
+            try createAllowed(request, call)
         }
     }
 
-    private func createAllowed(_ request: Martlet_V1_CreateTopicRequest, _ call: GRPCCall) {
+    private func createAllowed(_ request: Martlet_V1_CreateTopicRequest, _ call: GRPCCall) throws(GRPCStatus) {
         let specification = TopicSpecification(
             name: request.name, partitions: request.partitionCount == 0 ? nil : request.partitionCount,
             overrides: request.configs)
-        let before = engine.audit.isOn ? engine.topicState(request.name) : nil
+        let audit = call.auditing("CreateTopic", "topic", request.name) { engine.topicState(request.name) }
+        // What cannot be made is not charged, and says below why not.
+        if let count = try? engine.topics.validate(specification) { try charge(count, call, audit) }
         engine.topics.create(specification, on: call.loop).whenComplete { result in
-            call.audit("CreateTopic", topic: request.name, before: before, failure: result.failure)
+            audit(result.failure)
             switch result {
             case .success(let topic): call.respond(Martlet_V1_CreateTopicResponse.with { $0.topic = Self.message(topic) })
             case .failure(let error): call.fail(GRPCStatus(error))
@@ -80,13 +84,25 @@ struct AdminService: Sendable {
         guard !topic.isInternal else {
             throw .internalTopic(topic.name, field: "name")
         }
-        let before = engine.audit.isOn ? engine.topicState(request.name) : nil
+        let audit = call.auditing("DeleteTopic", "topic", request.name) { engine.topicState(request.name) }
+        try charge(Int32(clamping: topic.partitionCount), call, audit)
         engine.topics.delete(topic.name, on: call.loop).whenComplete { result in
-            call.audit("DeleteTopic", topic: request.name, before: before, failure: result.failure)
+            audit(result.failure)
             switch result {
             case .success: call.respond(Martlet_V1_DeleteTopicResponse())
             case .failure(let error): call.fail(GRPCStatus(error))
             }
+        }
+    }
+
+    private func charge(
+        _ partitions: Int32, _ call: GRPCCall, _ audit: ((any Error)?) -> Void
+    ) throws(GRPCStatus) {
+        do throws(GRPCStatus) {
+            try call.chargeMutations(Int(partitions))
+        } catch {
+            audit(error)
+            throw error
         }
     }
 

@@ -33,11 +33,20 @@ extension StreamsService {
             commit.member = GroupMemberIdentity(memberId: request.memberID)
             commit.generationId = request.memberEpoch
         }
+        // As over Kafka: what members of the group commit is what groups do all day.
+        let places = request.offsets.map { (topic: $0.topic, index: $0.partition) }
+        let audit = request.memberID.isEmpty
+            ? call.auditing("Commit", "offsets", request.group) { engine.offsetsState(request.group, places) }
+            : { @Sendable _ in }
         engine.groups.commit(commit, on: call.loop) { result in
             switch result {
-            case .failure(let error): call.fail(GRPCStatus(error))
+            case .failure(let error):
+                audit(error)
+                call.fail(GRPCStatus(error))
             case .success(let results):
-                if let refused = results.lazy.compactMap({ $0 }).first { return call.fail(GRPCStatus(refused)) }
+                let refused = results.lazy.compactMap({ $0 }).first
+                audit(refused)
+                if let refused { return call.fail(GRPCStatus(refused)) }
                 call.respond(Martlet_V1_CommitResponse())
             }
         }
@@ -72,7 +81,7 @@ extension StreamsService {
     private func tell(_ topics: [TopicPositions], _ request: Martlet_V1_CommittedRequest, _ call: GRPCCall) {
         let wanted = request.topics.isEmpty ? nil : Set(request.topics)
         call.authorize({
-            topics.filter { wanted?.contains($0.topic) ?? true && call.may(.describe, .topic, $0.topic) }
+            topics.filter { wanted?.contains($0.topic) ?? true && call.maySee(.describe, .topic, $0.topic) }
         }) { allowed in
             call.respond(Martlet_V1_CommittedResponse.with { $0.offsets = allowed.flatMap(Self.offsets) })
         }

@@ -142,7 +142,7 @@ extension StreamsService {
         if let pattern {
             for topic in engine.topics.all
             where !topic.isInternal && !named.contains(topic.name) && pattern.matches(topic.name)
-                && call.may(.read, .topic, topic.name) {
+                && call.mayFind(topic.name) {
                 topics.append(topic)
                 targets += topic.partitions.map { ($0, nil) }
                 try checkCount(targets)

@@ -11,6 +11,7 @@ import Engine
 import GRPCWire
 import NIOCore
 import Records
+import Telemetry
 
 extension WorkService {
     private static let defaultRecords = 1_000
@@ -39,7 +40,7 @@ extension WorkService {
         }
         let places = topic.partitions.map { SharePlace(topicId: topic.id, partition: $0.index) }
         let redriving = Redriving(
-            group: request.group, max: request.maxRecords == 0 ? Self.defaultRecords : Int(request.maxRecords), call: call)
+            topic: topic.name, group: request.group, max: request.maxRecords == 0 ? Self.defaultRecords : Int(request.maxRecords), call: call)
         engine.shares.openQueues(ShareCoordinator.redriveGroup, places, on: call.loop) { opened in
             redriving.run(opened)
         }
@@ -52,6 +53,7 @@ private final class Redriving: @unchecked Sendable {
     /// How long the letters are this call's.
     private static let lockMs: Int64 = 60_000
 
+    private let topic: String
     private let group: String
     private let max: Int
     private let call: GRPCCall
@@ -72,7 +74,8 @@ private final class Redriving: @unchecked Sendable {
         var partition: Partition
     }
 
-    init(group: String, max: Int, call: GRPCCall) {
+    init(topic: String, group: String, max: Int, call: GRPCCall) {
+        self.topic = topic
         self.group = group
         self.max = max
         self.call = call
@@ -176,12 +179,21 @@ private final class Redriving: @unchecked Sendable {
 
     private var hasMore = false
 
+    /// What was put back is no state of the dead-letter topic's: it is told as what there is now.
+    private func recordInAudit() {
+        call.engine.audit.record(
+            AuditEvent(
+                .change, call.auditSubject, "Redrive", resource: "dead letters", name: topic, failure == nil ? .succeeded : .failed,
+                cause: failure.map { "\($0)" }, after: ["redriven": "\(redriven)", "skipped": "\(skipped)"]))
+    }
+
     private func finishIfDone(hasMore: Bool? = nil) {
         if let hasMore { self.hasMore = hasMore }
         guard isRead, missing == 0 else { return }
         if failure == nil, !unknown.isEmpty { return ask() }
         // What was not wanted, or did not work, is for another call.
         for queue in queues { queue.release(member, on: call.loop) }
+        recordInAudit()
         if let failure { return call.fail(failure) }
         call.respond(
             Martlet_V1_RedriveResponse.with {

@@ -64,12 +64,18 @@ struct WorkService: Sendable {
         }
         worker.joined(open, id: id, topics: topics)
         guard !changes.isEmpty else { return worker.open() }
-        engine.configurations.alter(ConfigurationResource(.group, open.group), on: call.loop) { current in
+        let group = ConfigurationResource(.group, open.group)
+        let audit = call.auditing("Receive", "group", open.group) { engine.configurations.overrides(of: group) }
+        engine.configurations.alter(group, on: call.loop) { current in
             current.merging(changes) { $1 }
         }.whenComplete { result in
             switch result {
-            case .success: worker.open()
-            case .failure(let error): call.fail(GRPCStatus(error))
+            case .success:
+                audit(nil)
+                worker.open()
+            case .failure(let error):
+                audit(error)
+                call.fail(GRPCStatus(error))
             }
         }
     }

@@ -212,7 +212,7 @@ extension Subscription {
         guard observer != nil else { return }
         let found = topics.additions(call.engine.topics)
         guard !found.isEmpty else { return }
-        call.authorize({ found.filter { self.call.may(.read, .topic, $0.topic) } }) { self.follow($0) }
+        call.authorize({ found.filter { self.call.mayFind($0.topic) } }) { self.follow($0) }
     }
 
     /// Partitions that have come and that the caller may read.

@@ -35,6 +35,8 @@ final class Worker: GRPCSession, @unchecked Sendable {
     /// Answers other than items that wait to be sent.
     private var answers = ByteBuffer()
     private var waiter: Waiter?
+    /// How often it was woken since it last delivered something.
+    private var wakesInVain = 0
     private var leaseTimer: Scheduled<Void>?
     private var isClosing = false
     private var isReadingHeld = false
@@ -207,6 +209,15 @@ final class Worker: GRPCSession, @unchecked Sendable {
         if hasSlots, idle.count == queues.count { wait(idle) }
     }
 
+    /// What was deleted, if anything: it would wake the worker at once, each time, and nobody else of its loop would be served.
+    private func whatIsGone() -> GRPCStatus? {
+        if let topic = topics.first(where: { call.engine.topics.topic(id: $0.id) == nil }) {
+            return GRPCStatus(.notFound, "topic \(topic.name) was deleted")
+        }
+        return queues.contains(where: \.isClosed)
+            ? GRPCStatus(.aborted, "the state of group \(group) was deleted; open again") : nil
+    }
+
     /// How often topics are looked at for new partitions while nothing happens.
     private static let lookAgain = TimeAmount.seconds(5)
 
@@ -220,6 +231,8 @@ final class Worker: GRPCSession, @unchecked Sendable {
     private func wakened() {
         waiter = nil
         guard !call.hasEnded else { return }
+        wakesInVain += 1
+        if wakesInVain > 1, let status = whatIsGone() { return call.fail(status) }
         let count = topics.reduce(0) { $0 + $1.partitionCount }
         if count > queues.count { openQueues { [self] in call.resume() } } else { call.resume() }
     }
@@ -227,6 +240,7 @@ final class Worker: GRPCSession, @unchecked Sendable {
     private func deliver(
         _ bytes: ByteBuffer, _ runs: [SharePartition.Run], of queue: ShareQueue, into buffer: inout ByteBuffer
     ) throws(EngineError) {
+        wakesInVain = 0
         let deadlineMs = runs[0].deadlineMs
         let start = buffer.readableBytes
         var writer = WorkItemWriter(

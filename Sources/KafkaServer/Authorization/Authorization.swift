@@ -101,12 +101,9 @@ struct Rights: Sendable {
                 cause: decision.cause))
         guard !decision.isAllowed else { return }
         exchange.server.metrics.requestDenied()
-        exchange.server.logger.info(
-            "denied",
-            metadata: [
-                "principal": "\(connection.login.principal)", "peer": "\(connection.peer.remoteAddress)",
-                "operation": "\(operation)", "resource": "\(resource) \(name)", "rule": "\(decision.reason)",
-            ])
+        let denial = AccessDenial(
+            connection.login.principal, address: connection.peer.remoteAddress, operation, resource, name, decision)
+        exchange.server.logger.info("denied", metadata: denial.metadata)
     }
 
     /// Which trace the records belong to that were denied, if their sender said so.
