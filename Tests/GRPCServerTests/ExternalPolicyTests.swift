@@ -44,8 +44,9 @@ import Testing
         policy.answer(.allowed)
         try peer.run()
         #expect(call.status == nil && fixture.engine.topics.topic(named: "orders") == nil)
-        #expect(policy.open.map(\.question.operation) == [.create])
-        // Neither for the cluster, but for this topic.
+        #expect(Set(policy.open.map(\.question.resource)) == [.cluster, .topic])
+        #expect(policy.open.allSatisfy { $0.question.operation == .create })
+        // Not for the whole broker, but for this topic.
         try answerAll(peer) { $0.resource == .topic ? .allowed : .denied }
         #expect(call.status == .ok && end(fixture, "orders") == 1)
     }
