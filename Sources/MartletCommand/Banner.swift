@@ -17,6 +17,9 @@ enum Banner {
     }
 
     private static func access(_ broker: Broker) -> String {
+        if let url = broker.configuration.policy.url {
+            return "by the external policy at \(url); what it does not allow is denied, except to super.users"
+        }
         let isFree = broker.configuration.allowsEveryoneWithoutRule
         let count = broker.accessRuleCount
         guard count > 0 else {
