@@ -225,7 +225,7 @@ private func frame(type: UInt8, flags: UInt8 = 0, stream: UInt32 = 0, payload: [
 
     @Test func `A stream that was passed over cannot be opened later`() throws {
         let exchange = Exchange()
-        let block: [UInt8] = [0x83, 0x86, 0x84]
+        let block: [UInt8] = [0x83, 0x86, 0x84, 0x01, 0x01, 0x61]
         var out = ByteBuffer()
         try exchange.server.receive(opening())
         for id: UInt32 in [1, 7, 5] { try exchange.server.receive(frame(type: 1, flags: 4, stream: id, payload: block)) }
