@@ -218,7 +218,7 @@ extension GRPCCall {
     func drain() {
         if let session = requests.session { return session.drain() }
         guard !hasEnded, source != nil || route.method.kind != .unary else { return }
-        fail(GRPCStatus(.unavailable, "the broker is shutting down; connect again"))
+        fail(.shuttingDown)
     }
 }
 

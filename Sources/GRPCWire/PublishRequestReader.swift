@@ -29,7 +29,7 @@ package struct PublishRequestReader {
     /// Reads everything but the records, and finds that nothing is missing. Throws `INVALID_ARGUMENT`.
     package init(_ message: ByteBuffer) throws(GRPCStatus) {
         try self.init(parsing: message)
-        guard topicRange != nil else { throw GRPCStatus(.invalidArgument, "topic is empty") }
+        guard topicRange != nil else { throw .invalid("topic", "topic is empty") }
         try check()
     }
 
@@ -66,8 +66,8 @@ package struct PublishRequestReader {
 
     /// What can be said without the topic. Throws `INVALID_ARGUMENT`.
     package func check() throws(GRPCStatus) {
-        guard recordCount > 0 else { throw GRPCStatus(.invalidArgument, "records is empty") }
-        if let partition, partition < 0 { throw GRPCStatus(.invalidArgument, "partition \(partition) is negative") }
+        guard recordCount > 0 else { throw .invalid("records", "records is empty") }
+        if let partition, partition < 0 { throw .invalid("partition", "partition \(partition) is negative") }
     }
 
     /// Puts the records where nothing else is. Throws `INVALID_ARGUMENT`.
@@ -102,7 +102,8 @@ package struct PublishRequestReader {
     }
 
     fileprivate static let malformed = GRPCStatus(
-        .invalidArgument, "the request is not a martlet.v1.PublishRequest")
+        .invalidArgument, "the request is not a martlet.v1.PublishRequest",
+        details: StatusDetails(reason: "INVALID_MESSAGE"))
 }
 
 /// One martlet.v1.PublishRecord; `key` and `value` are places in the request.
@@ -129,12 +130,13 @@ struct PublishRecordFields {
             }
         }
         guard headers.count <= PublishRequestReader.headersMax else {
-            throw GRPCStatus(
-                .invalidArgument,
+            throw .invalid(
+                "records[\(position)].headers",
                 "record \(position) has \(headers.count) headers; the limit is \(PublishRequestReader.headersMax)")
         }
         if let timestampMs, timestampMs < 0 {
-            throw GRPCStatus(.invalidArgument, "record \(position) has the negative timestamp_ms \(timestampMs)")
+            throw .invalid(
+                "records[\(position)].timestamp_ms", "record \(position) has the negative timestamp_ms \(timestampMs)")
         }
     }
 
@@ -153,7 +155,7 @@ struct PublishRecordFields {
             case (1, .bytes):
                 let text = message.slice(try Self.field(&cursor, bytes))?.readableBytesView
                 guard let text, let key = String(validating: text, as: UTF8.self) else {
-                    throw GRPCStatus(.invalidArgument, "a header's key is not UTF-8")
+                    throw .invalid("records.headers", "a header's key is not UTF-8")
                 }
                 header.key = key
             case (2, .bytes):

@@ -50,8 +50,9 @@ package struct RecordGathering {
         _ request: PublishRequestReader, partitionCount: Int, unkeyed: @autoclosure () -> Int32, nowMs: Int64
     ) throws(GRPCStatus) {
         if let partition = request.partition, Int(partition) >= partitionCount {
-            throw GRPCStatus(
-                .notFound, "topic \(request.topic) has no partition \(partition), only 0 to \(partitionCount - 1)")
+            throw GRPCStatus.unknown(
+                topic: request.topic, partition: partition,
+                "topic \(request.topic) has no partition \(partition), only 0 to \(partitionCount - 1)")
         }
         try request.read(into: &records)
         defer { records.removeAll(keepingCapacity: records.count <= 4096) }

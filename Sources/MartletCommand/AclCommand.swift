@@ -27,19 +27,10 @@ struct AclCommand: ParsableCommand {
     struct Add: ParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Add rules: one for each operation and resource.")
 
-        @Argument(help: "Whom the rules are about.") var principal: String
-        @Argument(help: "What they may do, or not.") var operations: OperationArgument
-        @OptionGroup(title: "Resources") var resources: ResourceArguments
-        @Flag(help: "Forbid it instead; that wins over all that allows.") var deny = false
-        @Option(help: ArgumentHelp("Only from this address.", valueName: "address")) var host = AccessRule.wildcard
+        @OptionGroup var rules: RuleArguments
         @OptionGroup(title: "Connection") var client: ClientArguments
 
-        func validate() throws { try resources.requireSome() }
-
-        func run() throws {
-            let rules = resources.rules(principal, operations, host: host, deny ? .deny : .allow)
-            try AccessAdministration(client.options()).add(rules)
-        }
+        func run() throws { try AccessAdministration(client.options()).add(rules.all) }
     }
 
     struct List: ParsableCommand {
@@ -76,19 +67,10 @@ struct AclCommand: ParsableCommand {
             abstract: "Remove rules: written as they were added.",
             discussion: "An error says so if one of them was not there.")
 
-        @Argument(help: "Whom the rules are about.") var principal: String
-        @Argument(help: "The operations in them.") var operations: OperationArgument
-        @OptionGroup(title: "Resources") var resources: ResourceArguments
-        @Flag(help: "The rules forbid.") var deny = false
-        @Option(help: ArgumentHelp("The address in them.", valueName: "address")) var host = AccessRule.wildcard
+        @OptionGroup var rules: RuleArguments
         @OptionGroup(title: "Connection") var client: ClientArguments
 
-        func validate() throws { try resources.requireSome() }
-
-        func run() throws {
-            let rules = resources.rules(principal, operations, host: host, deny ? .deny : .allow)
-            try AccessAdministration(client.options()).remove(rules)
-        }
+        func run() throws { try AccessAdministration(client.options()).remove(rules.all) }
     }
 
     struct Test: ParsableCommand {
@@ -154,6 +136,19 @@ struct OperationArgument: ExpressibleByArgument {
     static func name(_ operation: AccessOperation) -> String {
         "\(operation)".reduce(into: "") { $0 += $1.isUppercase ? "-\($1.lowercased())" : String($1) }
     }
+}
+
+/// Rules as they are written: one for each operation and resource.
+struct RuleArguments: ParsableArguments {
+    @Argument(help: "Whom the rules are about.") var principal: String
+    @Argument(help: "What they may do, or not.") var operations: OperationArgument
+    @OptionGroup(title: "Resources") var resources: ResourceArguments
+    @Flag(help: "Rules that forbid; they win over all that allow.") var deny = false
+    @Option(help: ArgumentHelp("Only from this address.", valueName: "address")) var host = AccessRule.wildcard
+
+    func validate() throws { try resources.requireSome() }
+
+    var all: [AccessRule] { resources.rules(principal, operations, host: host, deny ? .deny : .allow) }
 }
 
 /// What rules are about.

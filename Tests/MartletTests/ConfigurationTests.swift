@@ -65,6 +65,8 @@ import Testing
         changed.saslMechanisms = [.scramSHA512, .plain]
         changed.superUsers = ["User:CN=root,O=Example", "User:admin"]
         changed.corsAllowedOrigins = ["https://example.org"]
+        changed.policy.url = "https://policy.example.org:8181/v1/data/kafka/authz/allow"
+        changed.policy.authority = "policy.pem"
         changed.auditTopic = "audit"
         changed.maxConnectionsByAddress = ["10.0.0.7": 20, "::1": 500]
         let value = setting.show(changed)

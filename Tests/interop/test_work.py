@@ -86,9 +86,8 @@ def test_the_brokers_settings_of_share_groups_have_their_effect(
     endpoint = Endpoint(own, tls=False)
     client = Client(endpoint, api)
     client.create("jobs")
-    # The bound on locks is looked at before each batch.
-    for _ in range(3):
-        client.publish("jobs", *[b"job"] * 50)
+    # One batch, of which only a part may be locked.
+    client.publish("jobs", *[b"job"] * 150)
     with open_worker(endpoint, api, "first", "jobs", max_in_flight=1000) as worker:
         assert (worker.opened.max_deliveries, worker.opened.lease_ms) == (2, 1500)
         first = worker.take(100)

@@ -7,6 +7,7 @@
 // that the log refuses for one of its records is taken apart and appended request by request, so nobody answers for a
 // neighbour's record.
 
+import Bytes
 import Engine
 import GRPCWire
 import NIOCore
@@ -72,7 +73,7 @@ final class PublishGatherer: TurnGatherer, @unchecked Sendable {
         unkeyed: (Int) -> Int32
     ) throws(GRPCStatus) -> Int {
         guard !topics[topic].topic.isInternal else {
-            throw GRPCStatus(.invalidArgument, "topic \(topics[topic].topic.name) belongs to the broker")
+            throw .internalTopic(topics[topic].topic.name, field: "topic")
         }
         let count = topics[topic].partitions.count
         try topics[topic].records.add(
@@ -141,10 +142,11 @@ final class PublishGatherer: TurnGatherer, @unchecked Sendable {
             switch result {
             case .success(let appended):
                 for part in parts {
+                    let place = sabotaged("forgetPlaceInBatch") ? 0 : Int64(part.records.first)
                     part.publisher.appended(
                         part.request,
                         PublishedBatch(
-                            partition: partition, baseOffset: appended.baseOffset + Int64(part.records.first),
+                            partition: partition, baseOffset: appended.baseOffset + place,
                             positions: part.records.positions ?? [], logAppendTimeMs: appended.logAppendTimeMs))
                 }
             case .failure(let error):

@@ -69,7 +69,7 @@ final class PublishStream: GRPCSession, @unchecked Sendable {
                 own.writeImmutableBuffer(name)
                 topic = own
             }
-            guard let topic else { throw GRPCStatus(.invalidArgument, "topic is empty in the stream's first request") }
+            guard let topic else { throw .invalid("topic", "topic is empty in the stream's first request") }
             guard isAllowed(topic), let found = gatherer.find(topic) else { return decide(topic, message, number) }
             try add(request, to: found, number)
         } catch {
@@ -171,7 +171,8 @@ final class PublishStream: GRPCSession, @unchecked Sendable {
     private func createTopic(_ name: ByteBuffer, for message: ByteBuffer, _ number: UInt64) throws(GRPCStatus) {
         let name = String(buffer: name)
         guard engine.configuration.autoCreateTopics else {
-            throw GRPCStatus(.notFound, "topic \(name) does not exist and is not created automatically")
+            throw GRPCStatus.unknown(
+                topic: name, "topic \(name) does not exist and is not created automatically; create it first")
         }
         try call.requireCreation(of: name)
         isCreating = true
@@ -190,7 +191,7 @@ final class PublishStream: GRPCSession, @unchecked Sendable {
         do throws(GRPCStatus) {
             let topic = try result.get()
             guard let found = gatherer.find(ByteBuffer(string: topic.name)) else {
-                throw GRPCStatus(.notFound, "topic \(topic.name) was deleted")
+                throw GRPCStatus.unknown(topic: topic.name, "topic \(topic.name) was deleted")
             }
             try add(try PublishRequestReader(parsing: message), to: found, number)
         } catch {
@@ -241,7 +242,7 @@ extension PublishStream: Publisher {
         if head == outstanding.count {
             outstanding.removeAll(keepingCapacity: outstanding.count <= 4096)
             head = 0
-            if isDraining { return .finished(GRPCStatus(.unavailable, "the broker is shutting down; connect again")) }
+            if isDraining { return .finished(.shuttingDown) }
             if hasEndOfRequests { return .finished(.ok) }
         }
         if isFull, bytesHeld < Limits.publishStreamBytes / 2 {

@@ -46,7 +46,7 @@ struct AdminService: Sendable {
 
     private func create(_ request: Martlet_V1_CreateTopicRequest, _ call: GRPCCall) throws(GRPCStatus) {
         guard request.partitionCount >= 0 else {
-            throw GRPCStatus(.invalidArgument, "partition_count \(request.partitionCount) is negative")
+            throw .invalid("partition_count", "partition_count \(request.partitionCount) is negative")
         }
         call.authorize { () throws(GRPCStatus) in
             try call.requireCreation(of: request.name)
@@ -82,7 +82,7 @@ struct AdminService: Sendable {
     private func deleteAllowed(_ request: Martlet_V1_DeleteTopicRequest, _ call: GRPCCall) throws(GRPCStatus) {
         let topic = try topic(request.name)
         guard !topic.isInternal else {
-            throw GRPCStatus(.invalidArgument, "topic \(topic.name) belongs to the broker")
+            throw .internalTopic(topic.name, field: "name")
         }
         let audit = call.auditing("DeleteTopic", "topic", request.name) { engine.topicState(request.name) }
         try charge(Int32(clamping: topic.partitionCount), call, audit)
@@ -107,9 +107,9 @@ struct AdminService: Sendable {
     }
 
     private func topic(_ name: String) throws(GRPCStatus) -> Topic {
-        guard !name.isEmpty else { throw GRPCStatus(.invalidArgument, "name is empty") }
+        guard !name.isEmpty else { throw .invalid("name", "name is empty") }
         guard let topic = engine.topics.topic(named: name) else {
-            throw GRPCStatus(.notFound, "topic \(name) does not exist")
+            throw GRPCStatus.unknown(topic: name)
         }
         return topic
     }

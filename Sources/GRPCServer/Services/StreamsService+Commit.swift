@@ -10,7 +10,7 @@ import GRPCWire
 
 extension StreamsService {
     func commit(_ request: Martlet_V1_CommitRequest, _ call: GRPCCall) throws(GRPCStatus) {
-        guard !request.group.isEmpty else { throw GRPCStatus(.invalidArgument, "group is empty") }
+        guard !request.group.isEmpty else { throw .invalid("group", "group is empty") }
         call.authorize { () throws(GRPCStatus) in
             try call.require(.read, .group, request.group)
             for topic in Set(request.offsets.map(\.topic)).sorted() { try call.require(.read, .topic, topic) }
@@ -21,8 +21,8 @@ extension StreamsService {
 
     private func commitAllowed(_ request: Martlet_V1_CommitRequest, _ call: GRPCCall) throws(GRPCStatus) {
         guard (1...Limits.partitionsPerRequest).contains(request.offsets.count) else {
-            throw GRPCStatus(
-                .invalidArgument,
+            throw .invalid(
+                "offsets",
                 "offsets has \(request.offsets.count) entries; 1 to \(Limits.partitionsPerRequest) are allowed")
         }
         var positions: [OffsetCommit.Position] = []
@@ -55,19 +55,19 @@ extension StreamsService {
     private func position(_ entry: Martlet_V1_PartitionOffset) throws(GRPCStatus) -> OffsetCommit.Position {
         _ = try partition(entry.topic, entry.partition)
         guard entry.offset >= 0 else {
-            throw GRPCStatus(
-                .invalidArgument, "the offset \(entry.offset) of \(entry.topic)-\(entry.partition) is negative")
+            throw .invalid(
+                "offsets", "the offset \(entry.offset) of \(entry.topic)-\(entry.partition) is negative")
         }
         guard entry.metadata.utf8.count <= Limits.commitMetadataBytes else {
-            throw GRPCStatus(
-                .invalidArgument, "the metadata of \(entry.topic)-\(entry.partition) is longer than \(Limits.commitMetadataBytes) bytes")
+            throw .invalid(
+                "offsets", "the metadata of \(entry.topic)-\(entry.partition) is longer than \(Limits.commitMetadataBytes) bytes")
         }
         return OffsetCommit.Position(
             topic: entry.topic, partition: entry.partition, offset: entry.offset, metadata: entry.metadata)
     }
 
     func committed(_ request: Martlet_V1_CommittedRequest, _ call: GRPCCall) throws(GRPCStatus) {
-        guard !request.group.isEmpty else { throw GRPCStatus(.invalidArgument, "group is empty") }
+        guard !request.group.isEmpty else { throw .invalid("group", "group is empty") }
         call.authorize({ () throws(GRPCStatus) in try call.require(.describe, .group, request.group) }) {
             engine.groups.stableCommitted(groupId: request.group, topics: nil, on: call.loop) { result in
                 switch result {

@@ -40,7 +40,8 @@ extension StreamsService {
     private func createTopic(for request: PublishRequestReader, _ call: GRPCCall) throws(GRPCStatus) {
         let name = request.topic
         guard engine.configuration.autoCreateTopics else {
-            throw GRPCStatus(.notFound, "topic \(name) does not exist and is not created automatically")
+            throw GRPCStatus.unknown(
+                topic: name, "topic \(name) does not exist and is not created automatically; create it first")
         }
         call.authorize({ () throws(GRPCStatus) in try call.requireCreation(of: name) }) {
             engine.topics.topicOrCreate(TopicSpecification(name: name), on: call.loop).whenComplete { result in
@@ -53,7 +54,7 @@ extension StreamsService {
         do throws(GRPCStatus) {
             if case .failure(let error) = result { throw GRPCStatus(error) }
             guard let topic = call.connection.gatherer.find(ByteBuffer(string: request.topic)) else {
-                throw GRPCStatus(.notFound, "topic \(request.topic) was deleted")
+                throw GRPCStatus.unknown(topic: request.topic, "topic \(request.topic) was deleted")
             }
             try append(request, to: topic, call)
         } catch {

@@ -28,13 +28,15 @@ extension WorkService {
 
     private func redriveAllowed(_ request: Martlet_V1_RedriveRequest, _ call: GRPCCall) throws(GRPCStatus) {
         guard let topic = engine.topics.topic(named: request.deadLetterTopic) else {
-            throw GRPCStatus(.notFound, "topic \(request.deadLetterTopic) does not exist")
+            throw GRPCStatus.unknown(topic: request.deadLetterTopic)
         }
         guard topic.name.hasPrefix(engine.shares.configuration.deadLetterTopicPrefix) else {
-            throw GRPCStatus(.invalidArgument, "\(topic.name) is no dead-letter topic")
+            throw .invalid(
+                "dead_letter_topic",
+                "\(topic.name) is no dead-letter topic: those begin with \(engine.shares.configuration.deadLetterTopicPrefix)")
         }
         guard request.maxRecords <= UInt32(Self.recordsMax) else {
-            throw GRPCStatus(.invalidArgument, "max_records is above the \(Self.recordsMax) allowed")
+            throw .invalid("max_records", "max_records is above the \(Self.recordsMax) allowed")
         }
         let places = topic.partitions.map { SharePlace(topicId: topic.id, partition: $0.index) }
         let redriving = Redriving(

@@ -81,32 +81,32 @@ struct WorkService: Sendable {
     }
 
     private func check(_ open: Martlet_V1_WorkOpen) throws(GRPCStatus) -> [Topic] {
-        guard !open.group.isEmpty else { throw GRPCStatus(.invalidArgument, "group is empty") }
+        guard !open.group.isEmpty else { throw .invalid("open.group", "group is empty") }
         guard (1...Limits.topicsPerWorker).contains(open.topics.count), Set(open.topics).count == open.topics.count else {
-            throw GRPCStatus(
-                .invalidArgument, "topics has to name 1 to \(Limits.topicsPerWorker) topics, none of them twice")
+            throw .invalid(
+                "open.topics", "topics has to name 1 to \(Limits.topicsPerWorker) topics, none of them twice")
         }
         guard open.maxInFlight <= UInt32(Limits.workItemsMax) else {
-            throw GRPCStatus(.invalidArgument, "max_in_flight is above the \(Limits.workItemsMax) allowed")
+            throw .invalid("open.max_in_flight", "max_in_flight is above the \(Limits.workItemsMax) allowed")
         }
         try checkLease(open.leaseMs)
         guard !open.topics.contains(open.deadLetterTopic) else {
-            throw GRPCStatus(.invalidArgument, "dead_letter_topic is one of the topics")
+            throw .invalid("open.dead_letter_topic", "dead_letter_topic is one of the topics")
         }
         if case .UNRECOGNIZED(let value) = open.origin {
-            throw GRPCStatus(.invalidArgument, "origin \(value) is unknown")
+            throw .invalid("open.origin", "origin \(value) is unknown")
         }
         var topics: [Topic] = []
         for name in open.topics {
             guard let topic = engine.topics.topic(named: name) else {
-                throw GRPCStatus(.notFound, "topic \(name) does not exist")
+                throw GRPCStatus.unknown(topic: name)
             }
-            guard !topic.isInternal else { throw GRPCStatus(.invalidArgument, "topic \(name) belongs to the broker") }
+            guard !topic.isInternal else { throw .internalTopic(name, field: "open.topics") }
             topics.append(topic)
         }
         let count = topics.reduce(0) { $0 + $1.partitionCount }
         guard count <= Limits.partitionsPerRequest else {
-            throw GRPCStatus(.invalidArgument, "topics has more than \(Limits.partitionsPerRequest) partitions together")
+            throw .invalid("open.topics", "topics has more than \(Limits.partitionsPerRequest) partitions together")
         }
         return topics
     }
@@ -114,8 +114,8 @@ struct WorkService: Sendable {
     func checkLease(_ leaseMs: UInt32) throws(GRPCStatus) {
         let allowed = Limits.leaseMsMin...Int(engine.shares.configuration.maxRecordLockDurationMs)
         guard leaseMs == 0 || allowed.contains(Int(leaseMs)) else {
-            throw GRPCStatus(
-                .invalidArgument, "lease_ms must lie between \(allowed.lowerBound) and \(allowed.upperBound); extend an item that takes longer")
+            throw .invalid(
+                "lease_ms", "lease_ms must lie between \(allowed.lowerBound) and \(allowed.upperBound); extend an item that takes longer")
         }
     }
 

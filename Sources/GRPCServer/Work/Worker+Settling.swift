@@ -14,12 +14,12 @@ extension Worker {
         case .ack(let ack): try settle(ack.deliveryIds, .accept)
         case .nack(let nack):
             guard nack.delayMs <= Limits.nackDelayMsMax else {
-                throw GRPCStatus(.invalidArgument, "delay_ms is above the \(Limits.nackDelayMsMax) allowed")
+                throw .invalid("nack.delay_ms", "delay_ms is above the \(Limits.nackDelayMsMax) allowed")
             }
             try settle(nack.deliveryIds, .release(delayMs: Int64(nack.delayMs)))
         case .reject(let reject):
             guard reject.reason.utf8.count <= Limits.rejectReasonBytes else {
-                throw GRPCStatus(.invalidArgument, "reason is longer than \(Limits.rejectReasonBytes) bytes")
+                throw .invalid("reject.reason", "reason is longer than \(Limits.rejectReasonBytes) bytes")
             }
             try settle(reject.deliveryIds, .reject(reason: reject.reason))
         case .extend(let extend):
@@ -31,8 +31,8 @@ extension Worker {
 
     private func settle(_ ids: [UInt64], _ outcome: ShareAcknowledgement.Outcome) throws(GRPCStatus) {
         guard (1...Limits.deliveriesPerRequest).contains(ids.count) else {
-            throw GRPCStatus(
-                .invalidArgument, "delivery_ids has \(ids.count) entries; 1 to \(Limits.deliveriesPerRequest) are allowed")
+            throw .invalid(
+                "delivery_ids", "delivery_ids has \(ids.count) entries; 1 to \(Limits.deliveriesPerRequest) are allowed")
         }
         items.dropExpired(nowMs: nowMs)
         let (held, unknown) = items.find(ids)

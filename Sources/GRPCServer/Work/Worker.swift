@@ -64,10 +64,12 @@ final class Worker: GRPCSession, @unchecked Sendable {
             do {
                 request = try Martlet_V1_ReceiveRequest(serializedBytes: Array(message.readableBytesView))
             } catch {
-                throw GRPCStatus(.invalidArgument, "the request is not a martlet.v1.ReceiveRequest")
+                throw GRPCStatus(
+                    .invalidArgument, "the request is not a martlet.v1.ReceiveRequest",
+                    details: StatusDetails(reason: "INVALID_MESSAGE"))
             }
             guard let kind = request.kind else {
-                throw GRPCStatus(.invalidArgument, "the request has none of open, ack, nack, reject and extend")
+                throw .invalid("kind", "the request has none of open, ack, nack, reject and extend")
             }
             if case .open(let open) = kind {
                 guard !isOpened else { throw GRPCStatus(.failedPrecondition, "open came twice") }
@@ -91,7 +93,7 @@ final class Worker: GRPCSession, @unchecked Sendable {
     }
 
     func drain() {
-        call.fail(GRPCStatus(.unavailable, "the broker is shutting down; connect again"))
+        call.fail(.shuttingDown)
     }
 
     func say(_ answer: Martlet_V1_ReceiveResponse) {
