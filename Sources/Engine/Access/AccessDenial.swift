@@ -25,7 +25,8 @@ package struct AccessDenial: Sendable {
         _ principal: String, address: String, _ operation: AccessOperation, _ type: ResourceType, _ name: String,
         _ decision: AccessRules.Decision
     ) {
-        self.init(principal, address: address, operation, type, name, reason: decision.reason)
+        let other = decision.cause ?? "none allows it"
+        self.init(principal, address: address, operation, type, name, reason: decision.rule.map { $0 as any Words } ?? other)
     }
 
     init(

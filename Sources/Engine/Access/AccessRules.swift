@@ -35,10 +35,7 @@ package struct AccessRules: Sendable {
         }
 
         /// For people: what decided.
-        package var reason: any CustomStringConvertible & Sendable {
-            if let rule { return rule }
-            return cause ?? "none allows it"
-        }
+        package var reason: String { rule?.description ?? cause ?? "none allows it" }
     }
 
     /// Rules of one resource pattern, by principal.
