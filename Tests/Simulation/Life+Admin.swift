@@ -42,18 +42,9 @@ extension Life {
         let incarnation = model.makeIncarnation(topic.name, partitions: pick([1, 1, 2, 3]), overrides: drawOverrides())
         topic.open = .create(incarnation)
         topic.isWaiting = true
-        var wanted = CreateTopicsRequest.Topic()
-        wanted.name = topic.name
-        wanted.numPartitions = Int32(incarnation.partitions.count)
-        wanted.replicationFactor = 1
-        wanted.configs = incarnation.overrides.sorted { $0.key < $1.key }.map { key, value in
-            var config = CreateTopicsRequest.Config()
-            config.name = key
-            config.value = value
-            return config
-        }
-        var request = CreateTopicsRequest()
-        request.topics = [wanted]
+        let request = CreateTopicsRequest(
+            topic.name, partitions: Int32(incarnation.partitions.count),
+            configs: incarnation.overrides.sorted { $0.key < $1.key }.map { ($0.key, $0.value) })
         trace.note("create \(topic.name) with \(incarnation.partitions.count) partitions, \(incarnation.overrides.sorted { $0.key < $1.key })")
         try admin.send(request, version: 7) { [unowned self] response in
             guard let answer = response?.topics.first else { return finish(topic, nil) }

@@ -118,19 +118,7 @@ final class StreamActor {
 
     private func createTopic() throws {
         guard let admin = life.admin, admin.isOpen else { return }
-        var topic = CreateTopicsRequest.Topic()
-        topic.name = Journal.topic
-        topic.numPartitions = Journal.partitions
-        topic.replicationFactor = 1
-        topic.configs = [("retention.ms", "-1"), ("segment.bytes", "3000")].map { name, value in
-            var config = CreateTopicsRequest.Config()
-            config.name = name
-            config.value = value
-            return config
-        }
-        var request = CreateTopicsRequest()
-        request.timeoutMs = 1_000
-        request.topics = [topic]
+        let request = CreateTopicsRequest.kept(Journal.topic, partitions: Journal.partitions)
         try admin.send(request, version: 5) { [unowned self] response in
             let code = response?.topics.first?.errorCode
             // A name is taken already while its topic is being made.

@@ -87,19 +87,7 @@ final class TransactionActor {
     // MARK: Beginning
 
     private func createTopic(_ link: KafkaLink) throws {
-        var topic = CreateTopicsRequest.Topic()
-        topic.name = Ledger.topic
-        topic.numPartitions = Ledger.partitions
-        topic.replicationFactor = 1
-        topic.configs = [("retention.ms", "-1"), ("segment.bytes", "3000")].map { name, value in
-            var config = CreateTopicsRequest.Config()
-            config.name = name
-            config.value = value
-            return config
-        }
-        var request = CreateTopicsRequest()
-        request.timeoutMs = 1_000
-        request.topics = [topic]
+        let request = CreateTopicsRequest.kept(Ledger.topic, partitions: Ledger.partitions)
         try send(request, 5, link) { [unowned self] response in
             let code = response?.topics.first?.errorCode
             // A name is taken already while its topic is being made.
