@@ -4,6 +4,7 @@
 // Immutable; safe to use from any thread. What a handler learns later (a failed handshake, a closed
 // connection) reaches it as an event in its pipeline, `ClientError(describing:)` words it.
 
+import Glibc
 import NIOCore
 import NIOPosix
 import Transport
@@ -74,9 +75,9 @@ package struct Dialer: Sendable {
     private static func words(_ error: any Error) -> String {
         guard let error = error as? IOError else { return "\(error)" }
         return switch error.errnoCode {
-        case 111: "connection refused"
-        case 113: "no route to the host"
-        case 101: "the network is unreachable"
+        case ECONNREFUSED: "connection refused"
+        case EHOSTUNREACH: "no route to the host"
+        case ENETUNREACH: "the network is unreachable"
         default: error.description
         }
     }

@@ -7,6 +7,7 @@
 // question, so waiting for a connection counts. A kept connection that turns out to be closed costs a second try, once.
 
 import Engine
+import Glibc
 import NIOCore
 import NIOHTTP1
 import NIOPosix
@@ -197,7 +198,7 @@ package final class PolicyClient: PolicySource, @unchecked Sendable {
         case let error as NIOConnectionError:
             return error.connectionErrors.first.map { words($0.error) } ?? "the host name is not known"
         case ChannelError.connectTimeout(let time): return "no connection in \(time.nanoseconds / 1_000_000) ms"
-        case let error as IOError where error.errnoCode == 111: return "connection refused"
+        case let error as IOError where error.errnoCode == ECONNREFUSED: return "connection refused"
         case let error as TLSError: return error.message
         default: return "\(error)"
         }
