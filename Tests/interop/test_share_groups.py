@@ -212,7 +212,8 @@ class Member:
 
 @pytest.fixture
 def produce(endpoint: Endpoint) -> Iterator[Callable[..., None]]:
-    producer = Producer(endpoint.librdkafka())
+    # The records of one call are one batch, however slow the machine: only the flush sends them.
+    producer = Producer({**endpoint.librdkafka(), "linger.ms": 60_000})
 
     def produce(topic: str, *values: bytes, **fields: Any) -> None:
         for value in values:
