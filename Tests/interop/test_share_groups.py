@@ -212,10 +212,12 @@ class Member:
 
 @pytest.fixture
 def produce(endpoint: Endpoint) -> Iterator[Callable[..., None]]:
-    # The records of one call are one batch, however slow the machine: only the flush sends them.
+    # The records of one call are one batch, however slow the machine: only the flush sends them, and the topic is known before, or
+    # librdkafka would hand them on one by one when it has heard of it.
     producer = Producer({**endpoint.librdkafka(), "linger.ms": 60_000})
 
     def produce(topic: str, *values: bytes, **fields: Any) -> None:
+        producer.list_topics(topic, timeout=30)
         for value in values:
             producer.produce(topic, value, **fields)
         flush(producer)
