@@ -31,14 +31,23 @@ struct AclCommand: ParsableCommand {
         @Argument(help: "What they may do, or not.") var operations: OperationArgument
         @OptionGroup(title: "Resources") var resources: ResourceArguments
         @Flag(help: "Forbid it instead; that wins over all that allows.") var deny = false
-        @Option(help: ArgumentHelp("Only from this address.", valueName: "address")) var host = AccessRule.wildcard
+        @Option(help: ArgumentHelp("Only from this address; ranges and names are none.", valueName: "address"))
+        var host = HostArgument.everywhere
         @OptionGroup(title: "Connection") var client: ClientArguments
 
-        func validate() throws { try resources.requireSome() }
+        @Flag(help: "Add them even if nobody could change rules afterwards.") var anyway = false
+
+        func validate() throws {
+            try resources.requireSome()
+            try resources.requirePossible()
+            guard principalName(principal) != "User:" else { throw ValidationError("User: is no principal; name somebody, or *") }
+        }
 
         func run() throws {
-            let rules = resources.rules(principal, operations, host: host, deny ? .deny : .allow)
-            try AccessAdministration(client.options()).add(rules)
+            let rules = resources.rules(principal, operations, host: host.text, deny ? .deny : .allow)
+            let administration = try AccessAdministration(client.options())
+            if !anyway { try AccessLockout(client, administration)?.judge(rules) }
+            try administration.add(rules)
         }
     }
 
@@ -80,13 +89,13 @@ struct AclCommand: ParsableCommand {
         @Argument(help: "The operations in them.") var operations: OperationArgument
         @OptionGroup(title: "Resources") var resources: ResourceArguments
         @Flag(help: "The rules forbid.") var deny = false
-        @Option(help: ArgumentHelp("The address in them.", valueName: "address")) var host = AccessRule.wildcard
+        @Option(help: ArgumentHelp("The address in them.", valueName: "address")) var host = HostArgument.everywhere
         @OptionGroup(title: "Connection") var client: ClientArguments
 
         func validate() throws { try resources.requireSome() }
 
         func run() throws {
-            let rules = resources.rules(principal, operations, host: host, deny ? .deny : .allow)
+            let rules = resources.rules(principal, operations, host: host.text, deny ? .deny : .allow)
             try AccessAdministration(client.options()).remove(rules)
         }
     }
@@ -168,6 +177,15 @@ struct ResourceArguments: ParsableArguments {
     func requireSome() throws {
         guard !named.isEmpty else {
             throw ValidationError("name what it is about: --topic, --group, --transactional-id or --cluster")
+        }
+    }
+
+    /// A rule about a topic that cannot be is about nothing.
+    func requirePossible() throws {
+        for topic in topics where topic != AccessRule.wildcard {
+            // A prefix may be shorter than a name.
+            let probe = prefix ? topic + "x" : topic
+            if let problem = topicNameProblem(probe) { throw ValidationError("no topic can be called `\(topic)`: \(problem)") }
         }
     }
 
