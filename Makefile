@@ -10,8 +10,10 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.build/pycache
 # What Debian 12 has to provide: to build and run, and on top of that to test.
 BUILD_PACKAGES := git make pkg-config libnghttp2-dev libssl-dev liblz4-dev zlib1g-dev libzstd-dev \
 	libsnappy-dev libyaml-dev
+# The Go packages and the generators are for the Go of docs/grpc.md.
 TEST_PACKAGES := kcat protobuf-compiler nghttp2-client curl gcc libc6-dev python3 python3-venv \
-	faketime util-linux chromium
+	faketime util-linux chromium golang-go golang-google-grpc-dev golang-google-protobuf-dev \
+	golang-github-golang-protobuf-1-5-dev protoc-gen-go-1-5 protoc-gen-go-grpc
 SWIFT_AT_LEAST := 6.3
 
 BINARY := .build/martlet
@@ -99,7 +101,7 @@ kill-test: deps build $(VENV)/ready ## kill -9 the broker under all clients, KIL
 
 ROTATIONS := 1000
 rotate-test: deps build $(VENV)/ready ## change certificates under load, ROTATIONS=1000 times
-	MARTLET_ROTATIONS=$(ROTATIONS) MARTLET_BIN=$(CURDIR)/$(BINARY) $(PYTHON) -m pytest Tests/interop/test_certificates.py -k rotations $(ARGS)
+	MARTLET_ROTATIONS=$(ROTATIONS) MARTLET_BIN=$(CURDIR)/$(BINARY) $(PYTHON) -m pytest Tests/interop/test_certificates.py -k rotations --capture=tee-sys $(ARGS)
 
 T := 600
 SVG := .build/soak.svg

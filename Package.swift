@@ -1,7 +1,7 @@
 // swift-tools-version: 6.2
 //
 // Martlet: module map. Layers only import downwards (docs/ARCHITECTURE.md):
-//   6 MartletCommand -> 5 KafkaServer, GRPCServer, HTTPServer, Client (joined by the library Martlet)
+//   6 MartletCommand -> 5 KafkaServer, GRPCServer, HTTPServer, PolicyClient, Client (joined by the library Martlet)
 //   -> 4 Engine, Transport -> 3 Storage -> 2 KafkaWire, GRPCWire, HTTP2, Records -> 1 Bytes, Telemetry -> 0 C
 import PackageDescription
 
@@ -108,6 +108,7 @@ let package = Package(
                 "Bytes", "GRPCWire", "HTTP2", "Contract", "Records", "Engine", "Security", "Storage", "Transport", "Telemetry",
                 logging, nioCore, protobuf,
             ]),
+        module("PolicyClient", ["Bytes", "Engine", "Transport", "Telemetry", nioCore, nioPosix, nioHTTP1]),
         module("HTTPServer", ["Engine", "Transport", "Telemetry", logging, nioCore, nioHTTP1]),
         module(
             "Client",
@@ -121,7 +122,7 @@ let package = Package(
             "Martlet",
             [
                 "Bytes", "Engine", "Security", "Storage", "Transport", "KafkaServer", "GRPCServer", "HTTPServer",
-                "Telemetry", "CYAML", logging, nioCore, nioPosix,
+                "PolicyClient", "Telemetry", "CYAML", logging, nioCore, nioPosix,
             ]),
         .executableTarget(
             name: "MartletCommand",
@@ -174,6 +175,7 @@ let package = Package(
                 "GRPCServer", "GRPCWire", "HTTP2", "Contract", "Engine", "Storage", "Records", "Bytes", "Transport",
                 "Telemetry", "TestSupport", "Security", logging, nioEmbedded, protobuf,
             ]),
+        tests("PolicyClientTests", ["PolicyClient", "Engine", "Bytes", nioCore, nioPosix, nioHTTP1]),
         tests("HTTPServerTests", ["HTTPServer", "Transport", "Telemetry", nioEmbedded, nioHTTP1]),
         tests(
             "ClientTests",

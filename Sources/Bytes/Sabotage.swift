@@ -59,6 +59,8 @@
         case loseTransactionOffsets
         /// A transaction whose end was decided before a crash is left as it is.
         case forgetPrepared
+        /// Requests that share a batch are all told where it begins.
+        case forgetPlaceInBatch
         /// The groups are not told of a deleted topic.
         case keepOffsetsOfDeleted
 

@@ -521,7 +521,8 @@ package nonisolated struct Martlet_V1_SubscribeRequest: Sendable {
   /// Ends the stream with OK once the records are delivered that were there when the call began.
   package var untilEnd: Bool = false
 
-  /// Ends the stream with OK after this many records. 0: no end.
+  /// Ends the stream with OK after this many records. 0: no end. A member has left its group by then, and commits as a member no
+  /// more: one that has records to commit ends the call itself.
   package var maxRecords: UInt64 = 0
 
   /// At most this many records in one message. 0: no limit.

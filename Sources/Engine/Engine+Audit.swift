@@ -12,6 +12,21 @@ extension Engine {
             topic.configuration.overrides.merging(["partitions": "\(topic.partitionCount)"]) { $1 }
         }
     }
+
+    /// A group's committed offsets of these partitions; nil: none of them has any.
+    package func offsetsState(_ group: String, _ partitions: [(topic: String, index: Int32)]) -> [String: String]? {
+        let topics = Dictionary(grouping: partitions, by: \.topic).map { topic, partitions in
+            TopicPartitions(topic: topic, partitions: partitions.map(\.index))
+        }
+        var state: [String: String] = [:]
+        for known in (try? groups.committed(groupId: group, topics: topics)) ?? [] {
+            for position in known.positions {
+                guard let offset = position.offset else { continue }
+                state["\(known.topic)-\(position.partition)"] = "\(offset.offset)"
+            }
+        }
+        return state.isEmpty ? nil : state
+    }
 }
 
 /// Audit events as records of a topic, which is made when the first one comes. Used on one event loop.

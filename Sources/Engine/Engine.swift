@@ -66,11 +66,11 @@ package final class Engine: Sendable {
 
     /// Opens the data directory's topics and reads the internal logs. `loop` is where the groups' timers run and must
     /// never wait for a disk; `background` is where directories are removed (nil: on the loop of whoever asks).
-    /// `random` makes the ids of topics and members.
+    /// `policy` decides about access, if there is one; `random` makes the ids of topics and members.
     package init(
         configuration: EngineConfiguration, directory: DataDirectory, groupCommit: GroupCommit,
         loop: any EventLoop, background: (any EventLoop)? = nil, clock: any Clock, metrics: Metrics, logger: Logger,
-        audit: AuditLog = .off, random: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) }
+        audit: AuditLog = .off, policy: (any PolicySource)? = nil, random: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) }
     ) throws(EngineError) {
         self.configuration = configuration
         self.directory = directory
@@ -92,7 +92,11 @@ package final class Engine: Sendable {
         metadata = InternalLog(partition: metadataPartition, turns: turns, clock: clock)
         producerIds = ProducerIds(metadata: metadata)
         features = Features(metadata: metadata)
-        access = AccessControl(configuration: configuration.access, metadata: metadata, loop: loop)
+        let externalPolicy = policy.map {
+            ExternalPolicy($0, configuration.access.policy, clock: clock, metrics: metrics, logger: logger)
+        }
+        access = AccessControl(
+            configuration: configuration.access, policy: externalPolicy, metadata: metadata, loop: loop)
         tokens = TokenChecks(rules: configuration.access.tokens, clock: clock)
         passwords = PasswordChecks(access: access, background: background ?? loop)
         quotas = ClientQuotas(
@@ -111,8 +115,12 @@ package final class Engine: Sendable {
                 }
             })
         offsets = InternalTopic(name: Self.offsetsTopic, topics: topics, turns: turns, clock: clock)
+        var groupConfiguration = configuration.groups
+        if policy != nil {
+            groupConfiguration.patternRefreshMs = min(groupConfiguration.patternRefreshMs, Limits.policyPatternRefreshMs)
+        }
         groups = GroupCoordinator(
-            configuration: configuration.groups, clock: clock, loop: loop, store: OffsetLog(topic: offsets),
+            configuration: groupConfiguration, clock: clock, loop: loop, store: OffsetLog(topic: offsets),
             logger: logger, random: random)
         configurations = ResourceConfigurations(
             metadata: metadata,

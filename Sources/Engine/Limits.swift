@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Engine: the bounds of the engine's queues, tables and names.
 
+import NIOCore
+
 /// Each bound has a defined answer when it is reached, given beside it.
 package enum Limits {
     /// Longest topic name in bytes (Kafka's limit); longer: INVALID_TOPIC_EXCEPTION.
@@ -18,8 +20,9 @@ package enum Limits {
     package static let decompressedBytes = 64 << 20
     /// Within so many ms whatever was written is synced, although nobody waits for it.
     package static let backgroundSyncMs: Int64 = 3_000
-    /// Long polls waiting on one partition; one more is answered at once instead of waiting.
+    /// Long polls and subscriptions waiting on one partition; one more looks again after a moment instead of waiting.
     package static let waitersPerPartition = 100_000
+    static let fullPartitionDelay = TimeAmount.seconds(1)
     /// Internal logs larger than this, in bytes, and than four times their live state are rewritten.
     package static let internalLogBytes: Int64 = 64 << 20
     /// Configuration overrides of one topic; more: INVALID_CONFIG.
@@ -29,6 +32,14 @@ package enum Limits {
     /// Decisions that are remembered, of names up to so many bytes; beyond it all are made anew.
     static let rememberedDecisions = 20_000
     static let rememberedNameBytes = 249
+    /// Questions of all requests that wait for an external policy; one more is denied.
+    static let policyQuestionsWaiting = 4_096
+    /// What one request may ask an external policy in all, as many as it may name topics; beyond it: denied.
+    static let policyQuestionsPerRequest = 10_000
+    /// What one request asks an external policy at a time; the rest waits until there are answers.
+    static let policyQuestionsAtOnce = 16
+    /// How often rights are looked at again for a group's pattern, where an external policy decides; else: `patternRefreshMs`.
+    static let policyPatternRefreshMs: Int64 = 30_000
     /// Passwords of users, each mechanism counted; one more is refused.
     package static let credentials = 20_000
     /// Quotas, each key of each entity counted; one more: POLICY_VIOLATION.

@@ -72,14 +72,14 @@ extension Partition {
 
     /// Adds a waiter that has seen everything below `seenEnd`.
     func register(_ waiter: Waiter, seenEnd: Int64) {
-        let complete = lock.withLock {
-            if isClosed || log.writtenEndOffset != seenEnd || waiters.count >= Limits.waitersPerPartition {
-                return true
-            }
+        let (isOver, isFull) = lock.withLock {
+            if isClosed || log.writtenEndOffset != seenEnd { return (true, false) }
+            guard waiters.count < Limits.waitersPerPartition else { return (false, true) }
             waiters.append(waiter)
-            return false
+            return (false, false)
         }
-        if complete { waiter.complete() }
+        if isOver { waiter.complete() }
+        if isFull { waiter.completeSoon() }
     }
 
     /// Long polls that wait here.

@@ -93,15 +93,17 @@ package final class Partition: @unchecked Sendable {
 extension Partition {
     /// Validates the batch, decompressing no more than `decompressedBytesMax` bytes for it, and appends it;
     /// `completion` runs on the turn's loop when it may be acknowledged, or at once if it is refused.
-    /// `verify` decides whether a transactional batch belongs to an open transaction; without it none does.
+    /// `verify` decides whether a transactional batch belongs to an open transaction; without it none does. The checksum of
+    /// what was built here (`isBuiltHere`) is believed.
     package func append(
-        _ records: ByteBuffer, acks: Acks, allowsZstd: Bool = true, decompressedBytesMax: Int = .max, turn: Turn,
+        _ records: ByteBuffer, acks: Acks, allowsZstd: Bool = true, decompressedBytesMax: Int = .max,
+        isBuiltHere: Bool = false, turn: Turn,
         verify: TransactionVerification? = nil, completion: @escaping AppendCompletion
     ) {
         do throws(EngineError) {
             try enqueue(
-                records, acks: acks, allowsZstd: allowsZstd, decompressedBytesMax: decompressedBytesMax, turn: turn,
-                verify: verify, completion: completion)
+                records, acks: acks, allowsZstd: allowsZstd, decompressedBytesMax: decompressedBytesMax,
+                isBuiltHere: isBuiltHere, turn: turn, verify: verify, completion: completion)
         } catch {
             completion(.failure(error))
         }
@@ -109,14 +111,15 @@ extension Partition {
 
     /// The same, but a refusal is thrown and `completion` never runs before the turn's end.
     func enqueue(
-        _ records: ByteBuffer, acks: Acks, allowsZstd: Bool = true, decompressedBytesMax: Int = .max, turn: Turn,
-        verify: TransactionVerification? = nil, completion: @escaping AppendCompletion
+        _ records: ByteBuffer, acks: Acks, allowsZstd: Bool = true, decompressedBytesMax: Int = .max,
+        isBuiltHere: Bool = false, turn: Turn, verify: TransactionVerification? = nil,
+        completion: @escaping AppendCompletion
     ) throws(EngineError) {
         var rules = lock.withLock { configuration.rules }
         rules.decompressedBytesMax = min(rules.decompressedBytesMax, decompressedBytesMax)
         let nowMs = clock.nowMs()
         let batch = try validate(
-            records, rules, nowMs: nowMs, allowsZstd: allowsZstd,
+            records, rules, nowMs: nowMs, allowsZstd: allowsZstd, isBuiltHere: isBuiltHere,
             decompressor: BatchHeader.isCompressed(records) ? turn.decompressor : nil, turn: turn)
         let pending = try lock.withLockTyped { () throws(EngineError) -> Pending in
             try appendLocked(batch.records, batch.header, rules.isLogAppendTime ? nowMs : -1, verify)
@@ -209,12 +212,12 @@ extension Partition {
 
     /// The batch as it is to be stored: as received, but for the timestamps that are the broker's to set.
     private func validate(
-        _ records: ByteBuffer, _ rules: BatchRules, nowMs: Int64, allowsZstd: Bool, decompressor: Decompressor?,
-        turn: Turn
+        _ records: ByteBuffer, _ rules: BatchRules, nowMs: Int64, allowsZstd: Bool, isBuiltHere: Bool,
+        decompressor: Decompressor?, turn: Turn
     ) throws(EngineError) -> (records: ByteBuffer, header: BatchHeader) {
         do {
             let batch = try BatchValidator(rules: rules).validate(
-                records, nowMs: nowMs, allowsZstd: allowsZstd, decompressor: decompressor)
+                records, nowMs: nowMs, allowsZstd: allowsZstd, isBuiltHere: isBuiltHere, decompressor: decompressor)
             var stored = records
             if let codec = rules.compression, codec.type != batch.header.compression {
                 stored = try recompress(records, codec, rules, turn)

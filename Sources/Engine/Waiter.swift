@@ -59,6 +59,11 @@ package final class Waiter: Sendable {
         }
     }
 
+    /// There is no room to wait for records: it looks again in a moment. At once would be for ever, for whoever waits again then. On the loop.
+    func completeSoon() {
+        loop.scheduleTask(in: Limits.fullPartitionDelay) { self.complete() }
+    }
+
     /// Gives up without running the body. On the loop.
     package func cancel() {
         guard !isDone.exchange(true, ordering: .acquiringAndReleasing) else { return }

@@ -74,5 +74,5 @@ extension GRPCStatus {
 
 extension GRPCStatus.Code {
     /// When the same call may do better.
-    fileprivate var retryMs: Int64? { self == .unavailable ? 1000 : nil }
+    var retryMs: Int64? { self == .unavailable ? 1000 : nil }
 }

@@ -87,33 +87,61 @@ extension GRPCCall {
             listener: peer.listenerName)
     }
 
-    /// Records a change of a topic by this call, whose state was `before`.
-    func audit(_ operation: String, topic name: String, before: [String: String]?, failure: (any Error)?) {
-        engine.audit.record(
-            AuditEvent(
-                .change, auditSubject, operation, resource: "topic", name: name, failure == nil ? .succeeded : .failed,
-                cause: failure.map { "\($0)" }, before: before, after: engine.topicState(name)))
-    }
-
-    /// Whether the caller may. Denials are logged.
-    func may(_ operation: AccessOperation, _ resource: ResourceType, _ name: String) -> Bool {
-        let decision = engine.access.decide(principal, host: peer.remoteAddress, operation, resource, name)
-        if !decision.isAllowed || engine.audit.recordsAllowed {
+    /// Records a change by this call once it has succeeded or failed. `state` is read now, and when the answer is called with what
+    /// went wrong, if anything did. Without an audit log nothing is read.
+    func auditing(
+        _ operation: String, _ resource: String, _ name: String, _ state: @escaping @Sendable () -> [String: String]?
+    ) -> @Sendable ((any Error)?) -> Void {
+        guard engine.audit.isOn else { return { _ in } }
+        let before = state()
+        return { [self] failure in
             engine.audit.record(
                 AuditEvent(
-                    .access, auditSubject, "\(operation)", resource: "\(resource)", name: name,
-                    decision.isAllowed ? .allowed : .denied,
-                    rule: decision.rule ?? (decision.isAllowed ? nil : "none allows it")))
+                    .change, auditSubject, operation, resource: resource, name: name, failure == nil ? .succeeded : .failed,
+                    cause: failure.map { "\($0)" }, before: before, after: state()))
         }
-        guard !decision.isAllowed else { return true }
-        connection.server.logger.info(
-            "denied",
-            metadata: (trace?.metadata ?? [:]).merging([
-                "principal": "\(principal)", "peer": "\(peer.remoteAddress)", "operation": "\(operation)",
-                "resource": "\(resource) \(name)", "rule": "\(decision.rule.map(\.description) ?? "none allows it")",
-            ]) { $1 })
-        return false
     }
+
+    /// Whether the caller may. Denials are logged. Where an external policy is asked, only `authorize` can wait for it: elsewhere
+    /// the answer is what is known, or no.
+    func may(_ operation: AccessOperation, _ resource: ResourceType, _ name: String) -> Bool {
+        let decision = decide(operation, resource, name)
+        guard !decision.isAllowed || engine.audit.recordsAllowed else { return true }
+        guard let inquiry else {
+            tell(decision, operation, resource, name)
+            return decision.isAllowed
+        }
+        if !decision.isUndecided { inquiry.noting { self.tell(decision, operation, resource, name) } }
+        return decision.isAllowed
+    }
+
+    /// The same for what is only passed over: nobody asked for it by name.
+    func maySee(_ operation: AccessOperation, _ resource: ResourceType, _ name: String) -> Bool {
+        decide(operation, resource, name).isAllowed
+    }
+
+    private func decide(
+        _ operation: AccessOperation, _ resource: ResourceType, _ name: String
+    ) -> AccessRules.Decision {
+        inquiry?.decide(operation, resource, name) ?? engine.access.decide(accessClient, operation, resource, name)
+    }
+
+    private func tell(
+        _ decision: AccessRules.Decision, _ operation: AccessOperation, _ resource: ResourceType, _ name: String
+    ) {
+        engine.audit.record(
+            AuditEvent(
+                .access, auditSubject, "\(operation)", resource: "\(resource)", name: name,
+                decision.isAllowed ? .allowed : .denied,
+                rule: decision.rule ?? (decision.isAllowed || decision.cause != nil ? nil : "none allows it"),
+                cause: decision.cause))
+        guard !decision.isAllowed else { return }
+        let denial = AccessDenial(principal, address: peer.remoteAddress, operation, resource, name, decision)
+        connection.server.logger.info("denied", metadata: (trace?.metadata ?? [:]).merging(denial.metadata) { $1 })
+    }
+
+    /// Whether a topic that a pattern has found may be read. Only if it may, this is an access.
+    func mayFind(_ topic: String) -> Bool { maySee(.read, .topic, topic) && may(.read, .topic, topic) }
 
     /// Throws `PERMISSION_DENIED` if the caller may not.
     func require(_ operation: AccessOperation, _ resource: ResourceType, _ name: String) throws(GRPCStatus) {
@@ -127,9 +155,7 @@ extension GRPCCall {
 
     /// A topic that does not exist and is to be: that is for the whole broker, or for this name.
     func requireCreation(of topic: String) throws(GRPCStatus) {
-        if engine.access.decide(
-            principal, host: peer.remoteAddress, .create, .cluster, AccessRule.clusterName
-        ).isAllowed { return }
+        if maySee(.create, .cluster, AccessRule.clusterName) { return }
         try require(.create, .topic, topic)
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, GRPCServer: one HTTP/2 connection: bytes to and from its session, its calls' deadlines, and draining.
+// Martlet, GRPCServer: one HTTP/2 connection: bytes to and from its session, its calls, and draining.
 //
 //   bytes -> HTTP2Session -> route -> GRPCCall -> method -> answer in the stream's buffer -> collected once a turn -> bytes
 //
@@ -14,7 +14,6 @@ import GRPCWire
 import HTTP2
 import Logging
 import NIOCore
-import Telemetry
 import Records
 import Telemetry
 import Transport
@@ -38,7 +37,7 @@ final class GRPCConnection: ChannelDuplexHandler, @unchecked Sendable {
     private var outbound = ByteBuffer()
     /// The call whose request still shares the bytes of the current read.
     private var sharing: GRPCCall?
-    private var deadlineTimer: (at: NIODeadline, task: Scheduled<Void>)?
+    private lazy var deadlines = CallDeadlines(loop) { [unowned self] in openCalls }
     private var goAwayTimer: Scheduled<Void>?
     private var unkeyedPartition: UInt32
     private var isReading = false
@@ -85,8 +84,7 @@ final class GRPCConnection: ChannelDuplexHandler, @unchecked Sendable {
     /// The peer is gone: every call is told so.
     private func abandon() {
         context = nil
-        deadlineTimer?.task.cancel()
-        deadlineTimer = nil
+        deadlines.cancel()
         goAwayTimer?.cancel()
         goAwayTimer = nil
         session.connectionClosed()
@@ -166,7 +164,7 @@ extension GRPCConnection {
 
 extension GRPCConnection: HTTP2SessionDelegate {
     func receivedRequest(_ fields: HTTP2Fields, endOfStream: Bool, on stream: HTTP2Stream) {
-        if !isGRPC(fields), let request = WebRequest(fields.head) {
+        if !CallHead.isGRPC(fields), let request = WebRequest(fields.head) {
             // Fields are missing, maybe the one that says whose page this is.
             guard !fields.isTruncated else { return stream.respond(GRPCFields.refusal(431), endOfStream: true) }
             return begin(request, fields.head, endOfStream: endOfStream, on: stream)
@@ -174,13 +172,13 @@ extension GRPCConnection: HTTP2SessionDelegate {
         guard fields.matches(.method, "POST") else {
             return stream.respond(GRPCFields.refusal(405, [("allow", "POST")]), endOfStream: true)
         }
-        guard isGRPC(fields) else {
+        guard CallHead.isGRPC(fields) else {
             return stream.respond(GRPCFields.refusal(415), endOfStream: true)
         }
         do throws(GRPCStatus) {
-            let call = try makeCall(fields, stream)
+            let call = makeCall(try CallHead(fields, server.router, server.http2), stream)
             stream.handler = call
-            if let deadline = call.deadline { watch(deadline) }
+            if let deadline = call.deadline { deadlines.watch(deadline) }
             call.begin(
                 traceparent: fields.value(named: TraceContext.headerName),
                 authorization: fields.value(named: "authorization"))
@@ -195,41 +193,15 @@ extension GRPCConnection: HTTP2SessionDelegate {
         let sink = HTTP2WebSink(stream, self)
         stream.handler = sink
         sink.call = server.begin(request, head, sink: sink, owner: self)
-        if let deadline = sink.call?.call?.deadline { watch(deadline) }
+        if let deadline = sink.call?.call?.deadline { deadlines.watch(deadline) }
         if endOfStream { sink.call?.receivedEnd() }
     }
 
-    /// `application/grpc`, with or without `+proto`. Other message formats are somebody else's (gRPC over HTTP/2).
-    private func isGRPC(_ fields: HTTP2Fields) -> Bool {
-        fields.matches(.contentType, "application/grpc") || fields.starts(.contentType, with: "application/grpc+proto")
-            || fields.starts(.contentType, with: "application/grpc;")
-    }
-
-    private func makeCall(_ fields: HTTP2Fields, _ stream: HTTP2Stream) throws(GRPCStatus) -> GRPCCall {
-        if fields.isTruncated {
-            throw GRPCStatus(
-                .resourceExhausted, "the call's headers are larger than \(server.http2.headerListBytesMax) bytes")
-        }
-        guard let path = fields[.path], let route = server.router.route(path) else {
-            throw GRPCStatus(.unimplemented, "there is no method \(fields.string(.path) ?? "")")
-        }
-        guard let encoding = MessageEncoding(fields[.grpcEncoding]) else {
-            throw GRPCStatus(
-                .unimplemented,
-                "grpc-encoding \(fields.string(.grpcEncoding) ?? "") is not supported, only \(MessageEncoding.accepted)")
-        }
-        var deadline: NIODeadline?
-        if let value = fields[.grpcTimeout] {
-            guard let timeout = GRPCTimeout.parse(value) else {
-                throw GRPCStatus(.invalidArgument, "grpc-timeout \(String(buffer: value)) is malformed")
-            }
-            deadline = loop.now + timeout
-        }
-        // Who compresses what it asks wants answers compressed, as grpc-go's and other servers have it.
-        let isCompressed = encoding == .gzip && MessageEncoding.isAccepted(.gzip, by: fields[.grpcAcceptEncoding])
-        return GRPCCall(
-            connection: self, stream: stream, route: route, encoding: encoding,
-            answers: isCompressed ? server.compressors.compressor(for: loop) : nil, deadline: deadline)
+    private func makeCall(_ head: CallHead, _ stream: HTTP2Stream) -> GRPCCall {
+        GRPCCall(
+            connection: self, stream: stream, route: head.route, encoding: head.encoding,
+            answers: head.takesCompressed ? server.compressors.compressor(for: loop) : nil,
+            deadline: head.timeout.map { loop.now + $0 })
     }
 
     func receivedSettings() {}
@@ -237,28 +209,6 @@ extension GRPCConnection: HTTP2SessionDelegate {
 
     func receivedPingAnswer() {
         if isDraining { refuseNewCalls() }
-    }
-}
-
-// MARK: - Deadlines
-
-extension GRPCConnection {
-    /// One timer a connection, at its earliest deadline: most calls end long before theirs, and none costs a timer.
-    private func watch(_ deadline: NIODeadline) {
-        if let deadlineTimer, deadlineTimer.at <= deadline { return }
-        deadlineTimer?.task.cancel()
-        deadlineTimer = (deadline, loop.scheduleTask(deadline: deadline) { self.expireCalls() })
-    }
-
-    private func expireCalls() {
-        deadlineTimer = nil
-        let now = loop.now
-        var next: NIODeadline?
-        for call in openCalls where !call.hasEnded {
-            guard let deadline = call.deadline else { continue }
-            if deadline <= now { call.expire() } else { next = min(next ?? deadline, deadline) }
-        }
-        if let next { watch(next) }
     }
 }
 

@@ -24,7 +24,9 @@ extension GRPCMethod {
         do {
             return try Request(serializedBytes: Array(bytes.readableBytesView))
         } catch {
-            throw GRPCStatus(.invalidArgument, "the request is not a \(Request.protoMessageName)")
+            throw GRPCStatus(
+                .invalidArgument, "the request is not a \(Request.protoMessageName)",
+                details: StatusDetails(reason: "INVALID_MESSAGE"))
         }
     }
 }

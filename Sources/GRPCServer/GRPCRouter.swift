@@ -71,6 +71,8 @@ struct GRPCRouter: Sendable {
         self.routes = routes
     }
 
+    var methods: [GRPCMethod] { routes.joined().map(\.method) }
+
     func route(_ path: ByteBuffer) -> GRPCRoute? {
         guard path.readableBytes < routes.count else { return nil }
         for route in routes[path.readableBytes] where route.pathBytes == path { return route }

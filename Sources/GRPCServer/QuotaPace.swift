@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, GRPCServer: holds calls back whose client is over a quota. There is no status for it: streams go slower.
+// Martlet, GRPCServer: holds calls back whose client is over a quota. There is no status for it: streams go slower. Only what creates and
+// deletes partitions is refused, as Kafka's newer versions do.
 //
 //   free --charge says to wait--> held --timer--> free
 //
@@ -13,12 +14,14 @@ import NIOCore
 
 final class QuotaPace {
     private let call: GRPCCall
+    private let quotas: ClientQuotas
     private let key: QuotaKey
     private let onFree: () -> Void
     private var timer: Scheduled<Void>?
 
     init(_ call: GRPCCall, _ key: QuotaKey, onFree: @escaping () -> Void) {
         self.call = call
+        quotas = call.engine.quotas
         self.key = key
         self.onFree = onFree
     }
@@ -26,7 +29,6 @@ final class QuotaPace {
     var isHeld: Bool { timer != nil }
 
     func charge(_ bytes: Int) {
-        let quotas = call.engine.quotas
         guard quotas.isInForce, bytes > 0 else { return }
         let throttleMs = quotas.charge(call.quotaClient, key, Double(bytes))
         guard throttleMs > 0 else { return }
@@ -41,7 +43,6 @@ final class QuotaPace {
 
     /// The most one message should have, so that it takes about a second to be allowed for.
     func messageBytes(atMost bytes: Int) -> Int {
-        let quotas = call.engine.quotas
         guard quotas.isInForce, let limit = quotas.limit(call.quotaClient, key) else { return bytes }
         return min(bytes, max(1, Int(min(limit, Double(Int32.max)))))
     }
@@ -56,6 +57,18 @@ extension GRPCCall {
     /// gRPC has no client ids: quotas of users count, and those of all client ids.
     var quotaClient: QuotaClient { QuotaClient(principal: principal, clientId: "") }
 
+    /// Counts partitions that are about to be created or deleted. Throws while the caller owes time for earlier ones.
+    func chargeMutations(_ partitions: Int) throws(GRPCStatus) {
+        guard engine.quotas.isInForce else { return }
+        let (throttleMs, isRefused) = engine.quotas.chargeMutations(quotaClient, partitions, isStrict: true)
+        guard isRefused else { return }
+        throw GRPCStatus(
+            .resourceExhausted,
+            "\(principal) is over its quota of partitions to create and delete; try again in \(throttleMs) ms",
+            details: StatusDetails(
+                reason: "QUOTA_EXCEEDED", metadata: [("retryAfterMs", "\(throttleMs)")], retryMs: Int64(throttleMs)))
+    }
+
     /// Runs `body` when the caller may publish so many bytes; not at all if the call ends before. Throws if too much waits already.
     func whenMayPublish(_ bytes: Int, _ body: @escaping () -> Void) throws(GRPCStatus) {
         let throttleMs = engine.quotas.isInForce ? engine.quotas.charge(quotaClient, .producerByteRate, Double(bytes)) : 0
@@ -66,7 +79,7 @@ extension GRPCCall {
                 .resourceExhausted,
                 "\(principal) is over its quota of bytes to publish, and \(Limits.delayedPublishBytes) bytes wait already;"
                     + " try again in \(throttleMs) ms",
-                details: StatusDetails(reason: "QUOTA_EXCEEDED", metadata: [("retryAfterMs", "\(throttleMs)")]))
+                details: StatusDetails(reason: "QUOTA_EXCEEDED", metadata: [("retryAfterMs", "\(throttleMs)")], retryMs: Int64(throttleMs)))
         }
         guard connection.server.memory.hasRoom() else {
             engine.quotas.note(quotaClient, .producerByteRate, -Double(bytes))

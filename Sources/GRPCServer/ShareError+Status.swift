@@ -17,6 +17,6 @@ extension GRPCStatus {
             case .storageFailure: .internal
             case .coordinatorNotAvailable: .unavailable
             }
-        self.init(code, error.description)
+        self.init(code, error.description, details: StatusDetails(reason: code.name, retryMs: code.retryMs))
     }
 }

@@ -62,7 +62,30 @@ package struct GRPCStatus: Error, Equatable, Sendable, CustomStringConvertible {
         GRPCStatus(.invalidArgument, message, details: StatusDetails(reason: "INVALID_FIELD", field: field))
     }
 
+    /// A topic, or a partition of one, that is not there.
+    package static func unknown(
+        topic: String, partition: Int32? = nil, _ message: String
+    ) -> GRPCStatus {
+        var metadata = [(key: "topic", value: topic)]
+        if let partition { metadata.append(("partition", "\(partition)")) }
+        let reason = partition == nil ? "UNKNOWN_TOPIC" : "UNKNOWN_PARTITION"
+        return GRPCStatus(.notFound, message, details: StatusDetails(reason: reason, metadata: metadata))
+    }
+
+    package static func unknown(topic: String) -> GRPCStatus {
+        unknown(topic: topic, "topic \(topic) does not exist; create it, or look at the name")
+    }
+
+    /// A topic that nobody but the broker may write to.
+    package static func internalTopic(_ name: String, field: String) -> GRPCStatus {
+        invalid(field, "topic \(name) belongs to the broker; choose another one")
+    }
+
     package static let ok = GRPCStatus(.ok)
+
+    package static let shuttingDown = GRPCStatus(
+        .unavailable, "the broker is shutting down; connect again",
+        details: StatusDetails(reason: "SHUTTING_DOWN", retryMs: 1_000))
 
     /// A constant that says why.
     package var reason: String { details?.reason ?? code.name }

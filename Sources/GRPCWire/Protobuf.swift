@@ -33,6 +33,21 @@ struct ProtobufTag {
 
 extension ByteBuffer {
     mutating func writeProtobufVarint(_ value: UInt64) {
+        let size = Protobuf.size(value)
+        guard size <= 8 else { return writeLongProtobufVarint(value) }
+        // All its bytes in one word: the buffer is touched once.
+        var word: UInt64 = 0
+        var rest = value
+        for index in 0..<UInt64(size) {
+            word |= (rest & 0x7f | 0x80) &<< (8 &* index)
+            rest &>>= 7
+        }
+        word &= ~(0x80 &<< (8 &* UInt64(size - 1)))
+        setInteger(word, at: writerIndex, endianness: .little)
+        moveWriterIndex(forwardBy: size)
+    }
+
+    private mutating func writeLongProtobufVarint(_ value: UInt64) {
         var rest = value
         while rest >= 0x80 {
             writeInteger(UInt8(truncatingIfNeeded: rest) | 0x80)
@@ -58,22 +73,62 @@ extension ByteBuffer {
         guard let length = readProtobufVarint(), length <= UInt64(readableBytes) else { return nil }
         return readSlice(length: Int(length))
     }
+}
 
-    /// Nil at the end and where there is no tag; `readableBytes` tells which.
-    mutating func readProtobufTag() -> ProtobufTag? {
-        guard let tag = readProtobufVarint(), tag >> 3 > 0, let type = ProtobufTag.WireType(rawValue: tag & 7) else {
+/// A place in a message that is walked without copying or counting references. Reads advance it; each is nil where the
+/// message, or the part of it that ends at `end`, is cut short.
+struct ProtobufCursor {
+    private(set) var position: Int
+    let end: Int
+
+    init(_ range: Range<Int>) {
+        position = range.lowerBound
+        end = range.upperBound
+    }
+
+    var isAtEnd: Bool { position == end }
+
+    @inline(__always) mutating func varint(_ message: Span<UInt8>) -> UInt64? {
+        var value: UInt64 = 0
+        var shift: UInt64 = 0
+        while shift < 64, position < end {
+            let byte = message[position]
+            position += 1
+            value |= UInt64(byte & 0x7f) &<< shift
+            if byte < 0x80 { return value }
+            shift += 7
+        }
+        return nil
+    }
+
+    /// Where the bytes of a length-delimited field are.
+    @inline(__always) mutating func bytes(_ message: Span<UInt8>) -> Range<Int>? {
+        guard let length = varint(message), length <= UInt64(end - position) else { return nil }
+        let start = position
+        position += Int(length)
+        return start..<position
+    }
+
+    @inline(__always) mutating func tag(_ message: Span<UInt8>) -> ProtobufTag? {
+        guard let tag = varint(message), tag >> 3 > 0, let type = ProtobufTag.WireType(rawValue: tag & 7) else {
             return nil
         }
         return ProtobufTag(number: tag >> 3, type: type)
     }
 
     /// Steps over a field that is not known.
-    mutating func skipProtobufField(_ type: ProtobufTag.WireType) -> Bool {
+    mutating func skip(_ type: ProtobufTag.WireType, _ message: Span<UInt8>) -> Bool {
         switch type {
-        case .varint: return readProtobufVarint() != nil
-        case .bytes: return readProtobufBytes() != nil
-        case .fixed32: return readSlice(length: 4) != nil
-        case .fixed64: return readSlice(length: 8) != nil
+        case .varint: return varint(message) != nil
+        case .bytes: return bytes(message) != nil
+        case .fixed32: return advance(by: 4)
+        case .fixed64: return advance(by: 8)
         }
+    }
+
+    private mutating func advance(by count: Int) -> Bool {
+        guard end - position >= count else { return false }
+        position += count
+        return true
     }
 }

@@ -17,11 +17,11 @@ package struct PublishBatch {
 
 /// A PublishRequest, or a PublishStreamRequest, which has the same fields.
 package struct PublishRequestReader {
-    /// nil: not there, or empty.
-    package private(set) var topicBytes: ByteBuffer?
     package private(set) var partition: Int32?
     package private(set) var recordCount = 0
-    private let message: ByteBuffer
+    let message: ByteBuffer
+    /// Where the topic's name is in the message; nil: not there, or empty.
+    private var topicRange: Range<Int>?
 
     /// Headers of one record; more: INVALID_ARGUMENT.
     package static let headersMax = 1000
@@ -29,31 +29,35 @@ package struct PublishRequestReader {
     /// Reads everything but the records, and finds that nothing is missing. Throws `INVALID_ARGUMENT`.
     package init(_ message: ByteBuffer) throws(GRPCStatus) {
         try self.init(parsing: message)
-        guard topicBytes != nil else { throw GRPCStatus(.invalidArgument, "topic is empty") }
+        guard topicRange != nil else { throw .invalid("topic", "topic is empty") }
         try check()
     }
 
     /// Only reads. Throws if these bytes are no such message.
     package init(parsing message: ByteBuffer) throws(GRPCStatus) {
         self.message = message
-        var rest = message
-        while rest.readableBytes > 0 {
-            guard let tag = rest.readProtobufTag() else { throw Self.malformed }
+        let bytes = message.readableBytesUInt8Span
+        var cursor = ProtobufCursor(0..<bytes.count)
+        while !cursor.isAtEnd {
+            guard let tag = cursor.tag(bytes) else { throw Self.malformed }
             switch (tag.number, tag.type) {
             case (1, .bytes):
-                guard let text = rest.readProtobufBytes() else { throw Self.malformed }
-                topicBytes = text.readableBytes > 0 ? text : nil
+                guard let text = cursor.bytes(bytes) else { throw Self.malformed }
+                topicRange = text.isEmpty ? nil : text
             case (2, .varint):
-                guard let value = rest.readProtobufVarint() else { throw Self.malformed }
+                guard let value = cursor.varint(bytes) else { throw Self.malformed }
                 partition = Int32(truncatingIfNeeded: value)
             case (3, .bytes):
-                guard rest.readProtobufBytes() != nil else { throw Self.malformed }
+                guard cursor.bytes(bytes) != nil else { throw Self.malformed }
                 recordCount += 1
             default:
-                guard rest.skipProtobufField(tag.type) else { throw Self.malformed }
+                guard cursor.skip(tag.type, bytes) else { throw Self.malformed }
             }
         }
     }
+
+    /// The topic's name, as a slice of the message; nil: not there, or empty.
+    package var topicBytes: ByteBuffer? { topicRange.flatMap { message.slice($0) } }
 
     package var topic: String { topicBytes.map { String(buffer: $0) } ?? "" }
 
@@ -62,22 +66,23 @@ package struct PublishRequestReader {
 
     /// What can be said without the topic. Throws `INVALID_ARGUMENT`.
     package func check() throws(GRPCStatus) {
-        guard recordCount > 0 else { throw GRPCStatus(.invalidArgument, "records is empty") }
-        if let partition, partition < 0 { throw GRPCStatus(.invalidArgument, "partition \(partition) is negative") }
+        guard recordCount > 0 else { throw .invalid("records", "records is empty") }
+        if let partition, partition < 0 { throw .invalid("partition", "partition \(partition) is negative") }
     }
 
     /// Puts the records where nothing else is. Throws `INVALID_ARGUMENT`.
     func read(into records: inout [PublishRecordFields]) throws(GRPCStatus) {
         records.removeAll(keepingCapacity: recordCount <= 4096)
-        var rest = message
-        while rest.readableBytes > 0 {
-            guard let tag = rest.readProtobufTag() else { throw Self.malformed }
+        let bytes = message.readableBytesUInt8Span
+        var cursor = ProtobufCursor(0..<bytes.count)
+        while !cursor.isAtEnd {
+            guard let tag = cursor.tag(bytes) else { throw Self.malformed }
             guard tag.number == 3, tag.type == .bytes else {
-                guard rest.skipProtobufField(tag.type) else { throw Self.malformed }
+                guard cursor.skip(tag.type, bytes) else { throw Self.malformed }
                 continue
             }
-            guard let bytes = rest.readProtobufBytes() else { throw Self.malformed }
-            records.append(try PublishRecordFields(bytes, position: records.count))
+            guard let record = cursor.bytes(bytes) else { throw Self.malformed }
+            records.append(try PublishRecordFields(message, record, position: records.count))
         }
     }
 
@@ -87,9 +92,9 @@ package struct PublishRequestReader {
         partitionCount: Int, unkeyed: Int32, nowMs: Int64
     ) throws(GRPCStatus) -> [PublishBatch] {
         var gathering = RecordGathering(batchBytesMax: .max)
-        let parts = try gathering.add(
+        try gathering.add(
             self, partitionCount: max(partitionCount, Int(partition ?? 0) + 1), unkeyed: unkeyed, nowMs: nowMs)
-        return parts.map { part in
+        return gathering.parts.map { part in
             PublishBatch(
                 partition: gathering.partition(of: part.batch), records: gathering.finish(part.batch),
                 positions: part.positions ?? Array(0..<part.count))
@@ -97,64 +102,75 @@ package struct PublishRequestReader {
     }
 
     fileprivate static let malformed = GRPCStatus(
-        .invalidArgument, "the request is not a martlet.v1.PublishRequest")
+        .invalidArgument, "the request is not a martlet.v1.PublishRequest",
+        details: StatusDetails(reason: "INVALID_MESSAGE"))
 }
 
-/// One martlet.v1.PublishRecord; its parts are slices of the request.
+/// One martlet.v1.PublishRecord; `key` and `value` are places in the request.
 struct PublishRecordFields {
-    var key: ByteBuffer?
-    var value: ByteBuffer?
+    var key: Range<Int>?
+    var value: Range<Int>?
     var headers: [RecordHeader] = []
     var timestampMs: Int64?
 
-    init(_ bytes: ByteBuffer, position: Int) throws(GRPCStatus) {
-        var rest = bytes
-        while rest.readableBytes > 0 {
-            guard let tag = rest.readProtobufTag() else { throw PublishRequestReader.malformed }
+    init(_ message: ByteBuffer, _ record: Range<Int>, position: Int) throws(GRPCStatus) {
+        let bytes = message.readableBytesUInt8Span
+        var cursor = ProtobufCursor(record)
+        while !cursor.isAtEnd {
+            guard let tag = cursor.tag(bytes) else { throw PublishRequestReader.malformed }
             switch (tag.number, tag.type) {
-            case (1, .bytes): key = try Self.field(&rest)
-            case (2, .bytes): value = try Self.field(&rest)
-            case (3, .bytes): headers.append(try Self.header(try Self.field(&rest)))
+            case (1, .bytes): key = try Self.field(&cursor, bytes)
+            case (2, .bytes): value = try Self.field(&cursor, bytes)
+            case (3, .bytes): headers.append(try Self.header(message, try Self.field(&cursor, bytes)))
             case (4, .varint):
-                guard let value = rest.readProtobufVarint() else { throw PublishRequestReader.malformed }
+                guard let value = cursor.varint(bytes) else { throw PublishRequestReader.malformed }
                 timestampMs = Int64(bitPattern: value)
             default:
-                guard rest.skipProtobufField(tag.type) else { throw PublishRequestReader.malformed }
+                guard cursor.skip(tag.type, bytes) else { throw PublishRequestReader.malformed }
             }
         }
         guard headers.count <= PublishRequestReader.headersMax else {
-            throw GRPCStatus(
-                .invalidArgument,
+            throw .invalid(
+                "records[\(position)].headers",
                 "record \(position) has \(headers.count) headers; the limit is \(PublishRequestReader.headersMax)")
         }
         if let timestampMs, timestampMs < 0 {
-            throw GRPCStatus(.invalidArgument, "record \(position) has the negative timestamp_ms \(timestampMs)")
+            throw .invalid(
+                "records[\(position)].timestamp_ms", "record \(position) has the negative timestamp_ms \(timestampMs)")
         }
     }
 
-    private static func field(_ rest: inout ByteBuffer) throws(GRPCStatus) -> ByteBuffer {
-        guard let bytes = rest.readProtobufBytes() else { throw PublishRequestReader.malformed }
-        return bytes
+    private static func field(_ cursor: inout ProtobufCursor, _ bytes: Span<UInt8>) throws(GRPCStatus) -> Range<Int> {
+        guard let field = cursor.bytes(bytes) else { throw PublishRequestReader.malformed }
+        return field
     }
 
-    private static func header(_ bytes: ByteBuffer) throws(GRPCStatus) -> RecordHeader {
+    private static func header(_ message: ByteBuffer, _ field: Range<Int>) throws(GRPCStatus) -> RecordHeader {
+        let bytes = message.readableBytesUInt8Span
         var header = RecordHeader(key: "", value: nil)
-        var rest = bytes
-        while rest.readableBytes > 0 {
-            guard let tag = rest.readProtobufTag() else { throw PublishRequestReader.malformed }
+        var cursor = ProtobufCursor(field)
+        while !cursor.isAtEnd {
+            guard let tag = cursor.tag(bytes) else { throw PublishRequestReader.malformed }
             switch (tag.number, tag.type) {
             case (1, .bytes):
-                let text = try field(&rest)
-                guard let key = String(validating: text.readableBytesView, as: UTF8.self) else {
-                    throw GRPCStatus(.invalidArgument, "a header's key is not UTF-8")
+                let text = message.slice(try Self.field(&cursor, bytes))?.readableBytesView
+                guard let text, let key = String(validating: text, as: UTF8.self) else {
+                    throw .invalid("records.headers", "a header's key is not UTF-8")
                 }
                 header.key = key
             case (2, .bytes):
-                header.value = try field(&rest)
+                header.value = message.slice(try Self.field(&cursor, bytes))
             default:
-                guard rest.skipProtobufField(tag.type) else { throw PublishRequestReader.malformed }
+                guard cursor.skip(tag.type, bytes) else { throw PublishRequestReader.malformed }
             }
         }
         return header
+    }
+}
+
+extension ByteBuffer {
+    /// Bytes of what can be read; they share its storage.
+    fileprivate func slice(_ range: Range<Int>) -> ByteBuffer? {
+        getSlice(at: readerIndex + range.lowerBound, length: range.count)
     }
 }

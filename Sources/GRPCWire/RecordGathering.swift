@@ -29,6 +29,8 @@ package struct RecordGathering {
     private var batches: [Batch] = []
     private let batchBytesMax: Int
     private var records: [PublishRecordFields] = []
+    /// Where the records of the last request that was added are.
+    package private(set) var parts: [Part] = []
 
     /// `batchBytesMax`: no request is added to a batch that would become larger; alone it may be.
     package init(batchBytesMax: Int) {
@@ -43,41 +45,43 @@ package struct RecordGathering {
     package mutating func finish(_ batch: Int) -> ByteBuffer { batches[batch].builder.finish() }
 
     /// Adds a request's records: to its partition, else to the key's, else to `unkeyed`; those without a timestamp get
-    /// `nowMs`. Throws `INVALID_ARGUMENT`, `NOT_FOUND`.
+    /// `nowMs`. `parts` tells where they are. Throws `INVALID_ARGUMENT`, `NOT_FOUND`.
     package mutating func add(
         _ request: PublishRequestReader, partitionCount: Int, unkeyed: @autoclosure () -> Int32, nowMs: Int64
-    ) throws(GRPCStatus) -> [Part] {
+    ) throws(GRPCStatus) {
         if let partition = request.partition, Int(partition) >= partitionCount {
-            throw GRPCStatus(
-                .notFound, "topic \(request.topic) has no partition \(partition), only 0 to \(partitionCount - 1)")
+            throw GRPCStatus.unknown(
+                topic: request.topic, partition: partition,
+                "topic \(request.topic) has no partition \(partition), only 0 to \(partitionCount - 1)")
         }
         try request.read(into: &records)
         defer { records.removeAll(keepingCapacity: records.count <= 4096) }
-        var parts: [Part] = []
+        parts.removeAll(keepingCapacity: true)
         var chosen: Int32?
         var last = 0
-        for (position, record) in records.enumerated() {
-            var target = request.partition ?? record.key.map { Partitioner.partition(forKey: $0, count: partitionCount) }
+        for position in records.indices {
+            let record = records[position]
+            var target = request.partition ?? record.key.map {
+                KeyPartitioner.partition(ofKey: $0, in: request.message, count: partitionCount)
+            }
             if target == nil {
                 chosen = chosen ?? unkeyed()
                 target = chosen
             }
             let partition = target ?? 0
             if parts.isEmpty || batches[parts[last].batch].partition != partition {
-                last = part(for: partition, of: request, &parts, position: position)
+                last = part(for: partition, of: request, position: position)
             }
             batches[parts[last].batch].builder.append(
-                key: record.key, value: record.value, headers: record.headers, timestamp: record.timestampMs ?? nowMs)
+                key: record.key, value: record.value, of: request.message, headers: record.headers,
+                timestamp: record.timestampMs ?? nowMs)
             parts[last].count += 1
             parts[last].positions?.append(Int32(position))
         }
-        return parts
     }
 
     /// The part of the request that goes to this partition; it is begun if need be.
-    private mutating func part(
-        for partition: Int32, of request: PublishRequestReader, _ parts: inout [Part], position: Int
-    ) -> Int {
+    private mutating func part(for partition: Int32, of request: PublishRequestReader, position: Int) -> Int {
         if let known = parts.firstIndex(where: { batches[$0.batch].partition == partition }) { return known }
         // The usual request goes to one partition and needs no list of positions.
         if parts.count == 1 { parts[0].positions = Array(0..<Int32(position)) }

@@ -18,6 +18,12 @@ extension HTTP2Session {
     @unsafe func makeCallbacks() -> OpaquePointer? {
         var callbacks: OpaquePointer?
         unsafe nghttp2_session_callbacks_new(&callbacks)
+        unsafe nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks) { _, head, context in
+            if let head = unsafe head, unsafe UInt32(head.pointee.type) == NGHTTP2_HEADERS.rawValue {
+                unsafe session(context).beginFrame(ofStream: head.pointee.stream_id)
+            }
+            return 0
+        }
         unsafe nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks) { _, frame, context in
             if let frame = unsafe frame { unsafe session(context).beginHeaders(frame) }
             return 0
@@ -78,6 +84,13 @@ extension HTTP2Session {
     }
 
     // MARK: Receiving
+
+    private func beginFrame(ofStream id: Int32) {
+        // Others than a client's are refused by nghttp2.
+        guard role == .server, id > 0, id % 2 == 1, !opened.begin(id) else { return }
+        diagnostic = "HEADERS of stream \(id), which was passed over"
+        terminate(.protocolError)
+    }
 
     private func beginHeaders(_ frame: UnsafePointer<nghttp2_frame>) {
         fields.removeAll()

@@ -55,6 +55,7 @@ package protocol HTTP2SessionDelegate: AnyObject {
     /// Emptied buffers of closed streams, to be used again.
     private var buffers: [ByteBuffer] = []
     private var resets: ResetBudget
+    var opened = OpenedStreams()
 
     package init(role: Role, configuration: HTTP2Configuration = HTTP2Configuration(), clock: any Clock) {
         self.role = role

@@ -70,6 +70,9 @@ final class HTTPConnectionHandler: ChannelInboundHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch (unwrapInboundIn(data), state) {
+        case (.head(let head), .waiting) where !Self.saysItsHost(head):
+            let text = "The request is not HTTP/1.1 as it should be: one Host field is due (RFC 9112, section 3.2).\n"
+            write(HTTPPages.refusal(.badRequest, text, closes: true), to: head, context)
         case (.head(let head), .waiting):
             if !take(head, context) { state = .reading(head, bodyBytes: 0) }
         case (.body(let bytes), .exchange(let exchange)):
@@ -88,6 +91,12 @@ final class HTTPConnectionHandler: ChannelInboundHandler {
         default:
             break  // what follows a request that was refused
         }
+    }
+
+    /// Two of them mean different brokers to different readers, and what a page may do depends on it.
+    private static func saysItsHost(_ head: HTTPRequestHead) -> Bool {
+        let count = head.headers["host"].count
+        return count == 1 || count == 0 && head.version != .http1_1
     }
 
     /// Asks the other edge whether the request is its.

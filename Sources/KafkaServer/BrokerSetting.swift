@@ -67,6 +67,7 @@ struct BrokerSetting: Sendable {
         BrokerSetting("node.id", .int, nil, "The number of this broker.") { "\($0.engine.configuration.nodeId)" },
         BrokerSetting("process.roles", .list, "", "What this process is.") { _ in "broker,controller" },
         told("allow.everyone.if.no.acl.found", .boolean, "false", "Whether what no access rule speaks of is free to all."),
+        told("authorizer.opa.url", .string, nil, "The external policy that decides instead of access rules."),
         told("ssl.client.auth", .string, "none", "Whether TLS clients must show a certificate."),
         told("ssl.principal.mapping.rules", .string, "DEFAULT", "What is made of the name of a client's certificate."),
         told("ssl.principal.source", .list, "subject", "Which name of a client's certificate is its principal."),
@@ -157,6 +158,7 @@ struct BrokerSetting: Sendable {
     private static let limits: [BrokerSetting] = [
         fixed("fetch.max.bytes", .int, "\(Limits.fetchBytes)", "Most bytes of one answer to Fetch."),
         told("max.connection.creation.rate", .int, "\(Int32.max)", "Connections that a listener accepts a second."),
+        told("connections.max.idle.ms", .long, "600000", "After how long a connection without requests is closed."),
         told("max.connections", .int, "\(Int32.max)", "Connections open at once."),
         told("max.connections.per.ip", .int, "\(Int32.max)", "Connections open at once from one address."),
         told("max.connections.per.ip.overrides", .string, "", "The same for some addresses."),

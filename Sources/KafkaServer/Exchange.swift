@@ -21,6 +21,8 @@ struct Exchange: Sendable {
     private(set) var amendment: Amendment?
     /// What the audit log has to say once it is answered.
     var trail: AuditTrail?
+    /// What is asked of an external policy, and what it said; nil: nothing has to be.
+    var inquiry: AccessInquiry?
 
     var engine: Engine { connection.server.engine }
     var server: KafkaServer { connection.server }
@@ -49,18 +51,20 @@ struct Exchange: Sendable {
     /// not served.
     func reply(_ response: some KafkaResponse, version: Int16? = nil) {
         let version = version ?? self.version
-        var response = throttleTimeMs > 0 ? throttled(response) : response
+        let response = throttleTimeMs > 0 ? throttled(response) : response
         trail?.end(response, self)
-        amendment?.apply(to: &response)
-        connection.complete(slot) { buffer throws(WireError) in
-            try Frame.write(response, version: version, correlationId: correlationId, into: &buffer)
+        amended(response) { response in
+            connection.complete(slot) { buffer throws(WireError) in
+                try Frame.write(response, version: version, correlationId: correlationId, into: &buffer)
+            }
+            finish()
         }
-        finish()
     }
 
     /// Sends a Fetch response whose external records are `slices`, in order.
     func reply(_ response: FetchResponse, slices: [ReplySegment]) {
         var buffer = ByteBuffer()
+        // Nothing has to be asked for its amendment: it only adds what was refused before.
         var response = throttleTimeMs > 0 ? throttled(response) : response
         amendment?.apply(to: &response)
         do {

@@ -39,6 +39,13 @@ extension KafkaConnection {
         quotas.note(quotaClient, .requestPercentage, Double(tookNs) * 100 / 1_000_000_000)
     }
 
+    /// How much of the time is left for which the connection is muted.
+    var mutedMs: Int32 {
+        guard let muted else { return 0 }
+        let leftNs = (muted.until - loop.now).nanoseconds
+        return leftNs > 0 ? Int32(clamping: (leftNs + 999_999) / 1_000_000) : 0
+    }
+
     func mute(forMs throttleMs: Int32) {
         guard throttleMs > 0 else { return }
         let end = loop.now + .milliseconds(Int64(throttleMs))
@@ -55,10 +62,11 @@ extension KafkaConnection {
 }
 
 extension Exchange {
-    /// The response with the throttle time in it, if it has a place for it.
+    /// The response with the throttle time in it, if it has a place for it: what is left of it, for clients begin to wait when they
+    /// are told, and a long poll may have waited for as long already.
     func throttled<Response: KafkaResponse>(_ response: Response) -> Response {
         guard throttleTimeMs > 0, var throttled = response as? any ThrottledResponse else { return response }
-        throttled.throttleTimeMs = throttleTimeMs
+        throttled.throttleTimeMs = min(throttleTimeMs, connection.mutedMs)
         // It is what it was.
         return throttled as? Response ?? response
     }

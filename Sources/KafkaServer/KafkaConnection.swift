@@ -49,7 +49,14 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     private var readIsHeld = false
     /// Until when no request begins, because of a quota.
     var muted: (until: NIODeadline, timer: Scheduled<Void>)?
+    /// The request that was begun last waits for decisions; no other begins meanwhile.
+    var isDeciding = false
     private var isDraining = false
+    /// When the last request began.
+    var lastUsedNs: UInt64 = 0
+    var idleCheck: Scheduled<Void>?
+    /// A login that it gives anew may take a while.
+    var hasLoggedIn = false
     /// The share of all connections' memory that an unfinished request has, or waits for.
     private var memory: Memory?
     /// What the channel last said: asking it for every request costs more than the answer.
@@ -103,6 +110,7 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
         server.metrics.connectionOpened()
+        watchIdleness()
         if peer.peerCertificate != nil {
             server.engine.audit.record(AuditEvent(.login, auditSubject, "certificate", .succeeded))
         }
@@ -125,6 +133,8 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
         waiters = [:]
         muted?.timer.cancel()
         muted = nil
+        idleCheck?.cancel()
+        idleCheck = nil
         if hasShareSessions { server.engine.shares.connectionClosed(ObjectIdentifier(self), on: loop) }
         hasShareSessions = false
         memory?.reservation.release()
@@ -144,6 +154,7 @@ extension KafkaConnection {
     /// Whether another request may begin.
     private var hasRoom: Bool {
         slots.count < Limits.requestsInFlight && heldBytes <= Limits.heldBytes && isWritable && muted == nil
+            && !isDeciding
     }
 
     /// Starts requests as long as there is room. Called again when there is some; never inside itself.
@@ -170,6 +181,9 @@ extension KafkaConnection {
         context.fireChannelReadComplete()
     }
 
+    /// A request waits for its answer, or its client for the end of a quota's time.
+    var isBusy: Bool { !slots.isEmpty || muted != nil }
+
     /// Starts one request; false if the connection was closed instead.
     private func serve(_ frame: ByteBuffer) -> Bool {
         if login.takesBareTokens {
@@ -180,6 +194,7 @@ extension KafkaConnection {
         do {
             let header = try RequestHeader(from: &body)
             let nowNs = server.engine.clock.monotonicNs()
+            lastUsedNs = nowNs
             if let cause = login.refusal(
                 of: header.apiKey, nowNs: nowNs, hasUsers: server.engine.access.hasUsers)
             {
@@ -202,7 +217,7 @@ extension KafkaConnection {
     }
 
     /// A place among the replies for what this frame asks.
-    private func open(_ frame: ByteBuffer) -> Int {
+    func open(_ frame: ByteBuffer) -> Int {
         slots.append(Slot(answer: .open, bytes: frame.readableBytes))
         heldBytes += frame.readableBytes
         return firstSlot + slots.count - 1
@@ -253,55 +268,6 @@ extension KafkaConnection {
         guard isDraining, slots.isEmpty, let context else { return }
         flushReplies()
         context.close(promise: nil)
-    }
-}
-
-// MARK: - Login
-
-extension KafkaConnection {
-    /// A token of the exchange that version 0 of SaslHandshake began: answered by a bare one, or by the end.
-    private func receiveToken(_ frame: ByteBuffer) {
-        let slot = open(frame)
-        Login.receive(Array(buffer: frame), on: self) { step in
-            switch step {
-            case .challenge(let bytes):
-                self.answer(slot, token: bytes)
-            case .success(let bytes, _, let mechanism):
-                self.loggedIn(mechanism.rawValue)
-                self.answer(slot, token: bytes)
-            case .failure(let cause, let mechanism):
-                self.completeWithoutReply(slot)
-                self.loginFailed(cause, mechanism.rawValue)
-            case .outOfOrder:
-                self.close("a token without an exchange")
-            }
-        }
-    }
-
-    private func answer(_ slot: Int, token: [UInt8]) {
-        complete(slot) { buffer throws(WireError) in
-            buffer.writeInteger(Int32(token.count))
-            buffer.writeBytes(token)
-        }
-    }
-
-    func loggedIn(_ mechanism: String) {
-        server.metrics.loggedIn()
-        server.engine.audit.record(AuditEvent(.login, auditSubject, mechanism, .succeeded))
-        server.logger.debug("logged in", metadata: metadata)
-    }
-
-    /// Closes the connection, a moment later, so that whoever tries passwords has to wait (Kafka's
-    /// `connections.failed.authentication.delay.ms`).
-    func loginFailed(_ cause: String, _ mechanism: String) {
-        server.metrics.loginFailed()
-        server.engine.audit.record(AuditEvent(.login, auditSubject, mechanism, .failed, cause: cause))
-        server.logger.warning("kafka login failed with \(mechanism): \(cause)", metadata: metadata)
-        loop.scheduleTask(in: Limits.failedLoginDelay) { self.end() }
-    }
-
-    private var metadata: Logger.Metadata {
-        ["peer": "\(peer.remoteAddress):\(peer.remotePort)", "principal": "\(login.principal)"]
     }
 }
 
@@ -394,7 +360,16 @@ extension KafkaConnection {
         end()
     }
 
-    private func end() {
+    /// Nobody has used it for long, which is nobody's fault.
+    func endIdle() {
+        guard let context else { return }
+        server.logger.debug("kafka connection closed: it was idle", metadata: metadata)
+        flushReplies()
+        self.context = nil
+        context.close(promise: nil)
+    }
+
+    func end() {
         guard let context else { return }
         server.metrics.connectionRefused()
         flushReplies()
@@ -402,10 +377,13 @@ extension KafkaConnection {
         context.close(promise: nil)
     }
 
-    private func isOpen(_ slot: Int) -> Bool {
+    func isOpen(_ slot: Int) -> Bool {
         loop.assertInEventLoop()
         return context != nil && slot >= firstSlot && slot < firstSlot + slots.count
     }
+
+    /// Nobody is there for an answer.
+    var isOver: Bool { context == nil }
 
     private func set(_ slot: Int, _ answer: Answer) {
         let index = slots.index(slots.startIndex, offsetBy: slot - firstSlot)

@@ -27,13 +27,16 @@ package final class KafkaServer: Sendable {
     let memory: RequestMemory
     let login: LoginConfiguration
     let telemetry: ClientTelemetry
+    /// After how long a connection without requests is closed (`connections.max.idle.ms`).
+    let maxIdleMs: Int64
 
     package init(
         engine: Engine, advertised: Advertised?, memory: RequestMemory = RequestMemory(limit: .max),
-        login: LoginConfiguration = LoginConfiguration(), metrics: Metrics, logger: Logger
+        login: LoginConfiguration = LoginConfiguration(), maxIdleMs: Int64 = 600_000, metrics: Metrics, logger: Logger
     ) {
         self.memory = memory
         self.login = login
+        self.maxIdleMs = maxIdleMs
         self.engine = engine
         self.advertised = advertised
         self.logger = logger

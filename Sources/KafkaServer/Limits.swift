@@ -38,6 +38,8 @@ package enum Limits {
     static let keptReplyBytes = 64 << 10
     /// Largest request before a login (sasl.server.max.receive.size, Kafka's default); larger: the connection is closed.
     static let loginRequestBytes = 512 << 10
+    /// Within this a connection that has to log in has done so, or is closed, the cause logged.
+    static let loginDeadlineMs: Int64 = 60_000
     /// How long a connection is kept after a failed login before it is closed.
     static let failedLoginDelay = TimeAmount.milliseconds(100)
 }

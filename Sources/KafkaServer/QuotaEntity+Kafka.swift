@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, KafkaServer: quota entities as Kafka's messages have them (KIP-546), and which of them a filter means.
 
+import Bytes
 import Engine
 import KafkaWire
-import NIOCore
 
 extension QuotaEntity {
     static let types = ["user", "client-id", "ip"]
@@ -32,7 +32,7 @@ extension QuotaEntity {
                 "Invalid quota entity combination, IP entity should not be combined with User or ClientId")
         }
         if case .named(let address) = ip {
-            guard let text = (try? SocketAddress(ipAddress: address, port: 0))?.ipAddress else {
+            guard let text = AddressText.canonical(address) else {
                 throw EngineError(.invalidRequest, "\(address) is not a valid IP address.")
             }
             ip = .named(text)
@@ -105,7 +105,9 @@ struct QuotaFilter {
 
     private static func match(_ component: DescribeClientQuotasRequest.Component) throws(Refusal) -> Match {
         switch (component.matchType, component.match) {
-        case (0, let name?): return .exactly(.named(name))
+        case (0, let name?):
+            let isAddress = component.entityType == "ip"
+            return .exactly(.named(isAddress ? AddressText.canonical(name) ?? name : name))
         case (0, nil): throw refusal("Request specified MATCH_TYPE_EXACT, but set match string to null.")
         case (1, nil): return .exactly(.others)
         case (2, nil): return .any

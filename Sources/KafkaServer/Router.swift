@@ -99,14 +99,22 @@ struct Router: Sendable {
                 return exchange
             }
             routes[key] = { exchange, body throws(WireError) in
-                var request = try Handler.Request(from: &body, version: exchange.version)
+                let request = try Handler.Request(from: &body, version: exchange.version)
                 guard exchange.isRestricted else { return Handler.handle(request, audited(request, exchange)) }
-                switch request.authorize(Rights(exchange)) {
-                case .granted: Handler.handle(request, audited(request, exchange))
-                case .amended(let amend):
-                    Handler.handle(request, audited(request, exchange.amended(by: TypedAmendment(amend))))
-                case .refused(let response): exchange.reply(response)
-                case .closed(let cause): exchange.close(cause)
+                let exchange = exchange.inquiring()
+                exchange.decided {
+                    // A copy, because this may have to be done again.
+                    var request = request
+                    let authorization = request.authorize(Rights(exchange))
+                    return (request, authorization)
+                } then: { request, authorization in
+                    switch authorization {
+                    case .granted: Handler.handle(request, audited(request, exchange))
+                    case .amended(let amend):
+                        Handler.handle(request, audited(request, exchange.amended(by: TypedAmendment(amend))))
+                    case .refused(let response): exchange.reply(response)
+                    case .closed(let cause): exchange.close(cause)
+                    }
                 }
             }
         }

@@ -25,7 +25,8 @@ struct BrokerAudit: Sendable {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let loop = group.next()
         self.group = group
-        log = AuditLog(recordsAllowed: configuration.auditAllowed == .all, nowMs: { clock.nowMs() }) { loop.execute($0) }
+        log = AuditLog(
+            recordsAllowed: configuration.auditAllowed == .all, topic: topic, nowMs: { clock.nowMs() }) { loop.execute($0) }
         log.register(metrics)
         guard configuration.auditLog != "off" else { return }
         let path = configuration.auditLog == "stdout" ? nil : absolute(configuration.auditLog)
@@ -47,7 +48,7 @@ struct BrokerAudit: Sendable {
         guard let group else { return }
         let loop = group.next()
         // Neither can fail. The second comes when what the first has appended is written.
-        _ = try? await loop.submit { [log] in log.drain() }.get()
+        _ = try? await loop.submit { [log] in log.finish() }.get()
         _ = try? await loop.submit {}.get()
     }
 

@@ -12,6 +12,7 @@ import KafkaServer
 import Logging
 import NIOCore
 import NIOPosix
+import PolicyClient
 import Storage
 import Synchronization
 import Telemetry
@@ -38,6 +39,7 @@ final class BrokerParts: Sendable {
     private let readyFile: ReadyFile?
     private let principal: PrincipalChoice
     private let tokenKeys: TokenKeys?
+    private let policy: PolicyClient?
     private let listeners = Mutex<[Listener]>([])
     private let stopping = Atomic(false)
     /// Where commands on this machine are listened for.
@@ -65,11 +67,12 @@ final class BrokerParts: Sendable {
         audit = try BrokerAudit(configuration, clock: clock, metrics: metrics, logger: output.logger("Audit"))
         group = MultiThreadedEventLoopGroup(
             numberOfThreads: configuration.threads == 0 ? System.coreCount : configuration.threads)
+        policy = try configuration.policy.client(on: group.next())
         do {
             engine = try Engine(
                 configuration: configuration.engine, directory: storage.directory, groupCommit: storage.groupCommit,
                 loop: group.next(), background: housekeeping.next(), clock: clock, metrics: metrics,
-                logger: output.logger("Engine"), audit: audit.log)
+                logger: output.logger("Engine"), audit: audit.log, policy: policy)
         } catch {
             throw BrokerError(error.message)
         }
@@ -140,6 +143,7 @@ final class BrokerParts: Sendable {
         readyFile?.clear()
         for listener in listeners.withLock({ $0 }) { await listener.stopAccepting() }
         await stopListeningForCommands()
+        policy?.close()
         await audit.flush()
         // On the housekeeping loop, so that no checkpoint is being written at the same time.
         let end = isClean ? housekeeping.next().submit { [engine] in Result { try engine.shutDown() } } : nil
@@ -165,7 +169,8 @@ extension BrokerParts {
     private var handlers: ProtocolHandlers {
         let advertised = configuration.advertise.map { KafkaServer.Advertised(host: $0.host, port: $0.port) }
         let kafka = KafkaServer(
-            engine: engine, advertised: advertised, memory: memory, login: configuration.login, metrics: metrics,
+            engine: engine, advertised: advertised, memory: memory, login: configuration.login,
+            maxIdleMs: configuration.maxIdleMs, metrics: metrics,
             logger: logger("KafkaServer"))
         let http = HTTPServer(
             version: Version.current, metrics: metrics, logger: logger("HTTPServer"), taker: grpc.taker,
@@ -185,7 +190,7 @@ extension BrokerParts {
         options.limits.connectionsMax =
             configuration.connectionRules.connectionsMax + configuration.connectionRules.refusedAtOnceMax
         options.connectionLimits = connectionLimits
-        options.onFailedHandshake = { [log = audit.log] in
+        options.onFailedLogin = { [log = audit.log] in
             log.record(AuditEvent(.login, $0.auditSubject, "certificate", .failed, cause: $1))
         }
         if configuration.maxConnectionCreationRate < Int32.max {

@@ -40,9 +40,13 @@ extension Configuration {
         engine.quotaWindows.count = quotaWindows
         engine.quotaWindows.windowMs = quotaWindowSeconds * 1000
         engine.access.tokens = tokens.rules
+        engine.access.policy.allowedMs = policy.allowedMs
+        engine.access.policy.deniedMs = policy.deniedMs
+        engine.access.policy.entriesMax = policy.cacheEntries
         engine.logDirectory = isEphemeral ? "" : absolute(dataDirectory)
         engine.otherSettings = [
             "listeners": listeners.map { "PLAINTEXT://\($0)" }.joined(separator: ","),
+            "connections.max.idle.ms": "\(maxIdleMs)",
             "max.connections": "\(maxConnections)",
             "max.connections.per.ip": "\(maxConnectionsPerAddress)",
             "max.connections.per.ip.overrides": Setting.text(maxConnectionsByAddress),
@@ -57,6 +61,7 @@ extension Configuration {
             "ssl.principal.mapping.rules": principalRules,
             "ssl.principal.source": principalSources.map(\.rawValue).joined(separator: ","),
         ]
+        if let url = policy.url { engine.otherSettings["authorizer.opa.url"] = url }
         engine.housekeeping.compactionBackoffMs = cleanerBackoffMs
         return engine
     }

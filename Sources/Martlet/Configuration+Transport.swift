@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Martlet: what the user's words mean to the transport and to the edges.
 
+import Bytes
 import Engine
 import GRPCServer
 import KafkaServer
@@ -50,7 +51,11 @@ extension Configuration {
         var rules = ConnectionLimits.Rules()
         rules.connectionsMax = DescriptorShares(self).connections
         rules.perAddressMax = maxConnectionsPerAddress
-        rules.perAddress = maxConnectionsByAddress
+        for (address, count) in maxConnectionsByAddress {
+            let address = AddressText.canonical(address) ?? address
+            // Whoever says it twice means the stricter one.
+            rules.perAddress[address] = min(count, rules.perAddress[address] ?? .max)
+        }
         return rules
     }
 

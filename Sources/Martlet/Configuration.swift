@@ -88,6 +88,21 @@ public struct Configuration: Equatable, Sendable {
         public init() {}
     }
 
+    /// An external policy that decides about access, in Open Policy Agent's form.
+    public struct Policy: Equatable, Sendable {
+        /// Where it is asked; nil: there is none, access rules decide.
+        public var url: String?
+        /// The authorities that its certificate is checked against, PEM; nil: the machine's.
+        public var authority: String?
+        public var timeoutMs: Int64 = 1_000
+        /// Decisions that are remembered, and for how long each.
+        public var cacheEntries = 10_000
+        public var allowedMs: Int64 = 60_000
+        public var deniedMs: Int64 = 10_000
+
+        public init() {}
+    }
+
     /// What a topic gets that is created without a value of its own.
     public struct TopicDefaults: Equatable, Sendable {
         public var partitions = 1
@@ -155,10 +170,13 @@ public struct Configuration: Equatable, Sendable {
     public var tokens = Tokens()
     /// After how long a client that logged in has to do so again; 0: never.
     public var maxReauthenticationMs: Int64 = 0
+    /// After how long a Kafka connection without requests is closed.
+    public var maxIdleMs: Int64 = 600_000
     /// Principals that may do everything, such as `User:CN=admin`.
     public var superUsers: [String] = []
     /// Whether resources that no access rule speaks of are free to all, once there are rules.
     public var allowsEveryoneWithoutRule = false
+    public var policy = Policy()
     public var durability = Durability.disk
     /// Keep everything in memory; nothing is left behind. Durability is `memory` then.
     public var isEphemeral = false

@@ -3,6 +3,7 @@
 
 import Engine
 import HTTPServer
+import Telemetry
 
 extension Readiness {
     init(of parts: BrokerParts) {
@@ -16,6 +17,11 @@ extension Readiness {
             Certificate(kind: $0.kind.rawValue, subject: $0.subject, expiresMs: $0.notAfterMs)
         }
         warnings += parts.certificates.warnings
+        if let failure = parts.engine.access.policy?.failure {
+            warnings.append(
+                "the external policy gives no decisions since \(Timestamp.iso8601(failure.sinceMs)), so access is denied to all"
+                    + " but super users: \(failure.cause)")
+        }
         timeMs = parts.clock.nowMs()
         diskAvailableBytes = parts.availableBytes
         if let bytes = diskAvailableBytes, bytes < Limits.diskWarningBytes {

@@ -6,6 +6,7 @@
 
 import NIOCore
 import Engine
+import PolicyClient
 
 /// Something of the configuration that users can set.
 package struct Setting: Sendable {
@@ -187,6 +188,19 @@ extension Setting {
             configuration[keyPath: field] = String(text.dropFirst(scheme.count))
         } show: {
             $0[keyPath: field].map { scheme + $0 } ?? ""
+        }
+    }
+
+    static func policyURL(_ key: String, _ help: String, _ field: Field<String?>) -> Setting {
+        Setting(key: key, form: "http://…", help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+            guard PolicyAddress(text) != nil else {
+                throw Refusal(
+                    expected: "a URL such as http://127.0.0.1:8181/v1/data/kafka/authz/allow, one with https,"
+                        + " or http://unix:/run/opa.sock:/v1/data/kafka/authz/allow")
+            }
+            configuration[keyPath: field] = text
+        } show: {
+            $0[keyPath: field] ?? ""
         }
     }
 

@@ -22,17 +22,7 @@ struct AccessAdministration {
 
     func add(_ rules: [AccessRule]) throws {
         var request = CreateAclsRequest()
-        request.creations = rules.map { rule in
-            var creation = CreateAclsRequest.Creation()
-            creation.resourceType = rule.resource.rawValue
-            creation.resourceName = rule.name
-            creation.resourcePatternType = rule.pattern.rawValue
-            creation.principal = rule.principal
-            creation.host = rule.host
-            creation.operation = rule.operation.rawValue
-            creation.permissionType = rule.permission.rawValue
-            return creation
-        }
+        request.creations = rules.map(CreateAclsRequest.Creation.init)
         let answer = try send(request)
         guard answer.results.count == rules.count else { throw noAnswer }
         for (rule, result) in zip(rules, answer.results) {
@@ -42,17 +32,7 @@ struct AccessAdministration {
 
     func remove(_ rules: [AccessRule]) throws {
         var request = DeleteAclsRequest()
-        request.filters = rules.map { rule in
-            var filter = DeleteAclsRequest.Filter()
-            filter.resourceTypeFilter = rule.resource.rawValue
-            filter.resourceNameFilter = rule.name
-            filter.patternTypeFilter = rule.pattern.rawValue
-            filter.principalFilter = rule.principal
-            filter.hostFilter = rule.host
-            filter.operation = rule.operation.rawValue
-            filter.permissionType = rule.permission.rawValue
-            return filter
-        }
+        request.filters = rules.map(DeleteAclsRequest.Filter.init)
         let answer = try send(request)
         guard answer.filterResults.count == rules.count else { throw noAnswer }
         for (rule, result) in zip(rules, answer.filterResults) {
@@ -130,5 +110,26 @@ struct AccessAdministration {
             default: "the broker refuses (\(code.name))"
             }
         throw CommandError("\(what): \(advice)" + (message.map { ": \($0)" } ?? ""))
+    }
+}
+
+// MARK: - Rules as messages have them
+
+extension CreateAclsRequest.Creation {
+    fileprivate init(_ rule: AccessRule) {
+        self.init()
+        (resourceType, resourceName, resourcePatternType) = (rule.resource.rawValue, rule.name, rule.pattern.rawValue)
+        (principal, host) = (rule.principal, rule.host)
+        (operation, permissionType) = (rule.operation.rawValue, rule.permission.rawValue)
+    }
+}
+
+extension DeleteAclsRequest.Filter {
+    /// Matches this rule and no other.
+    fileprivate init(_ rule: AccessRule) {
+        self.init()
+        (resourceTypeFilter, resourceNameFilter, patternTypeFilter) = (rule.resource.rawValue, rule.name, rule.pattern.rawValue)
+        (principalFilter, hostFilter) = (rule.principal, rule.host)
+        (operation, permissionType) = (rule.operation.rawValue, rule.permission.rawValue)
     }
 }

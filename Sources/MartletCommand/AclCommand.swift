@@ -4,6 +4,7 @@
 import ArgumentParser
 import Client
 import Engine
+import NIOCore
 import Telemetry
 
 struct AclCommand: ParsableCommand {
@@ -27,27 +28,16 @@ struct AclCommand: ParsableCommand {
     struct Add: ParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Add rules: one for each operation and resource.")
 
-        @Argument(help: "Whom the rules are about.") var principal: String
-        @Argument(help: "What they may do, or not.") var operations: OperationArgument
-        @OptionGroup(title: "Resources") var resources: ResourceArguments
-        @Flag(help: "Forbid it instead; that wins over all that allows.") var deny = false
-        @Option(help: ArgumentHelp("Only from this address; ranges and names are none.", valueName: "address"))
-        var host = HostArgument.everywhere
+        @OptionGroup var rules: RuleArguments
+        @Flag(help: "Add them even if nobody could change rules afterwards.") var anyway = false
         @OptionGroup(title: "Connection") var client: ClientArguments
 
-        @Flag(help: "Add them even if nobody could change rules afterwards.") var anyway = false
-
-        func validate() throws {
-            try resources.requireSome()
-            try resources.requirePossible()
-            guard principalName(principal) != "User:" else { throw ValidationError("User: is no principal; name somebody, or *") }
-        }
+        func validate() throws { try rules.requirePossible() }
 
         func run() throws {
-            let rules = resources.rules(principal, operations, host: host.text, deny ? .deny : .allow)
             let administration = try AccessAdministration(client.options())
-            if !anyway { try AccessLockout(client, administration)?.judge(rules) }
-            try administration.add(rules)
+            if !anyway { try AccessLockout(client, administration)?.judge(rules.all) }
+            try administration.add(rules.all)
         }
     }
 
@@ -85,19 +75,10 @@ struct AclCommand: ParsableCommand {
             abstract: "Remove rules: written as they were added.",
             discussion: "An error says so if one of them was not there.")
 
-        @Argument(help: "Whom the rules are about.") var principal: String
-        @Argument(help: "The operations in them.") var operations: OperationArgument
-        @OptionGroup(title: "Resources") var resources: ResourceArguments
-        @Flag(help: "The rules forbid.") var deny = false
-        @Option(help: ArgumentHelp("The address in them.", valueName: "address")) var host = HostArgument.everywhere
+        @OptionGroup var rules: RuleArguments
         @OptionGroup(title: "Connection") var client: ClientArguments
 
-        func validate() throws { try resources.requireSome() }
-
-        func run() throws {
-            let rules = resources.rules(principal, operations, host: host.text, deny ? .deny : .allow)
-            try AccessAdministration(client.options()).remove(rules)
-        }
+        func run() throws { try AccessAdministration(client.options()).remove(rules.all) }
     }
 
     struct Test: ParsableCommand {
@@ -163,6 +144,32 @@ struct OperationArgument: ExpressibleByArgument {
     static func name(_ operation: AccessOperation) -> String {
         "\(operation)".reduce(into: "") { $0 += $1.isUppercase ? "-\($1.lowercased())" : String($1) }
     }
+}
+
+/// Rules as they are written: one for each operation and resource.
+struct RuleArguments: ParsableArguments {
+    @Argument(help: "Whom the rules are about.") var principal: String
+    @Argument(help: "What they may do, or not.") var operations: OperationArgument
+    @OptionGroup(title: "Resources") var resources: ResourceArguments
+    @Flag(help: "Rules that forbid; they win over all that allow.") var deny = false
+    @Option(help: ArgumentHelp("Only from this address; ranges and names are none.", valueName: "address"))
+    var host = AccessRule.wildcard
+
+    func validate() throws { try resources.requireSome() }
+
+    /// Rules that could be about somebody and something; those that are there already may be otherwise.
+    func requirePossible() throws {
+        guard principalName(principal) != "User:" else { throw ValidationError("User: is no principal; name somebody, or *") }
+        try resources.requirePossible()
+        guard host != AccessRule.wildcard else { return }
+        // Rules are compared with the broker's spelling of an address.
+        guard let address = try? SocketAddress(ipAddress: host, port: 0), let spelled = address.ipAddress else {
+            throw ValidationError("--host \(host) is no address; a rule has one such as 10.0.0.7, no range and no name, or * for all")
+        }
+        guard spelled == host else { throw ValidationError("--host \(host): write it as \(spelled)") }
+    }
+
+    var all: [AccessRule] { resources.rules(principal, operations, host: host, deny ? .deny : .allow) }
 }
 
 /// What rules are about.

@@ -16,14 +16,7 @@ struct ProduceCommand: ParsableCommand {
               echo 'key:value' | martlet produce greetings --key-separator :
             """)
 
-    @Argument(help: "The topic; brokers that create topics on first use create it.")
-    var topic: String
-
-    @OptionGroup(title: "Connection") var client: ClientArguments
-    @OptionGroup(title: "Records") var input: LineArguments
-
-    @Option(help: "Write to this partition. Default: by key, as Kafka's clients do.")
-    var partition: Int32?
+    @OptionGroup var lines: WriteArguments
 
     @Option(help: "Who must have a record before it counts as written.")
     var acks = AcksArgument.all
@@ -35,9 +28,6 @@ struct ProduceCommand: ParsableCommand {
         help: ArgumentHelp("Send a batch when it has this many bytes.", valueName: "bytes"))
     var batchBytes = 256 * 1024
 
-    @Flag(help: "Say on standard error how many records were written.")
-    var verbose = false
-
     func validate() throws {
         guard (1...(64 << 20)).contains(batchBytes) else {
             throw ValidationError("--batch-bytes is from 1 to \(64 << 20)")
@@ -48,16 +38,10 @@ struct ProduceCommand: ParsableCommand {
         var writing = WriterOptions()
         writing.acks = acks.number
         writing.compression = compression.type
-        writing.partition = partition
+        writing.partition = lines.partition
         writing.batchBytes = batchBytes
-        let connection = try client.options()
-        let written = try checked { () throws(ClientError) in
-            let lines = try input.options()
-            let writer = try TopicWriter(
-                client: KafkaClient(connection), topic: topic, options: writing)
-            var reader = LineReader()
-            return try LineProducer.run(&reader, options: lines, writer: writer)
+        try lines.write { connection throws(ClientError) in
+            try TopicWriter(client: KafkaClient(connection), topic: lines.topic, options: writing)
         }
-        if verbose { Terminal.write("\(written) records written to \(topic)\n", to: 2) }
     }
 }

@@ -27,10 +27,11 @@ package struct BatchValidator: Sendable {
     /// Checks the records field of a Produce partition: exactly one batch, from a client.
     /// - Parameters:
     ///   - allowsZstd: whether the request's version may carry zstd (KIP-110: 7 and later).
+    ///   - isBuiltHere: this process has just computed the checksum; it is not computed again.
     ///   - decompressor: needed for `.allRecords`; one is made for the call if it is nil.
     package func validate(
         _ bytes: ByteBuffer, nowMs: Int64, allowsZstd: Bool = true,
-        decompressor: Decompressor? = nil
+        isBuiltHere: Bool = false, decompressor: Decompressor? = nil
     ) throws(RecordError) -> ValidatedBatch {
         guard bytes.readableBytes > 0 else {
             throw RecordError(
@@ -41,7 +42,7 @@ package struct BatchValidator: Sendable {
             let header = try unsafe wholeBatch(raw)
             try checkCompression(header, allowsZstd: allowsZstd)
             guard raw.count <= rules.maxMessageBytes else { throw tooLarge(raw.count) }
-            guard unsafe BatchBytes.crc(raw, size: raw.count) == header.crc else {
+            guard unsafe isBuiltHere || BatchBytes.crc(raw, size: raw.count) == header.crc else {
                 throw badCRC(header)
             }
             try check(header)

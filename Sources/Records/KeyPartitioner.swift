@@ -10,9 +10,14 @@ package enum KeyPartitioner {
     /// The partition of a key among `count` of them.
     /// - Precondition: `count > 0`.
     package static func partition(ofKey key: ByteBuffer, count: Int) -> Int32 {
+        partition(ofKey: 0..<key.readableBytes, in: key, count: count)
+    }
+
+    /// The same for a key that is a part of what can be read of `bytes`.
+    package static func partition(ofKey key: Range<Int>, in bytes: ByteBuffer, count: Int) -> Int32 {
         precondition(count > 0, "a topic has a partition")
-        // SAFETY: the pointer is used within the closure only.
-        let hash = unsafe key.withUnsafeReadableBytes { unsafe murmur2($0) }
+        // SAFETY: the pointer is used within the closure only; slicing checks the range.
+        let hash = unsafe bytes.withUnsafeReadableBytes { unsafe murmur2(UnsafeRawBufferPointer(rebasing: $0[key])) }
         return Int32(Int(hash & 0x7fff_ffff) % count)
     }
 

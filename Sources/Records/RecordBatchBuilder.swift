@@ -53,16 +53,38 @@ package struct RecordBatchBuilder: Sendable {
     package mutating func append(
         key: ByteBuffer?, value: ByteBuffer?, headers: [RecordHeader] = [], timestamp: Int64
     ) {
+        // SAFETY: the pointers are used within the closures only.
+        unsafe Self.withBytes(key) { key in
+            unsafe Self.withBytes(value) { value in
+                unsafe append(key, value, headers, timestamp)
+            }
+        }
+    }
+
+    /// Appends a record whose key and value are parts of what can be read of `bytes`.
+    package mutating func append(
+        key: Range<Int>?, value: Range<Int>?, of bytes: ByteBuffer, headers: [RecordHeader], timestamp: Int64
+    ) {
+        // SAFETY: the pointers are used within the closure only; slicing checks the ranges.
+        unsafe bytes.withUnsafeReadableBytes { bytes in
+            let key = unsafe key.map { unsafe UnsafeRawBufferPointer(rebasing: bytes[$0]) }
+            let value = unsafe value.map { unsafe UnsafeRawBufferPointer(rebasing: bytes[$0]) }
+            unsafe append(key, value, headers, timestamp)
+        }
+    }
+
+    private mutating func append(
+        _ key: UnsafeRawBufferPointer?, _ value: UnsafeRawBufferPointer?, _ headers: [RecordHeader], _ timestamp: Int64
+    ) {
         if buffer.readableBytes == 0 { buffer.writeRepeatingByte(0, count: BatchHeader.size) }
         if recordCount == 0 { baseTimestamp = timestamp }
         maxTimestamp = max(maxTimestamp, timestamp)
         let timestampDelta = timestamp &- baseTimestamp
         let offsetDelta = Int64(recordCount)
         var size = 1 + Varint.size(timestampDelta) + Varint.size(offsetDelta)
-        size += Self.size(key) + Self.size(value) + Varint.size(Int64(headers.count))
+        size += unsafe Self.size(key?.count) + Self.size(value?.count) + Varint.size(Int64(headers.count))
         for header in headers {
-            let keyLength = header.key.utf8.count
-            size += Varint.size(Int64(keyLength)) + keyLength + Self.size(header.value)
+            size += Self.size(header.key.utf8.count) + Self.size(header.value?.readableBytes)
         }
         let total = Varint.size(Int64(size)) + size
         // SAFETY: the space has room for `total` bytes, which is what the fields below add up to;
@@ -127,9 +149,15 @@ package struct RecordBatchBuilder: Sendable {
         return batch
     }
 
-    private static func size(_ bytes: ByteBuffer?) -> Int {
-        guard let bytes else { return 1 }
-        return Varint.size(Int64(bytes.readableBytes)) + bytes.readableBytes
+    /// Of a field of so many bytes, or of nil.
+    private static func size(_ count: Int?) -> Int {
+        guard let count else { return 1 }
+        return Varint.size(Int64(count)) + count
+    }
+
+    private static func withBytes(_ bytes: ByteBuffer?, _ body: (UnsafeRawBufferPointer?) -> Void) {
+        guard let bytes else { return body(nil) }
+        unsafe bytes.withUnsafeReadableBytes { unsafe body($0) }
     }
 }
 

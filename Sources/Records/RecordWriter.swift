@@ -50,10 +50,15 @@ enum Varint {
     }
 
     /// A length (-1 for nil) and the bytes.
+    mutating func nullable(_ bytes: UnsafeRawBufferPointer?) {
+        guard let bytes = unsafe bytes else { return unsafe varint(-1) }
+        unsafe varint(Int64(bytes.count))
+        unsafe copy(bytes)
+    }
+
     mutating func nullable(_ bytes: ByteBuffer?) {
         guard let bytes else { return unsafe varint(-1) }
-        unsafe varint(Int64(bytes.readableBytes))
-        unsafe bytes.withUnsafeReadableBytes { unsafe copy($0) }
+        unsafe bytes.withUnsafeReadableBytes { unsafe nullable($0) }
     }
 
     /// A length and UTF-8.

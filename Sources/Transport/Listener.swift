@@ -5,6 +5,7 @@
 // Safe to use from any thread; connections belong to the event loops of the group it was given. It
 // knows neither the protocols nor what becomes of a connection after the detection.
 
+import Bytes
 import Glibc
 import Logging
 import NIOCore
@@ -57,7 +58,7 @@ package final class Listener: Sendable {
     }
 
     /// The bound address as text, without port.
-    package var host: String { addressText(localAddress) }
+    package var host: String { AddressText.of(localAddress) }
     package var port: Int { localAddress.port ?? 0 }
     package var connectionCount: Int { registry.count }
     package var statistics: ListenerStatistics { counters.snapshot }
@@ -129,9 +130,9 @@ extension Listener {
             throw ChannelError.eof
         }
         let connection = ConnectionContext(
-            id: id, localHost: addressText(channel.localAddress),
+            id: id, localHost: AddressText.of(channel.localAddress),
             localPort: channel.localAddress?.port ?? 0,
-            remoteAddress: addressText(channel.remoteAddress),
+            remoteAddress: AddressText.of(channel.remoteAddress),
             remotePort: channel.remoteAddress?.port ?? 0, listenerName: rules.options.name)
         var refusal: Refusal? =
             admission == .refused ? .tooManyConnections(max: rules.options.limits.connectionsMax) : nil
@@ -210,13 +211,4 @@ extension Listener {
             }
         return TransportError(code, "cannot listen on \(address): \(rest)", errno: number)
     }
-}
-
-/// A socket address as text without port; an IPv4 address that came in through an IPv6 socket as
-/// IPv4.
-func addressText(_ address: SocketAddress?) -> String {
-    guard let text = address?.ipAddress else { return "" }
-    let mapped = "::ffff:"
-    return text.hasPrefix(mapped) && text.contains(".")
-        ? String(text.dropFirst(mapped.count)) : text
 }

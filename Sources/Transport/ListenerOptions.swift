@@ -54,8 +54,8 @@ package struct ListenerOptions: Sendable {
     package var limits: TransportLimits
     /// Of all listeners together; nil: only this listener's own.
     package var connectionLimits: ConnectionLimits?
-    /// Told which connection failed its TLS handshake, and why. On the connection's loop.
-    package var onFailedHandshake: (@Sendable (ConnectionContext, _ cause: String) -> Void)?
+    /// Told which connection failed its TLS handshake, or proved a certificate that names nobody, and why. On its loop.
+    package var onFailedLogin: (@Sendable (ConnectionContext, _ cause: String) -> Void)?
     /// Connections accepted a second; nil: as many as come.
     package var acceptedPerSecond: Int?
 

@@ -104,7 +104,7 @@ final class ProtocolDetectionHandler: ChannelInboundHandler, RemovableChannelHan
             if let error = error as? TLSError {
                 rules.counters.handshakesFailed.add(1, ordering: .relaxed)
                 log(.warning, "TLS handshake failed: \(error)")
-                rules.options.onFailedHandshake?(connection, "\(error)")
+                rules.options.onFailedLogin?(connection, "\(error)")
             } else {
                 log(.debug, "connection failed: \(error)")
                 context.close(promise: nil)
@@ -173,7 +173,9 @@ final class ProtocolDetectionHandler: ChannelInboundHandler, RemovableChannelHan
             switch rules.options.principal(certificate) {
             case .success(let principal): connection.principal = principal
             case .failure(let nobody):
-                unnamed = .noPrincipal(subject: certificate.subject, reason: nobody.reason)
+                let refusal = Refusal.noPrincipal(subject: certificate.subject, reason: nobody.reason)
+                unnamed = refusal
+                rules.options.onFailedLogin?(connection, refusal.explanation)
             }
         }
         switch handshake.applicationProtocol {

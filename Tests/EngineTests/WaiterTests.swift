@@ -55,6 +55,20 @@ import TestSupport
         #expect(count == 1)
     }
 
+    /// Whoever waits again when it was woken would keep its loop from everything else.
+    @Test func whereTooManyWaitOneMoreLooksAgainInAMoment() throws {
+        let test = try TestEngine()
+        let partition = try #require(try test.makeTopic().partition(0))
+        let others = (0..<Limits.waitersPerPartition).map { _ in Waiter(loop: test.loop, bytesNeeded: 1) {} }
+        for other in others { other.arm(on: [(partition, 0)], deadline: nil) }
+        waiter(test).arm(on: [(partition, 0)], deadline: nil)
+        test.turn()
+        #expect(count == 0)
+        test.loop.advanceTime(by: Limits.fullPartitionDelay)
+        #expect(count == 1)
+        #expect(partition.waiterCount == Limits.waitersPerPartition)
+    }
+
     @Test func whatArrivedBetweenReadAndArmIsNotMissed() throws {
         let test = try TestEngine()
         let partition = try #require(try test.makeTopic().partition(0))

@@ -27,9 +27,9 @@ final class Fixture {
     init(
         autoCreate: Bool = true, memory: RequestMemory = RequestMemory(limit: .max),
         http2: HTTP2Configuration = HTTP2Configuration(), requiresLogin: Bool = false,
-        adding methods: [GRPCMethod] = []
+        audit: AuditLog = .off, policy: TestPolicy? = nil, adding methods: [GRPCMethod] = []
     ) throws {
-        broker = try TestEngine(durability: .memory) { $0.autoCreateTopics = autoCreate }
+        broker = try TestEngine(durability: .memory, audit: audit, policy: policy) { $0.autoCreateTopics = autoCreate }
         server = GRPCServer(
             engine: broker.engine, memory: memory, metrics: broker.metrics,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, http2: http2,

@@ -5,6 +5,7 @@ import Contract
 import Engine
 import GRPCWire
 import NIOCore
+import Records
 import Testing
 
 @testable import GRPCServer
@@ -69,7 +70,7 @@ import Testing
         for batch in batches {
             for position in batch.recordPositions {
                 seen.append(position)
-                let expected = Partitioner.partition(forKey: ByteBuffer(string: keys[Int(position)]), count: 4)
+                let expected = KeyPartitioner.partition(ofKey: ByteBuffer(string: keys[Int(position)]), count: 4)
                 #expect(batch.partition == expected)
             }
         }

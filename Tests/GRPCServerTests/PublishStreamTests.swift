@@ -128,7 +128,7 @@ extension Call {
         #expect(result.batches.flatMap(\.recordPositions).sorted() == Array(0..<20))
         for batch in result.batches {
             for position in batch.recordPositions {
-                #expect(Partitioner.partition(forKey: ByteBuffer(string: keys[Int(position)]), count: 2) == batch.partition)
+                #expect(KeyPartitioner.partition(ofKey: ByteBuffer(string: keys[Int(position)]), count: 2) == batch.partition)
             }
         }
     }

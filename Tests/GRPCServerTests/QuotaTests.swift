@@ -120,6 +120,33 @@ import Testing
         #expect(call.isClosed)
     }
 
+    @Test func `Partitions beyond the quota are refused, and the call says when to try again`() throws {
+        limit(.controllerMutationRate, 1)
+        func create(_ name: String, _ partitions: Int32) throws -> Call {
+            let request = Martlet_V1_CreateTopicRequest.with {
+                $0.name = name
+                $0.partitionCount = partitions
+            }
+            return try peer.call("/martlet.v1.Admin/CreateTopic", request)
+        }
+        func delete(_ name: String) throws -> Call {
+            try peer.call("/martlet.v1.Admin/DeleteTopic", Martlet_V1_DeleteTopicRequest.with { $0.name = name })
+        }
+        // Eleven at once are what the windows allow; the bucket may be overdrawn once.
+        #expect(try create("a", 13).status == .ok)
+        #expect(try create("a", 100).status == .alreadyExists, "what cannot be made is not charged")
+        let refused = try create("b", 1)
+        #expect(refused.status == .resourceExhausted && refused.message.hasSuffix("try again in 2000 ms"))
+        #expect(fixture.engine.topics.topic(named: "b") == nil)
+        #expect(refused.details?.isEmpty == false)
+        #expect(try delete("a").status == .resourceExhausted)
+        try pass(ms: 2000)
+        #expect(try delete("a").status == .ok)
+        #expect(try create("b", 1).status == .resourceExhausted)
+        try pass(ms: 13_000)
+        #expect(try create("b", 1).status == .ok)
+    }
+
     @Test func `Without a quota nothing waits`() throws {
         for _ in 0..<40 { try fixture.append([text(1000)], to: #require(topic.partition(0))) }
         #expect(try peer.subscribe("orders").values().count == 40)

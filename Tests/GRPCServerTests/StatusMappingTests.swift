@@ -38,6 +38,13 @@ import Testing
         #expect(status.code != .ok && status.code != .unknown && status.message == error.description)
     }
 
+    @Test(arguments: ShareError.allCases)
+    func `Every share group's error has a status that is an error, and details`(error: ShareError) {
+        let status = GRPCStatus(error)
+        #expect(status.code != .ok && status.code != .unknown && status.message == error.description)
+        #expect(status.details?.reason == status.code.name)
+    }
+
     @Test func `Errors that lost their type keep their meaning`() {
         let engine: any Error = EngineError(.topicExists, "there")
         let status: any Error = GRPCStatus(.aborted, "so")

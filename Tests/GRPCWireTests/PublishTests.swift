@@ -57,7 +57,7 @@ private func read(_ batch: PublishBatch) throws -> [Record] {
                 let original = sent[Int(position)]
                 #expect(record.key == original.key && record.value == original.value)
                 #expect(record.headers == original.headers && record.timestamp == original.timestamp)
-                let expected = original.key.map { Partitioner.partition(forKey: $0, count: 5) } ?? 4
+                let expected = original.key.map { KeyPartitioner.partition(ofKey: $0, count: 5) } ?? 4
                 #expect(batch.partition == expected)
             }
         }
@@ -174,24 +174,15 @@ private func read(_ batch: PublishBatch) throws -> [Record] {
     }
 }
 
-@Suite struct PartitionerTests {
-    /// Vectors of Kafka's own UtilsTest (testMurmur2).
-    @Test(arguments: [
-        ("21", -973_932_308), ("foobar", -790_332_482), ("a-little-bit-long-string", -985_981_536),
-        ("a-little-bit-longer-string", -1_486_304_829),
-        ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971), ("abc", 479_470_107),
-    ])
-    func `The hash is Kafka's`(key: String, hash: Int) {
-        #expect(Int32(bitPattern: Partitioner.murmur2(ByteBuffer(string: key))) == Int32(hash))
-    }
-
-    @Test func `Every key has a partition that exists`() {
-        var random = SplitMix(state: 3)
-        for count in [1, 2, 7, 10_000] {
-            for _ in 0..<200 {
-                let key = ByteBuffer(bytes: random.bytes(upTo: 12))
-                #expect((0..<Int32(count)).contains(Partitioner.partition(forKey: key, count: count)))
-            }
-        }
+@Suite struct ProtobufVarintTests {
+    @Test(arguments: (0..<64).flatMap { shift in [UInt64(1) << UInt64(shift), (UInt64(1) << UInt64(shift)) - 1] } + [.max])
+    func `A number is written as swift-protobuf writes it`(value: UInt64) throws {
+        var buffer = ByteBuffer()
+        buffer.writeProtobufVarint(value)
+        var message = Martlet_V1_PublishRecord()
+        message.timestampMs = Int64(bitPattern: value)
+        let expected: [UInt8] = try message.serializedBytes()
+        #expect(Array(buffer.readableBytesView) == (value == 0 ? [0] : Array(expected.dropFirst())))
+        #expect(buffer.readProtobufVarint() == value && buffer.readableBytes == 0)
     }
 }

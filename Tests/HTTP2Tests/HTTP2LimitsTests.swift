@@ -223,6 +223,28 @@ private func frame(type: UInt8, flags: UInt8 = 0, stream: UInt32 = 0, payload: [
         #expect(seen.recorder.body.readableBytes == 200_000)
     }
 
+    @Test func `A stream that was passed over cannot be opened later`() throws {
+        let exchange = Exchange()
+        let block: [UInt8] = [0x83, 0x86, 0x84]
+        var out = ByteBuffer()
+        try exchange.server.receive(opening())
+        for id: UInt32 in [1, 7, 5] { try exchange.server.receive(frame(type: 1, flags: 4, stream: id, payload: block)) }
+        _ = try exchange.server.collect(into: &out, limit: 1 << 16)
+        #expect(exchange.server.isDone && exchange.server.goAwaySent == .protocolError)
+        #expect(exchange.serverEvents.streams.map { $0.stream.id } == [1, 7])
+    }
+
+    @Test func `Only what was passed over counts as that, up to a bound`() {
+        var opened = OpenedStreams()
+        let first: [Int32] = [1, 3, 1, 9, 3, 9, 5, 7]
+        let seen = first.map { opened.begin($0) }
+        #expect(seen == [true, true, true, true, true, true, false, false])
+        let later = stride(from: Int32(13), through: 13 + 16 * 4, by: 4).map { opened.begin($0) }
+        #expect(later.allSatisfy { $0 })
+        let (forgotten, known) = (opened.begin(5), opened.begin(75))
+        #expect(forgotten && !known, "the oldest are forgotten")
+    }
+
     @Test func `Frames of unknown types are passed over`() throws {
         let exchange = Exchange()
         exchange.server.delegate = exchange.serverEvents

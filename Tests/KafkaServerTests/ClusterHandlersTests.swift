@@ -145,6 +145,19 @@ import Testing
         }
     }
 
+    @Test(arguments: [10, 11] as [Int16])
+    func versionsThatKnowNoIdsRefuseThem(version: Int16) throws {
+        let made = try test.makeTopic("there")
+        for (name, id) in [(nil, made.id), (nil, .zero), (nil, TopicId(high: 1, low: 2)), ("there", made.id)] as [(String?, TopicId)] {
+            var wanted = MetadataRequest.Topic()
+            (wanted.name, wanted.topicId) = (name, id)
+            var request = MetadataRequest()
+            request.topics = [wanted]
+            let answer = try #require(try connection.call(request, version: version).topics.first)
+            #expect(answer.errorCode == .invalidRequest && answer.name == name ?? "" && answer.topicId == id)
+        }
+    }
+
     @Test func topicsAreDescribedAsMetadataDoes() throws {
         let response = try describe(["t", "nothing", "a b"])
         #expect(response.topics.map(\.name) == ["a b", "nothing", "t"])

@@ -270,6 +270,39 @@ import Testing
         #expect(try connection.response(ApiVersionsResponse.self, version: 3) != nil)
     }
 
+    @Test func aLongPollIsNotWaitedForTwice() throws {
+        _ = try test.makeTopic()
+        try limit("request_percentage", 1)
+        test.engine.quotas.note(connection.kafka.quotaClient, .requestPercentage, 500)
+        // Its connection is muted for a second from now on, and what it asks for takes most of that.
+        try connection.send(fetch(waitMs: 600), version: 11)
+        test.sync()
+        #expect(try connection.frame() == nil)
+        pass(600)
+        test.sync()
+        let answer = try #require(try connection.response(FetchResponse.self, version: 11)?.response)
+        #expect(answer.throttleTimeMs == 400, "what is left to wait, not what there was when it came")
+        test.engine.quotas.note(connection.kafka.quotaClient, .requestPercentage, 500)
+        pass(400)
+        try connection.send(fetch(waitMs: 5000), version: 11)
+        test.sync()
+        pass(5000)
+        test.sync()
+        #expect(try connection.response(FetchResponse.self, version: 11)?.response.throttleTimeMs == 0)
+    }
+
+    @Test func oneAddressIsOneEntityHoweverItIsWritten() throws {
+        try limit("connection_creation_rate", 1, [("ip", "::ffff:10.0.0.1")])
+        #expect(test.engine.quotas.table.quotas.keys.map(\.description) == ["ip 10.0.0.1"])
+        var request = DescribeClientQuotasRequest()
+        for name in ["10.0.0.1", "::FFFF:10.0.0.1", "0:0:0:0:0:ffff:a00:1"] {
+            request.components = [component("ip", 0, name)]
+            #expect(try connection.call(request, version: 1).entries?.count == 1)
+        }
+        for _ in 0..<12 { _ = test.engine.quotas.chargeConnection(from: "10.0.0.1") }
+        #expect(test.engine.quotas.chargeConnection(from: "10.0.0.1") > 0)
+    }
+
     @Test(arguments: [4, 5, 6, 7] as [Int16])
     func partitionsBeyondTheQuotaAreRefusedToThoseWhoUnderstandIt(version: Int16) throws {
         try limit("controller_mutation_rate", 1)

@@ -23,11 +23,12 @@ final class TestConnection {
 
     init(
         _ test: TestEngine, advertised: KafkaServer.Advertised? = nil,
-        memory: RequestMemory = RequestMemory(limit: .max), metrics: Metrics = Metrics(), server: KafkaServer? = nil
+        memory: RequestMemory = RequestMemory(limit: .max), login: LoginConfiguration = LoginConfiguration(),
+        metrics: Metrics = Metrics(), server: KafkaServer? = nil
     ) throws {
         self.test = test
         let server = server ?? KafkaServer(
-            engine: test.engine, advertised: advertised, memory: memory, metrics: metrics, logger: Logger(label: "test"))
+            engine: test.engine, advertised: advertised, memory: memory, login: login, metrics: metrics, logger: Logger(label: "test"))
         let peer = ConnectionContext(
             id: 1, localHost: "broker.example", localPort: 9092, remoteAddress: "127.0.0.1", remotePort: 50_000)
         self.server = server

@@ -92,6 +92,8 @@ import Testing
         changed.saslMechanisms = [.scramSHA512, .plain]
         changed.superUsers = ["User:CN=root,O=Example", "User:admin"]
         changed.corsAllowedOrigins = ["https://example.org"]
+        changed.policy.url = "https://policy.example.org:8181/v1/data/kafka/authz/allow"
+        changed.policy.authority = "policy.pem"
         changed.auditTopic = "audit"
         changed.maxConnectionsByAddress = ["10.0.0.7": 20, "::1": 500]
         let value = setting.show(changed)
@@ -105,6 +107,11 @@ import Testing
         // Some settings are only good together with others, so all flags are given.
         let flags = Settings.all.map { "\($0.flag)=\($0.show(changed))" }
         #expect(setting.show(try load(flags)) == value)
+    }
+
+    @Test func `Limits of connections know an address however it is written`() throws {
+        let limits = "--max-connections-per-ip-overrides=::ffff:10.0.0.7:20,10.0.0.8:9,::FFFF:a00:8:5,0:0::1:3"
+        #expect(try load([limits]).connectionRules.perAddress == ["10.0.0.7": 20, "10.0.0.8": 5, "::1": 3])
     }
 
     @Test func `Settings for development work and are in no text`() throws {

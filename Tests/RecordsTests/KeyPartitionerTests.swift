@@ -16,6 +16,17 @@ import Testing
         (Array(0...255), 0x8bde_9476, 10),
     ]
 
+    /// Vectors of Kafka's own UtilsTest (testMurmur2).
+    @Test(arguments: [
+        ("21", -973_932_308), ("foobar", -790_332_482), ("a-little-bit-long-string", -985_981_536),
+        ("a-little-bit-longer-string", -1_486_304_829),
+        ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971), ("abc", 479_470_107),
+    ])
+    func theHashIsKafkas(key: String, hash: Int) {
+        let bytes = Array(key.utf8)
+        #expect(Int32(bitPattern: unsafe bytes.withUnsafeBytes { unsafe KeyPartitioner.murmur2($0) }) == Int32(hash))
+    }
+
     @Test(arguments: 0..<vectors.count)
     func aKeyHashesAsInKafka(_ index: Int) {
         let vector = Self.vectors[index]

@@ -49,7 +49,7 @@ final class GRPCLink: HTTP2SessionDelegate {
 
     /// `windowBytes`: how much the broker may send on a stream before this client has read.
     init(
-        _ broker: SimulatedBroker, clock: any Clock, windowBytes: UInt32 = 1 << 20,
+        _ broker: SimulatedBroker, server: GRPCServer? = nil, clock: any Clock, windowBytes: UInt32 = 1 << 20,
         onBytes: @escaping (ByteBuffer) -> Void
     ) throws {
         self.onBytes = onBytes
@@ -59,7 +59,7 @@ final class GRPCLink: HTTP2SessionDelegate {
         session = HTTP2Session(role: .client, configuration: configuration, clock: clock)
         session.delegate = self
         try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 9092)).wait()
-        try broker.grpc.configure(channel, SimulatedBroker.peer)
+        try (server ?? broker.grpc).configure(channel, SimulatedBroker.peer)
         try flush()
     }
 
@@ -70,23 +70,44 @@ final class GRPCLink: HTTP2SessionDelegate {
     func receivedGoAway(_ code: HTTP2ErrorCode, lastStreamId: Int32) {}
     func receivedPingAnswer() {}
 
-    /// Starts a call with one request; nil if the connection takes none.
+    /// Makes a call with one request; nil if the connection takes none.
     func call(_ path: String, _ request: some SwiftProtobuf.Message) throws -> GRPCLinkCall? {
+        guard let call = start(path) else { return nil }
+        try write(request, on: call)
+        call.stream?.finish()
+        try flush()
+        return call
+    }
+
+    /// Begins a call with requests to come; nil if the connection takes none.
+    func open(_ path: String) throws -> GRPCLinkCall? {
+        let call = start(path)
+        try flush()
+        return call
+    }
+
+    func send(_ request: some SwiftProtobuf.Message, on call: GRPCLinkCall) throws {
+        guard !call.isClosed else { return }
+        try write(request, on: call)
+        try flush()
+    }
+
+    private func write(_ request: some SwiftProtobuf.Message, on call: GRPCLinkCall) throws {
+        let bytes: [UInt8] = try request.serializedBytes()
+        var framed = ByteBuffer()
+        framed.writeMessage { $0.writeBytes(bytes) }
+        call.stream?.outbound.writeImmutableBuffer(framed)
+        call.stream?.resume()
+    }
+
+    private func start(_ path: String) -> GRPCLinkCall? {
         let call = GRPCLinkCall()
         let fields: [(name: String, value: String)] = [
             (":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "localhost"),
             ("content-type", "application/grpc"), ("te", "trailers"),
         ]
         call.stream = session.request(HTTP2FieldList(fields), handler: call)
-        guard call.stream != nil else { return nil }
-        let bytes: [UInt8] = try request.serializedBytes()
-        var framed = ByteBuffer()
-        framed.writeMessage { $0.writeBytes(bytes) }
-        call.stream?.outbound.writeImmutableBuffer(framed)
-        call.stream?.resume()
-        call.stream?.finish()
-        try flush()
-        return call
+        return call.stream == nil ? nil : call
     }
 
     /// Sends what this side has to send.

@@ -42,6 +42,7 @@ extension Life {
                 try check(partition, loss)
             }
             if violation == nil { try checkLedgerAfterStart() }
+            if violation == nil { try checkJournal() }
         } catch is Interrupted {}
         trace.note("checked after a start")
     }
@@ -57,6 +58,7 @@ extension Life {
             try checkCommits(isAfterStart: false)
             for partition in model.livePartitions where violation == nil { try check(partition, .nothing, isRunning: true) }
             if violation == nil { try checkLedger() }
+            if violation == nil { try checkJournal() }
         } catch is Interrupted {}
     }
 
@@ -79,7 +81,7 @@ extension Life {
         let response = try ask(request, version: 12)
         var facts: [String: TopicFacts] = [:]
         for topic in response.topics where !topic.isInternal {
-            guard let name = topic.name, name != Ledger.topic else { continue }
+            guard let name = topic.name, name != Ledger.topic, name != Journal.topic else { continue }
             facts[name] = TopicFacts(id: topic.topicId, partitions: topic.partitions.count, overrides: [:])
         }
         guard !facts.isEmpty else { return facts }

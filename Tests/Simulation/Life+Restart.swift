@@ -95,6 +95,7 @@ extension Life {
         for fetcher in fetchers { fetcher.link?.discard(); fetcher.link = nil }
         for member in members { member.link?.discard(); member.link = nil }
         for actor in transactionActors { actor.link?.discard(); actor.link = nil }
+        for actor in streamActors { actor.drop() }
         for subscriber in subscribers { subscriber.drop() }
         admin?.discard()
         admin = nil
@@ -168,11 +169,14 @@ extension Life {
             for number in 0..<pick(0...2) { members.append(MemberActor(self, number)) }
             let transactional = settings.transacts ? pick(1...3) : 0
             for number in 0..<transactional { transactionActors.append(TransactionActor(self, number)) }
+            let streaming = settings.streams ? pick(2...3) : 0
+            for number in 0..<streaming { streamActors.append(StreamActor(self, number)) }
         }
         for producer in producers { try producer.connect(broker) }
         for fetcher in fetchers { try fetcher.connect(broker) }
         for member in members { try member.connect(broker) }
         for actor in transactionActors { try actor.connect(broker) }
+        for actor in streamActors { try actor.connect(broker) }
         for subscriber in subscribers { try subscriber.connect(broker) }
     }
 }

@@ -33,6 +33,8 @@ package final class Life {
     var members: [MemberActor] = []
     var transactionActors: [TransactionActor] = []
     let ledger = Ledger()
+    var streamActors: [StreamActor] = []
+    let journal = Journal()
     var admin: KafkaLink?
     var calls: GRPCLink?
     /// Calls that wait for an answer.
@@ -57,6 +59,8 @@ package final class Life {
         var crashesDuringStart = false
         /// Whether there are transactions.
         var transacts = false
+        /// Whether there are streams of records to publish.
+        var streams = false
     }
 
     enum FlipTarget: CaseIterable { case none, logs, caches, checkpoint }
@@ -67,6 +71,7 @@ package final class Life {
         case turn, sync, release, pass, checkpoint, retention, rewrite
         case fault, calm, flip, verify, disconnect
         case transact
+        case stream
     }
 
     package init(seed: UInt64) {
@@ -95,6 +100,8 @@ package final class Life {
         var apart = SeededGenerator(seed: seed ^ 0x7472_616e_7361_6374)
         settings.transacts = apart.next() % 3 == 0
         if settings.transacts { settings.steps += 120 }
+        settings.streams = apart.next() % 4 == 0
+        if settings.streams { settings.steps += 60 }
         let usual: [Action: Int] = [
             .produce: 24, .publish: 6, .fetch: 8, .subscribe: 4, .commit: 5, .commitByCall: 3, .member: 4, .create: 3,
             .delete: 1, .alter: 2, .grow: 1, .deleteRecords: 2, .turn: 14, .sync: 14, .release: 2, .pass: 4,
@@ -108,6 +115,7 @@ package final class Life {
             case .flip where settings.flips == .none: weight = 0
             case .flip, .fault, .calm: break
             case .transact: weight = settings.transacts ? 120 : 0
+            case .stream: weight = settings.streams ? 60 : 0
             default: weight = weight * pick([0, 1, 1, 1, 3])
             }
             if weight > 0 { settings.weights.append((action, weight)) }
@@ -224,6 +232,7 @@ package final class Life {
         case .verify: try verifyAlive()
         case .disconnect: try disconnect()
         case .transact: try transact()
+        case .stream: try pickAny(streamActors)?.step()
         }
     }
 
@@ -250,6 +259,7 @@ package final class Life {
         for fetcher in fetchers { try fetcher.link?.poll() }
         for member in members { try member.link?.poll() }
         for actor in transactionActors { try actor.link?.poll() }
+        for actor in streamActors { try actor.read() }
         try admin?.poll()
         try calls?.poll()
         for subscriber in subscribers { try subscriber.read() }

@@ -22,6 +22,9 @@ final class SimulatedBroker {
     let groupCommit: GroupCommit
     let kafka: KafkaServer
     let grpc: GRPCServer
+    /// The same, but requests of a turn share batches, as they do outside of the simulation.
+    private(set) lazy var sharing = GRPCServer(engine: engine, metrics: Metrics(), logger: logger)
+    private let logger: Logger
     let wasCleanlyClosed: Bool
     let complaints: Complaints
 
@@ -29,6 +32,7 @@ final class SimulatedBroker {
     init(files: SimulatedFileSystem, clock: ManualClock, ids: Ids, complaints: Complaints) throws {
         self.complaints = complaints
         let logger = Logger(label: "simulation") { _ in ComplaintHandler(complaints: complaints) }
+        self.logger = logger
         var configuration = EngineConfiguration()
         configuration.durability = .disk
         configuration.autoCreateTopics = false

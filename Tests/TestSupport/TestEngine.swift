@@ -21,7 +21,7 @@ package final class TestEngine {
 
     package init(
         fileSystem: any FileSystem = MemoryFileSystem(), durability: Durability = .os,
-        logger: Logger = Logger(label: "test"),
+        logger: Logger = Logger(label: "test"), audit: AuditLog = .off, policy: (any PolicySource)? = nil,
         configure: (inout EngineConfiguration) -> Void = { _ in }
     ) throws {
         var configuration = EngineConfiguration()
@@ -32,7 +32,7 @@ package final class TestEngine {
         engine = try Engine(
             configuration: configuration, directory: DataDirectory(fileSystem: fileSystem, clock: clock, logger: logger),
             groupCommit: groupCommit,
-            loop: loop, clock: clock, metrics: metrics, logger: logger)
+            loop: loop, clock: clock, metrics: metrics, logger: logger, audit: audit, policy: policy)
     }
 
     /// Ends the turn: what was appended is written and answered.
@@ -73,6 +73,35 @@ package final class Answer<Value: Sendable>: @unchecked Sendable {
     package var error: EngineError.Code? {
         if case .failure(let error) = result { error.code } else { nil }
     }
+}
+
+/// An external policy that answers when a test says so.
+package final class TestPolicy: PolicySource, @unchecked Sendable {
+    // Unchecked: tests run in one thread.
+    /// What was asked and is not answered.
+    package private(set) var open: [(question: AccessQuestion, completion: @Sendable (PolicyAnswer) -> Void)] = []
+    /// All that was ever asked.
+    package private(set) var asked: [AccessQuestion] = []
+    /// Answers at once.
+    package var immediate: ((AccessQuestion) -> PolicyAnswer)?
+
+    package init(immediate: ((AccessQuestion) -> PolicyAnswer)? = nil) {
+        self.immediate = immediate
+    }
+
+    package func ask(_ question: AccessQuestion, completion: @escaping @Sendable (PolicyAnswer) -> Void) {
+        asked.append(question)
+        if let immediate { completion(immediate(question)) } else { open.append((question, completion)) }
+    }
+
+    /// Answers all that is open.
+    package func answer(_ decide: (AccessQuestion) -> PolicyAnswer) {
+        let questions = open
+        open = []
+        for (question, completion) in questions { completion(decide(question)) }
+    }
+
+    package func answer(_ answer: PolicyAnswer) { self.answer { _ in answer } }
 }
 
 /// A batch of `values`, uncompressed, optionally of an idempotent producer.

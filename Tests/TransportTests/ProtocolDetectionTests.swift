@@ -234,12 +234,14 @@ struct TLSDetectionTests {
 
     /// A client's channel and a fresh connection, joined by hand.
     private func connect(
-        _ context: TLSContext, authentication: ClientAuthentication = .required, first: [UInt8] = []
+        _ context: TLSContext, authentication: ClientAuthentication = .required, first: [UInt8] = [],
+        _ change: (inout ListenerOptions) -> Void = { _ in }
     ) throws -> (client: Side, fresh: Fresh) {
         let store = TLSContextStore(try authority.serverContext())
         let fresh = try Fresh(remote: "10.0.0.9") {
             $0.tls = store
             $0.clientAuthentication = authentication
+            change(&$0)
         }
         let client = try Side(TLSHandler.client(context: context, host: "broker.example"))
         if !first.isEmpty { client.channel.writeAndFlush(ByteBuffer(bytes: first), promise: nil) }
@@ -318,6 +320,22 @@ struct TLSDetectionTests {
         #expect(fresh.log.contains("warning: TLS handshake failed: client sent no certificate"))
         #expect(client.recorder.tlsError?.message.contains("certificate required") == true)
         #expect(fresh.counters.snapshot.handshakesFailed == 1)
+    }
+
+    @Test("with a certificate that names nobody is a failed login, said once, and is refused")
+    func unnamed() throws {
+        let failures = Mutex<[String]>([])
+        let (_, fresh) = try connect(authority.clientContext(), first: kafkaBytes) { options in
+            options.principal = { _ in .failure(NoPrincipal("no rule matches")) }
+            options.onFailedLogin = { connection, cause in
+                failures.withLock { $0.append("\(connection.principal) \(connection.remoteAddress): \(cause)") }
+            }
+        }
+        #expect(fresh.edges.handed.isEmpty)
+        #expect(fresh.log.contains("refused a Kafka client: client certificate (CN=client) names nobody here: no rule matches"))
+        #expect(
+            failures.withLock { $0 }
+                == ["User:ANONYMOUS 10.0.0.9: client certificate (CN=client) names nobody here: no rule matches"])
     }
 
     @Test("without a certificate is anonymous where none is required")

@@ -7,7 +7,7 @@ Nothing here is a test: figures are reported, not judged to be failures. Each ma
 the peer that was measured in the same run with the same client. Server CPU is user and system time of all
 threads of the server, from /proc/PID/stat, divided by the requests that were answered meanwhile.
 
-    MARTLET_BIN=.build/martlet python3 Tests/bench/bench.py [--only NAME,…] [--rounds N] [--seconds S] [--no-write]
+    MARTLET_BIN=.build/martlet .venv/bin/python Tests/bench/bench.py [--only NAME,…] [--rounds N] [--seconds S] [--no-write]
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from grpc_benchmarks import (  # noqa: E402
     bench_fan_out, bench_idle_subscriptions, bench_latency, bench_publish_stream, bench_work,
 )
 from group_benchmarks import bench_heartbeat, bench_rebalance  # noqa: E402
+from grpc_peer import GRPCPeer  # noqa: E402
 from handshake_benchmarks import bench_handshakes  # noqa: E402
 
 KAFKA = "Apache Kafka itself was not measured here: no Kafka is at hand on this machine (Debian and PyPI have none)."
@@ -372,35 +373,48 @@ def bench_publish(bench: Bench) -> None:
     message = varint_field(1, b"calls") + varint_field(3, varint_field(2, os.urandom(1024)))
     body = bench.folder / "publish.bin"
     body.write_bytes(b"\0" + struct.pack(">I", len(message)) + message)
-    rates, costs, seconds = [], [], []
+    peer = GRPCPeer(bench)
+    calls = 400_000
+    found: dict[str, list[tuple[float, float]]] = {"broker": [], "peer": []}
+
+    def shoot(address: str, count: int) -> str:
+        return subprocess.run(
+            ["h2load", "-c", "8", "-m", "32", "-t", "1", "-n", str(count), "-d", str(body),
+             "-H", "content-type: application/grpc", "-H", "te: trailers",
+             f"http://{address}/martlet.v1.Streams/Publish"], check=True, capture_output=True, text=True,
+        ).stdout  # fmt: skip
+
+    def measure(server: Any) -> tuple[float, float]:
+        """Calls a second, and microseconds of server CPU a call."""
+        shoot(server.address, 20_000)
+        cpu = process_cpu(server.pid)
+        text = shoot(server.address, calls)
+        spent = process_cpu(server.pid) - cpu
+        if f" {calls} succeeded" not in text:
+            raise SystemExit(f"not all {calls} calls succeeded:\n{text}")
+        line = next(line for line in text.splitlines() if line.startswith("finished in"))
+        return float(line.split(",")[1].strip().split(" ")[0]), spent * 1e6 / calls
+
     for number in range(bench.rounds):
         own = bench.broker(f"publish-{number}", "--log-retention-check-interval-ms", "200", ephemeral=True)
         create(own, "calls", 1, segment_bytes="67108864", retention_bytes="268435456")
-        calls = 400_000
-
-        def shoot(count: int) -> str:
-            return subprocess.run(
-                ["h2load", "-c", "8", "-m", "32", "-t", "1", "-n", str(count), "-d", str(body),
-                 "-H", "content-type: application/grpc", "-H", "te: trailers",
-                 f"http://{own.address}/martlet.v1.Streams/Publish"], check=True, capture_output=True, text=True,
-            ).stdout  # fmt: skip
-
-        shoot(20_000)
-        before, cpu = end_offset(own, "calls"), process_cpu(own.pid)
-        text = shoot(calls)
-        spent = process_cpu(own.pid) - cpu
-        written = end_offset(own, "calls") - before
-        if written != calls:
-            raise SystemExit(f"{calls} calls wrote {written} records:\n{text}")
-        line = next(line for line in text.splitlines() if line.startswith("finished in"))
-        rates.append(float(line.split(",")[1].strip().split(" ")[0]))
-        costs.append(spent * 1e6 / calls)
+        found["broker"].append(measure(own))
+        written = end_offset(own, "calls")
+        if written != calls + 20_000:
+            raise SystemExit(f"{calls + 20_000} calls wrote {written} records")
         remove(own)
-    bench.raw["publish"] = {"calls/s": rates, "cpu_us": costs}
+        peer.measure(found["peer"], measure)
+    peer.close()
+    bench.raw["publish"] = found
+
+    def figures(results: list[tuple[float, float]]) -> str:
+        rates, costs = zip(*results)
+        return f"{spread(list(rates), 0)} calls/s, server CPU {spread(list(costs))} µs a call"
+
     bench.add(
         "gRPC Publish of 1 KiB, unary, h2load 8 × 32, in memory", "≥ 150,000 calls/s",
-        f"{spread(rates, 0)} calls/s", f"server CPU {spread(costs)} µs a call; every record checked to be written",
-        median(rates) >= 150_000,
+        f"{figures(found['broker'])}; every record checked to be written", peer.beside(found["peer"], figures),
+        median([rate for rate, _ in found["broker"]]) >= 150_000,
     )  # fmt: skip
 
 
@@ -516,7 +530,7 @@ def page(bench: Bench, facts: list[str], command: str) -> str:
         "",
         f"Written by `{command}`. Medians of {bench.rounds} interleaved rounds, in parentheses the lowest and the highest.",
         "Client and server share the cores. Server CPU is user and system time of all its threads, from /proc/PID/stat.",
-        "The bare C peers in `Tests/bench` are driven by the same load generator (`load.c`) as the broker.",
+        "The bare peers in `Tests/bench` are driven by the same load generator (`load.c`, `martlet bench` or h2load) as the broker.",
         KAFKA,
         "",
         *facts,

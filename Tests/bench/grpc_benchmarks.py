@@ -7,19 +7,24 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from typing import Any
+from typing import Any, Union
 
 import grpc
 
 from broker import Broker
 from driver import REPOSITORY, Bench, batch_of, create, median, produce_error_at, produce_frame, remove, spread
+from grpc_peer import GRPCPeer, rates, speed
 from stubs import generate
 
 SUBSCRIBERS = 100
 IDLE = 10_000
+RATE = 1_000
 
 
-def command(bench: Bench, own: Broker, mode: str, *arguments: Any) -> list[str]:
+Server = Union[Broker, GRPCPeer]
+
+
+def command(bench: Bench, own: Server, mode: str, *arguments: Any) -> list[str]:
     return [bench.binary, "bench", mode, "--bootstrap", own.address, "--server-pid", str(own.pid), "--json",
             *map(str, arguments)]  # fmt: skip
 
@@ -31,7 +36,7 @@ def result_of(text: str, what: str) -> dict[str, Any]:
     return result
 
 
-def run(bench: Bench, own: Broker, mode: str, *arguments: Any) -> dict[str, Any]:
+def run(bench: Bench, own: Server, mode: str, *arguments: Any) -> dict[str, Any]:
     done = subprocess.run(command(bench, own, mode, *arguments), capture_output=True, text=True)
     if done.returncode != 0:
         raise SystemExit(f"bench {mode}: {done.stderr}{done.stdout}")
@@ -50,59 +55,61 @@ def fill(bench: Bench, own: Broker, topic: str, records: int, size: int) -> None
 
 
 def bench_publish_stream(bench: Bench) -> None:
-    own = memory_broker(bench, "publish-stream")
+    own, peer = memory_broker(bench, "publish-stream"), GRPCPeer(bench)
     create(own, "stream", 1, segment_bytes="67108864", retention_bytes="268435456")
     for size, mark in ((100, 500_000), (1024, 500_000)):
         shape = ["--topic", "stream", "--record-size", size, "--in-flight", 16_000 if size == 100 else 3_000,
                  "--duration", bench.seconds, "--warmup", 0.3]  # fmt: skip
-        seen = [run(bench, own, "publish-stream", *shape) for _ in range(bench.rounds)]
-        bench.raw[f"publish stream {size}"] = seen
-        rates = [result["records_per_second"] for result in seen]
-        costs = [result["server_cpu_us_per_record"] for result in seen]
+        seen: list[dict[str, Any]] = []
+        bare: list[dict[str, Any]] = []
+        for _ in range(bench.rounds):
+            seen.append(run(bench, own, "publish-stream", *shape))
+            peer.measure(bare, lambda server: run(bench, server, "publish-stream", *shape))
+        bench.raw[f"publish stream {size}"] = {"broker": seen, "peer": bare}
         mine = [result["client_cpu_seconds"] * 1e6 / result["records"] for result in seen]
         bench.add(
             f"gRPC PublishStream, one stream, a record of {size} bytes a request, every one acknowledged, in memory",
-            f"≥ {mark:,} records/s", f"{spread(rates, 0)} records/s",
-            f"server CPU {spread(costs)} µs a record; client CPU {spread(mine)} µs", median(rates) >= mark,
+            f"≥ {mark:,} records/s", f"{speed(seen)}; client CPU {spread(mine)} µs", peer.beside(bare, speed),
+            median(rates(seen)) >= mark,
         )  # fmt: skip
+    peer.close()
     remove(own)
 
 
 def bench_fan_out(bench: Bench) -> None:
-    own = memory_broker(bench, "fan-out")
+    own, peer = memory_broker(bench, "fan-out"), GRPCPeer(bench)
     create(own, "fan")
     fill(bench, own, "fan", 200_000, 100)
-    ones, many = [], []
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in ("one", "many", "peer one", "peer many", "live one", "live")}
+    shape = ["subscribe", "--topic", "fan", "--duration", bench.seconds]
     for _ in range(bench.rounds):
-        ones.append(run(bench, own, "subscribe", "--topic", "fan", "--duration", bench.seconds))
-        many.append(run(bench, own, "subscribe", "--topic", "fan", "--duration", bench.seconds, "--connections", SUBSCRIBERS))
-    live_ones, live = [], []
+        for name, connections in (("one", 1), ("many", SUBSCRIBERS)):
+            found[name].append(run(bench, own, *shape, "--connections", connections))
+            peer.measure(found[f"peer {name}"], lambda server: run(bench, server, *shape, "--connections", connections))
+    peer.close()
     for _ in range(bench.rounds):
-        for connections, found in ((1, live_ones), (SUBSCRIBERS, live)):
+        for connections, name in ((1, "live one"), (SUBSCRIBERS, "live")):
             reader = subprocess.Popen(
                 command(bench, own, "subscribe", "--topic", "fan", "--follow", "--connections", connections,
                         "--warmup", 1, "--duration", bench.seconds), stdout=subprocess.PIPE, text=True,
             )  # fmt: skip
             run(bench, own, "publish-stream", "--topic", "fan", "--record-size", 100, "--rate", 5_000, "--in-flight", 5_000,
                 "--duration", bench.seconds + 2)  # fmt: skip
-            found.append(result_of(reader.communicate()[0], "bench subscribe --follow"))
-    bench.raw["fan-out"] = {"one": ones, "many": many, "live one": live_ones, "live": live}
+            found[name].append(result_of(reader.communicate()[0], "bench subscribe --follow"))
+    bench.raw["fan-out"] = found
 
-    def megabytes(results: list[dict[str, Any]]) -> str:
-        return spread([result["megabytes_per_second"] for result in results], 0)
-
-    def cost(results: list[dict[str, Any]]) -> str:
-        return spread([result["server_cpu_us_per_record"] * 1000 for result in results], 0)
+    def moved(results: list[dict[str, Any]]) -> str:
+        nanoseconds = [result["server_cpu_us_per_record"] * 1000 for result in results]
+        return f"{spread([result['megabytes_per_second'] for result in results], 0)} MB/s; {spread(nanoseconds, 0)} ns a record"
 
     bench.add(
-        f"{SUBSCRIBERS} subscribers read one topic, 100-byte records, plaintext", "",
-        f"{megabytes(many)} MB/s together; server CPU {cost(many)} ns a record",
-        f"one subscriber: {megabytes(ones)} MB/s; {cost(ones)} ns a record", None,
+        f"{SUBSCRIBERS} subscribers read one topic, 100-byte records, plaintext: together, and server CPU", "",
+        f"{moved(found['many'])}; one subscriber: {moved(found['one'])}",
+        peer.beside(found["peer many"], lambda many: f"{moved(many)}; one subscriber: {moved(found['peer one'])}"), None,
     )  # fmt: skip
     bench.add(
-        f"{SUBSCRIBERS} subscribers follow one topic that is written at 5,000 records/s", "",
-        f"{megabytes(live)} MB/s together; server CPU {cost(live)} ns a record and subscriber, the writer's share included",
-        f"one subscriber: {megabytes(live_ones)} MB/s; {cost(live_ones)} ns a record", None,
+        f"{SUBSCRIBERS} subscribers follow one topic that is written at 5,000 records/s, the writer's share included", "",
+        moved(found["live"]), f"one subscriber: {moved(found['live one'])}", None,
     )  # fmt: skip
     remove(own)
 
@@ -144,26 +151,29 @@ def bench_idle_subscriptions(bench: Bench) -> None:
 
 
 def bench_latency(bench: Bench) -> None:
-    echoes: list[dict[str, Any]] = []
+    peer = GRPCPeer(bench)
     for name, own in (("in memory", memory_broker(bench, "latency")), ("durable", bench.broker("latency-disk"))):
         create(own, "latency")
-        shape = ["--record-size", 100, "--rate", 1000, "--duration", bench.seconds, "--warmup", 0.5]
-        seen = []
+        shape = ["--record-size", 100, "--rate", RATE, "--duration", bench.seconds, "--warmup", 0.5]
+        seen, echoes = [], []
+        bare: list[dict[str, Any]] = []
         for _ in range(bench.rounds):
             seen.append(run(bench, own, "latency", "--topic", "latency", *shape))
             echoes.append(run(bench, own, "echo", *shape))
-        bench.raw[f"latency {name}"] = seen
+            peer.measure(bare, lambda server: run(bench, server, "echo", *shape))
+        bench.raw[f"latency {name}"] = {"broker": seen, "echo": echoes, "peer": bare}
 
-        def microseconds(results: list[dict[str, Any]], share: str) -> str:
-            return spread([result["latency_us"][share] for result in results], 0)
+        def microseconds(results: list[dict[str, Any]]) -> str:
+            p50, p99 = ([result["latency_us"][share] for result in results] for share in ("p50", "p99"))
+            return f"p50 {spread(p50, 0)} µs, p99 {spread(p99, 0)} µs"
 
         bench.add(
-            f"from a publisher to a subscriber, 1,000 records/s, {name}", "",
-            f"p50 {microseconds(seen, 'p50')} µs, p99 {microseconds(seen, 'p99')} µs",
-            f"a stream of the same broker that is answered at once: p50 {microseconds(echoes, 'p50')} µs,"
-            f" p99 {microseconds(echoes, 'p99')} µs", None,
+            f"from a publisher to a subscriber, {RATE:,} records/s, {name}; kept: {spread(rates(seen + echoes + bare), 0)}", "",
+            f"{microseconds(seen)}; a stream of the same broker that is answered at once: {microseconds(echoes)}",
+            peer.beside(bare, lambda found: f"{microseconds(found)} for the same echo"), None,
         )  # fmt: skip
         remove(own)
+    peer.close()
 
 
 def bench_work(bench: Bench) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
+import queue
 import subprocess
 from pathlib import Path
 from typing import Any, Callable
@@ -106,6 +107,23 @@ def test_a_refused_certificate_is_written(start_broker: Callable[..., Broker], t
     assert "certificate" in event["cause"] and event["protocol"] == "tls" and event["principal"] == "User:ANONYMOUS"
 
 
+def test_a_certificate_that_no_rule_names_is_a_failed_login(start_broker: Callable[..., Broker], tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    own = start_broker(arguments=[
+        "--audit-log", str(path), "--ssl-principal-mapping-rules", r"RULE:^CN=somebody-else$/x/"])
+    producer = Producer({**Endpoint(own, tls=True).librdkafka(), "error_cb": lambda _: None})
+
+    def found() -> list[Any]:
+        producer.poll(0.05)
+        events = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return [event for event in events if event["event"] == "login"]
+
+    event = wait_until(found, "a failed login")[0]
+    assert event["outcome"] == "failed" and event["operation"] == "certificate" and event["protocol"] == "tls"
+    assert "CN=client" in event["cause"] and "names nobody here" in event["cause"]
+    assert event["principal"] == "User:ANONYMOUS"
+
+
 def test_changes_are_written_with_before_and_after(audited: Callable[..., Audited], topic: str, group: str) -> None:
     team = audited()
     admin = team.admin
@@ -171,6 +189,26 @@ def test_quotas_are_changed_in_sight(start_broker: Callable[..., Broker], tmp_pa
     assert events()[0]["name"] == "user alice, client-id <default>"
 
 
+def test_what_grpc_changes_is_in_it_with_before_and_after(audited: Callable[..., Audited], api: Any, topic: str) -> None:
+    team = audited()
+    client = Client(Endpoint(team.own, tls=True), api)
+    client.create(topic, 1)
+    client.streams.Commit(api.CommitRequest(group="readers", offsets=[api.PartitionOffset(topic=topic, offset=3)]), timeout=20)
+    event = team.wait(event="change", operation="Commit", name="readers")
+    assert event["resource"] == "offsets" and event["before"] is None and event["after"] == {f"{topic}-0": "3"}
+    opening = api.ReceiveRequest(open=api.WorkOpen(group="workers", topics=[topic], origin=api.ORIGIN_EARLIEST))
+    requests: queue.Queue[Any] = queue.Queue()
+    requests.put(opening)
+    call = api.WorkStub(client.channel).Receive(iter(requests.get, None), timeout=20)
+    next(call)
+    event = team.wait(event="change", operation="Receive", name="workers")
+    call.cancel()
+    requests.put(None)
+    assert event["resource"] == "group" and event["before"] == {}
+    assert event["after"] == {"share.auto.offset.reset": "earliest", "errors.deadletterqueue.topic.name": "dlq.workers"}
+    client.channel.close()
+
+
 def test_grpc_is_in_the_same_log(audited: Callable[..., Audited], api: Any, topic: str) -> None:
     team = audited()
     client = Client(Endpoint(team.own, tls=True), api)
@@ -223,6 +261,40 @@ def test_events_are_records_of_a_topic_too(audited: Callable[..., Audited], topi
     wait_until(arrived, "the event as a record", 40)
     consumer.close()
     assert seen[0]["event"] == "login"
+
+
+def test_whoever_reads_the_audit_topic_does_not_feed_it(audited: Callable[..., Audited], topic: str) -> None:
+    """Each event read is a fetch and a commit, and those are events: it has to come to rest all the same."""
+    team = audited("--audit-topic", "audit-events", "--audit-allowed", "all")
+    team.admin.create_topics([NewTopic(topic, 1)])[topic].result(20)
+    consumer = Consumer({**Endpoint(team.own, tls=True).librdkafka(), "group.id": "auditor", "auto.offset.reset": "earliest",
+                         "enable.auto.commit": False, "topic.metadata.refresh.interval.ms": 200,
+                         "fetch.wait.max.ms": 50})  # fmt: skip
+    consumer.subscribe(["audit-events"])
+    wait_until(lambda: consumer.poll(0.5), "the first event", 40)
+    read, quiet = 1, 0
+    # A place from outside of the group is a change, also without this.
+    outside = TopicPartition("audit-events", 0, 1)
+    while quiet < 30:
+        message = consumer.poll(0.1)
+        quiet = 0 if message else quiet + 1
+        if message:
+            read += 1
+            assert read < 500, "reading makes events, and so on"
+            consumer.commit(message=message, asynchronous=False)
+        team.admin.alter_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions("elsewhere", [outside])])["elsewhere"].result(20)
+    consumer.close()
+    reads = team.events(event="access", outcome="allowed", operation="read", name="audit-events", resource="topic")
+    assert 1 <= len(reads) <= 3, reads
+    # Those of joining, before anything was read, and then one.
+    assert len(team.events(event="access", outcome="allowed", operation="read", name="auditor", resource="group")) <= 20
+    assert 1 <= len(team.events(event="change", operation="OffsetCommit", name="elsewhere")) <= 2
+    # Nobody hides behind reading it: what else such a client does is there, at once or counted.
+    team.admin.delete_topics([topic])[topic].result(20)
+    team.wait(operation="DeleteTopics", name=topic)
+    team.own.stop()
+    assert sum(event.get("count", 0) for event in team.events(operation="read", name="auditor")) > 10
 
 
 def test_a_file_that_is_moved_away_is_made_again(audited: Callable[..., Audited], topic: str) -> None:

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # Martlet, interop: gRPC's own interoperability cases, as far as this contract has calls for them.
-"""empty_unary, large_unary, client_streaming, server_streaming, ping_pong (test_grpc_streams), empty_stream, cancel_after_begin,
-cancel_after_first_response (test_grpc_streams), timeout_on_sleeping_server, status_code_and_message, special_status_message,
-unimplemented_method, unimplemented_service, client_compressed_unary, client_compressed_streaming, server_compressed_unary and
-server_compressed_streaming."""
+"""docs/grpc.md has the list of the cases, with the tests that stand for them and those that do not apply."""
 
 from __future__ import annotations
 
 import contextlib
+import gzip
 import socket
+import struct
 import threading
 from types import SimpleNamespace
 from typing import Any, Iterator
@@ -16,6 +15,7 @@ from typing import Any, Iterator
 import grpc
 import pytest
 
+import http2
 from broker import Endpoint
 from grpc_client import CALL_SECONDS, Client, status_of
 
@@ -50,6 +50,55 @@ def test_client_streaming(client: Client, topic: str, compression: grpc.Compress
     answers = list(client.streams.PublishStream(requests, timeout=CALL_SECONDS, compression=compression))
     assert sum(len(answer.results) for answer in answers) == 4
     assert [len(record.value) for record in client.records(topic)] == sizes
+
+
+def test_messages_of_one_call_are_compressed_or_not_each_by_itself(plaintext: Endpoint, client: Client, topic: str) -> None:
+    """client_compressed_streaming: a compressed message, and then one that is not, in one call."""
+    client.create(topic)
+    with http2.Connection(plaintext) as connection:
+        connection.headers(1, http2.grpc_request("/martlet.v1.Streams/PublishStream") + [("grpc-encoding", "gzip")])
+        for size, is_compressed in ((27_182, True), (45_904, False)):
+            request = client.api.PublishStreamRequest(topic=topic, records=[client.api.PublishRecord(value=bytes(size))])
+            message = request.SerializeToString()
+            if is_compressed:
+                message = gzip.compress(message)
+            framed = struct.pack(">?I", is_compressed, len(message)) + message
+            for start in range(0, len(framed), 16_384):
+                connection.data(1, framed[start : start + 16_384])
+        connection.data(1, flags=http2.END_STREAM)
+        assert connection.answer(1)["grpc-status"] == "0"
+    assert [len(record.value) for record in client.records(topic)] == [27_182, 45_904]
+
+
+def test_a_compressed_message_of_a_call_that_names_no_compression_is_refused(plaintext: Endpoint) -> None:
+    with http2.Connection(plaintext) as connection:
+        connection.headers(1, http2.grpc_request("/martlet.v1.Admin/ListTopics"))
+        message = gzip.compress(b"")
+        connection.data(1, struct.pack(">?I", True, len(message)) + message, flags=http2.END_STREAM)
+        assert connection.answer(1)["grpc-status"] == "13"
+
+
+def test_custom_metadata(client: Client, topic: str) -> None:
+    """No service here has anything to answer it with; it is taken, whatever it holds, and disturbs nothing."""
+    metadata = (
+        ("x-grpc-test-echo-initial", "test_initial_metadata_value"),
+        ("x-grpc-test-echo-trailing-bin", b"\xab\xab\xab"),
+        ("x-long-bin", bytes(range(256)) * 12),
+        ("x-twice", "one"), ("x-twice", "two"),
+    )  # fmt: skip
+    client.create(topic)
+    request = client.api.PublishRequest(topic=topic, records=[client.api.PublishRecord(value=b"x")])
+    _, unary = client.streams.Publish.with_call(request, metadata=metadata, timeout=CALL_SECONDS)
+    stream = client.streams.Subscribe(
+        client.api.SubscribeRequest(
+            topics=[client.api.TopicSelection(topic=topic)], origin=client.api.ORIGIN_EARLIEST, until_end=True
+        ), metadata=metadata, timeout=CALL_SECONDS,
+    )  # fmt: skip
+    assert len(list(stream)) == 1
+    for call in (unary, stream):
+        assert call.code() == grpc.StatusCode.OK
+        answered = {key for key, _ in (*call.initial_metadata(), *call.trailing_metadata())}
+        assert not any(key.startswith("x-") for key in answered)
 
 
 def test_client_compressed_unary(client: Client, topic: str) -> None:
@@ -159,6 +208,18 @@ def test_cancel_after_begin(client: Client) -> None:
     assert call.code() == grpc.StatusCode.CANCELLED
 
 
+def test_cancel_after_first_response(client: Client, topic: str) -> None:
+    client.publish(topic, b"first")
+    call = client.subscribe(topic)
+    assert next(call).batches[0].records[0].value == b"first"
+    call.cancel()
+    with pytest.raises(grpc.RpcError):
+        list(call)
+    assert call.code() == grpc.StatusCode.CANCELLED
+    # The channel is as good as before.
+    client.publish(topic, b"second")
+
+
 def test_timeout_on_a_server_that_has_nothing_to_say(client: Client, topic: str) -> None:
     client.create(topic)
     code, _ = status_of(lambda: client.subscribe(topic, seconds=0.001))
@@ -167,9 +228,27 @@ def test_timeout_on_a_server_that_has_nothing_to_say(client: Client, topic: str)
 
 def test_status_code_and_special_message(client: Client) -> None:
     name = "\t\ntest with whitespace\r\nand Unicode BMP ☺ and non-BMP 😈\t\n"
-    code, details = status_of(lambda: client.publish(name, b"x"))
-    assert code == grpc.StatusCode.INVALID_ARGUMENT
-    assert name in details
+    for call, expected in (
+        (lambda: client.publish(name, b"x"), grpc.StatusCode.INVALID_ARGUMENT),
+        (lambda: client.subscribe(name), grpc.StatusCode.NOT_FOUND),
+    ):
+        code, details = status_of(call)
+        assert code == expected
+        assert name in details
+
+
+def test_soak_of_calls_and_of_channels(endpoint: Endpoint, api: Any, topic: str) -> None:
+    """rpc_soak, and channel_soak: a channel for each call."""
+    opened = Client(endpoint, api)
+    opened.create(topic)
+    for _ in range(500):
+        opened.publish(topic, bytes(271))
+    opened.channel.close()
+    for _ in range(20):
+        other = Client(endpoint, api, (("grpc.use_local_subchannel_pool", 1),))
+        other.publish(topic, bytes(271_828))
+        other.channel.close()
+    assert len(Client(endpoint, api).records(topic)) == 520
 
 
 @pytest.mark.parametrize("path", ["/martlet.v1.Streams/UnimplementedCall", "/martlet.v1.UnimplementedService/Publish"])

@@ -189,3 +189,38 @@ def test_errors_have_details_for_programs(client: Client, topic: str) -> None:
     assert details["BadRequest"].field_violations[0].field == "filters[0]"
     _, details = details_of(lambda: client.create(topic))
     assert details["ErrorInfo"].reason == "TOPIC_EXISTS"
+
+
+def test_what_is_wrong_is_named_for_programs(client: Client, topic: str) -> None:
+    api = client.api
+    client.publish(topic, b"x")
+
+    def publish(topic: str = topic, *records: Any, **fields: Any) -> Callable[[], Any]:
+        request = api.PublishRequest(topic=topic, records=records or [api.PublishRecord(value=b"x")], **fields)
+        return lambda: client.streams.Publish(request, timeout=10)
+
+    def commit(**fields: Any) -> Callable[[], Any]:
+        return lambda: client.streams.Commit(api.CommitRequest(**fields), timeout=10)
+
+    for call, field in (
+        (publish(""), "topic"),
+        (publish(partition=-1), "partition"),
+        (publish(topic, api.PublishRecord(), api.PublishRecord(timestamp_ms=-1)), "records[1].timestamp_ms"),
+        (publish("__consumer_offsets"), "topic"),
+        (commit(), "group"),
+        (commit(group="g"), "offsets"),
+        (lambda: client.create(topic, partitions=-1), "partition_count"),
+        (lambda: client.subscribe(topic, progress_interval_ms=1), "progress_interval_ms"),
+    ):
+        status, details = details_of(call)
+        assert status.code == grpc.StatusCode.INVALID_ARGUMENT.value[0], status
+        assert details["BadRequest"].field_violations[0].field == field, status
+    offset = api.PartitionOffset(topic=topic, partition=7, offset=0)
+    for call, reason, metadata in (
+        (publish(partition=7), "UNKNOWN_PARTITION", {"topic": topic, "partition": "7"}),
+        (commit(group="g", offsets=[offset]), "UNKNOWN_PARTITION", {"topic": topic, "partition": "7"}),
+        (lambda: client.subscribe(f"{topic}-none"), "UNKNOWN_TOPIC", {"topic": f"{topic}-none"}),
+    ):
+        status, details = details_of(call)
+        assert status.code == grpc.StatusCode.NOT_FOUND.value[0], status
+        assert (details["ErrorInfo"].reason, dict(details["ErrorInfo"].metadata)) == (reason, metadata)

@@ -485,3 +485,28 @@ def test_a_restart_keeps_what_was_acknowledged(start_broker: Callable[..., Broke
     _, found = member.fetch({(topic_id, 0): []}, wait=5_000)
     assert found[(topic_id, 0)].ranges[0] == (2, 2, 2), "the delivery that was spoken of is counted"
     assert [(first, last) for first, last, _ in found[(topic_id, 0)].ranges[1:]] == [(5, 9)]
+
+
+def test_at_the_bound_of_locks_only_what_was_given_back_is_delivered(start_broker: Callable[..., Broker]) -> None:
+    own = start_broker(arguments=["--group-share-partition-max-record-locks", "100"])
+    endpoint = Endpoint(own, False)
+    with Wire(endpoint.address) as connection:
+        protocol.create(connection, "t")
+        topic_id = protocol.call(connection, 3, 12, topics=[{"name": "t"}]).topics[0].topic_id.bytes
+    place = (topic_id, 0)
+    one, two = (joined(endpoint, "g", "t") for _ in range(2))
+    producer = Producer(endpoint.librdkafka(linger_ms=500))
+    for number in range(150):
+        producer.produce("t", b"%d" % number)
+    flush(producer)
+    _, found = one.fetch({place: []}, strict=True, wait=5_000)
+    assert [found[place].ranges[0][0], found[place].ranges[-1][1]] == [0, 99], "of one batch, what may be locked"
+    assert two.fetch({place: []}, strict=True)[1][place].ranges == []
+    assert one.acknowledge({place: [(10, 11, [RELEASE, RELEASE])]}) == (NONE, {place: NONE})
+    assert two.fetch({}, strict=True)[1][place].ranges == [(10, 11, 2)]
+    assert one.acknowledge({place: [(0, 4, [ACCEPT] * 5), (20, 21, [RELEASE, RELEASE])]}) == (NONE, {place: NONE})
+    # What comes back is first; beyond it there is room for as many as were done with.
+    assert two.fetch({}, strict=True)[1][place].ranges == [(20, 21, 2), (100, 104, 1)]
+    # Who takes whole batches gets the rest of one.
+    assert one.acknowledge({place: [(5, 5, [ACCEPT])]}) == (NONE, {place: NONE})
+    assert two.fetch({})[1][place].ranges == [(105, 149, 1)]

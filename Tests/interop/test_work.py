@@ -57,6 +57,24 @@ def test_items_are_delivered_and_acknowledged_once(endpoint: Endpoint, client: C
         assert values(worker.take(1)) == [b"d"]
 
 
+def test_a_worker_whose_topic_is_deleted_is_told_so_and_nobody_else_has_to_wait(
+    start_broker: Callable[..., Broker], api: Any
+) -> None:
+    # One event loop for all, so that a worker that kept it busy would be noticed.
+    own = start_broker(arguments=["--threads", "1"])
+    endpoint = Endpoint(own, tls=False)
+    client = Client(endpoint, api)
+    client.create("jobs")
+    with open_worker(endpoint, api, "crew", "jobs") as worker:
+        client.admin.DeleteTopic(api.DeleteTopicRequest(name="jobs"), timeout=20)
+        assert status_of(worker) == (grpc.StatusCode.NOT_FOUND, "topic jobs was deleted")
+    begin = time.monotonic()
+    for _ in range(50):
+        client.admin.ListTopics(api.ListTopicsRequest(), timeout=5)
+    assert time.monotonic() - begin < 5
+    client.channel.close()
+
+
 def test_the_brokers_settings_of_share_groups_have_their_effect(
     start_broker: Callable[..., Broker], api: Any
 ) -> None:
@@ -68,9 +86,8 @@ def test_the_brokers_settings_of_share_groups_have_their_effect(
     endpoint = Endpoint(own, tls=False)
     client = Client(endpoint, api)
     client.create("jobs")
-    # The bound on locks is looked at before each batch.
-    for _ in range(3):
-        client.publish("jobs", *[b"job"] * 50)
+    # One batch, of which only a part may be locked.
+    client.publish("jobs", *[b"job"] * 150)
     with open_worker(endpoint, api, "first", "jobs", max_in_flight=1000) as worker:
         assert (worker.opened.max_deliveries, worker.opened.lease_ms) == (2, 1500)
         first = worker.take(100)

@@ -4,7 +4,8 @@
 // Decisions never wait; those made before are remembered until the rules change. A change is bounded, appended to the metadata log, and in force and
 // answered once it is durable. All changes go through one event loop, so that what is in force is what a restart
 // would replay. Without any rule everybody may do everything; from the first rule on, what no rule allows is denied,
-// or, with `allowsEveryoneWithoutRule`, only what some rule speaks of.
+// or, with `allowsEveryoneWithoutRule`, only what some rule speaks of. Where there is an external policy, it decides what no rule
+// denies; whoever asks without having asked it (`AccessInquiry`) gets what is known, and otherwise no.
 
 import NIOConcurrencyHelpers
 import NIOCore
@@ -29,6 +30,8 @@ package struct AccessConfiguration: Equatable, Sendable {
     package var allowsEveryoneWithoutRule = false
     /// What tokens must be like (SASL OAUTHBEARER).
     package var tokens = TokenRules()
+    /// How long an external policy's decisions are good, if there is one.
+    package var policy = PolicyConfiguration()
 
     package init() {}
 }
@@ -36,7 +39,12 @@ package struct AccessConfiguration: Equatable, Sendable {
 package final class AccessControl: Sendable {
     package typealias Completion = @Sendable (Result<Void, EngineError>) -> Void
 
+    /// For how long after it should be asked anew an external policy's decision is good for what a group's pattern matches:
+    /// nobody can wait for an answer there.
+    package static let patternGraceMs: Int64 = 60_000
+
     package let configuration: AccessConfiguration
+    package let policy: ExternalPolicy?
     private let metadata: InternalLog
     private let loop: any EventLoop
     private let state = NIOLockedValueBox(State())
@@ -57,8 +65,11 @@ package final class AccessControl: Sendable {
         var name: String?
     }
 
-    init(configuration: AccessConfiguration, metadata: InternalLog, loop: any EventLoop) {
+    init(
+        configuration: AccessConfiguration, policy: ExternalPolicy? = nil, metadata: InternalLog, loop: any EventLoop
+    ) {
         self.configuration = configuration
+        self.policy = policy
         self.metadata = metadata
         self.loop = loop
     }
@@ -81,7 +92,21 @@ package final class AccessControl: Sendable {
 
     /// Whether there is anything that this principal may not do.
     package func restricts(_ principal: String) -> Bool {
-        !configuration.superUsers.contains(principal) && state.withLockedValue { !$0.rules.all.isEmpty }
+        !configuration.superUsers.contains(principal)
+            && (policy != nil || state.withLockedValue { !$0.rules.all.isEmpty })
+    }
+
+    /// What is known now: for those who cannot wait. `graceMs`: for how long what the external policy said is good enough
+    /// after it should be asked anew.
+    package func decide(
+        _ client: AccessClient, _ operation: AccessOperation, _ resource: ResourceType, _ name: String, graceMs: Int64 = 0
+    ) -> AccessRules.Decision {
+        let own = decide(client.principal, host: client.host, operation, resource, name)
+        guard own.isUndecided, let policy else { return own }
+        guard let isAllowed = policy.known(AccessQuestion(client, operation, resource, name), graceMs: graceMs) else {
+            return own
+        }
+        return .init(isAllowed ? .allowed : .denied)
     }
 
     package func decide(
@@ -89,6 +114,7 @@ package final class AccessControl: Sendable {
     ) -> AccessRules.Decision {
         answer(Question(principal: principal, host: host, operation: operation, resource: resource, name: name)) { rules in
             let decision = rules.decide(principal, host: host, operation, resource, name)
+            if policy != nil { return decision.rule?.permission == .deny ? decision : .undecided }
             if decision.rule == nil, configuration.allowsEveryoneWithoutRule, !rules.speaks(of: resource, name) {
                 return .init(isAllowed: true, rule: nil)
             }
@@ -96,12 +122,13 @@ package final class AccessControl: Sendable {
         }
     }
 
-    /// Whether there is some resource of this type that the principal may use so (KIP-679).
+    /// Whether there is some resource of this type that the principal may use so (KIP-679); an external policy cannot
+    /// be asked that.
     package func decideAny(
         _ principal: String, host: String, _ operation: AccessOperation, _ resource: ResourceType
     ) -> AccessRules.Decision {
         answer(Question(principal: principal, host: host, operation: operation, resource: resource)) {
-            $0.decideAny(principal, host: host, operation, resource)
+            policy != nil ? .undecided : $0.decideAny(principal, host: host, operation, resource)
         }
     }
 
@@ -111,7 +138,7 @@ package final class AccessControl: Sendable {
             return .init(isAllowed: true, rule: nil)
         }
         return state.withLockedValue { state in
-            if state.rules.all.isEmpty { return .init(isAllowed: true, rule: nil) }
+            if state.rules.all.isEmpty { return policy == nil ? .init(isAllowed: true, rule: nil) : .undecided }
             if let known = state.decisions[question] { return known }
             let decision = decide(state.rules)
             guard (question.name?.utf8.count ?? 0) <= Limits.rememberedNameBytes else { return decision }
@@ -152,7 +179,9 @@ package final class AccessControl: Sendable {
     /// Mechanisms and iterations of every user, or of one.
     package func credentials(of user: String? = nil) -> [CredentialKey: Int32] {
         state.withLockedValue { state in
-            state.credentials.filter { user == nil || $0.key.user == user }.mapValues(\.iterations)
+            guard let user else { return state.credentials.mapValues(\.iterations) }
+            let keys = ScramMechanism.allCases.map { CredentialKey(user: user, mechanism: $0) }
+            return Dictionary(uniqueKeysWithValues: keys.compactMap { key in state.credentials[key].map { (key, $0.iterations) } })
         }
     }
 

@@ -5,6 +5,8 @@
 // name (by one binary search and a walk along prefixes of prefixes), and among them those of the principal and of
 // everybody. Kafka's semantics: a rule that denies wins over any that allows; what no rule allows is denied.
 
+import Bytes
+
 package struct AccessRules: Sendable {
     package let all: Set<AccessRule>
     private var resources: [ResourceType: Resources] = [:]
@@ -15,10 +17,27 @@ package struct AccessRules: Sendable {
     package struct Decision: Equatable, Sendable {
         package var isAllowed: Bool
         package var rule: AccessRule?
+        /// What an external policy said, if it was asked.
+        package var cause: String?
+        /// An external policy would have to be asked; until then it is not allowed.
+        package var isUndecided = false
 
-        package init(isAllowed: Bool, rule: AccessRule?) {
+        package init(isAllowed: Bool, rule: AccessRule?, cause: String? = nil) {
             self.isAllowed = isAllowed
             self.rule = rule
+            self.cause = cause
+        }
+
+        static var undecided: Decision {
+            var decision = Decision(isAllowed: false, rule: nil, cause: "the external policy was not asked")
+            decision.isUndecided = true
+            return decision
+        }
+
+        /// For people: what decided.
+        package var reason: any CustomStringConvertible & Sendable {
+            if let rule { return rule }
+            return cause ?? "none allows it"
         }
     }
 
@@ -41,7 +60,9 @@ package struct AccessRules: Sendable {
     package init(_ rules: Set<AccessRule> = []) {
         all = rules
         var prefixed: [ResourceType: [String: Principals]] = [:]
-        for rule in rules {
+        for var rule in rules {
+            // Peers have one text for each address, rules may have another.
+            if rule.host != AccessRule.wildcard { rule.host = AddressText.canonical(rule.host) ?? rule.host }
             owners[rule.resource, default: [:]][rule.principal, default: []].append(rule)
             switch rule.pattern {
             case .literal:

@@ -7,6 +7,7 @@
 // that the log refuses for one of its records is taken apart and appended request by request, so nobody answers for a
 // neighbour's record.
 
+import Bytes
 import Engine
 import GRPCWire
 import NIOCore
@@ -72,16 +73,16 @@ final class PublishGatherer: TurnGatherer, @unchecked Sendable {
         unkeyed: (Int) -> Int32
     ) throws(GRPCStatus) -> Int {
         guard !topics[topic].topic.isInternal else {
-            throw GRPCStatus(.invalidArgument, "topic \(topics[topic].topic.name) belongs to the broker")
+            throw .internalTopic(topics[topic].topic.name, field: "topic")
         }
         let count = topics[topic].partitions.count
-        let parts = try topics[topic].records.add(
+        try topics[topic].records.add(
             request, partitionCount: count, unkeyed: unkeyed(count), nowMs: engine.clock.nowMs())
-        for part in parts {
+        for part in topics[topic].records.parts {
             while topics[topic].parts.count <= part.batch { topics[topic].parts.append([]) }
             topics[topic].parts[part.batch].append(Part(publisher: publisher, request: number, records: part))
         }
-        return parts.count
+        return topics[topic].records.parts.count
     }
 
     func turnEnding() {
@@ -99,7 +100,7 @@ final class PublishGatherer: TurnGatherer, @unchecked Sendable {
 
     private func append(_ batch: ByteBuffer, _ parts: [Part], to partition: Partition) {
         let delivery = Delivery(partition: partition.index, parts: parts)
-        partition.append(batch, acks: .all, turn: turn) { delivery.finish($0) }
+        partition.append(batch, acks: .all, isBuiltHere: true, turn: turn) { delivery.finish($0) }
         guard let error = delivery.end() else { return }
         guard parts.count > 1, error.isAboutRecords else { return delivery.refuse(error) }
         do throws(RecordError) {
@@ -141,10 +142,11 @@ final class PublishGatherer: TurnGatherer, @unchecked Sendable {
             switch result {
             case .success(let appended):
                 for part in parts {
+                    let place = sabotaged("forgetPlaceInBatch") ? 0 : Int64(part.records.first)
                     part.publisher.appended(
                         part.request,
                         PublishedBatch(
-                            partition: partition, baseOffset: appended.baseOffset + Int64(part.records.first),
+                            partition: partition, baseOffset: appended.baseOffset + place,
                             positions: part.records.positions ?? [], logAppendTimeMs: appended.logAppendTimeMs))
                 }
             case .failure(let error):

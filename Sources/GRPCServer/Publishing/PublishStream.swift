@@ -25,6 +25,8 @@ final class PublishStream: GRPCSession, @unchecked Sendable {
     private var topic: ByteBuffer?
     /// A topic is being created for the last request.
     private var isCreating = false
+    /// Whether the last request may be served is not known yet.
+    private var isDeciding = false
     private var hasEndOfRequests = false
     private var isDraining = false
     private var hasFailed = false
@@ -48,7 +50,7 @@ final class PublishStream: GRPCSession, @unchecked Sendable {
         pace = QuotaPace(call, .producerByteRate) { call.readMore() }
     }
 
-    var takesRequests: Bool { !isFull && !isCreating && !isDraining && !hasFailed && !pace.isHeld }
+    var takesRequests: Bool { !isFull && !isCreating && !isDeciding && !isDraining && !hasFailed && !pace.isHeld }
 
     func received(_ message: ByteBuffer) {
         pace.charge(message.readableBytes)
@@ -67,9 +69,8 @@ final class PublishStream: GRPCSession, @unchecked Sendable {
                 own.writeImmutableBuffer(name)
                 topic = own
             }
-            guard let topic else { throw GRPCStatus(.invalidArgument, "topic is empty in the stream's first request") }
-            try checkAccess(topic)
-            guard let found = gatherer.find(topic) else { return try createTopic(topic, for: message, number) }
+            guard let topic else { throw .invalid("topic", "topic is empty in the stream's first request") }
+            guard isAllowed(topic), let found = gatherer.find(topic) else { return decide(topic, message, number) }
             try add(request, to: found, number)
         } catch {
             refuse(outstanding.count - 1, error, endsStream: false)
@@ -104,10 +105,53 @@ final class PublishStream: GRPCSession, @unchecked Sendable {
     }
 
     /// Once a turn and topic: rules change while a stream lasts.
-    private func checkAccess(_ name: ByteBuffer) throws(GRPCStatus) {
-        if let allowed, allowed.turn == gatherer.turnNumber, allowed.topic == name { return }
-        try call.require(.write, .topic, String(buffer: name))
-        allowed = (gatherer.turnNumber, name)
+    private func isAllowed(_ name: ByteBuffer) -> Bool {
+        allowed.map { $0.turn == gatherer.turnNumber && $0.topic == name } ?? false
+    }
+
+    /// Takes no more requests until it is known whether the caller may: order is kept.
+    private func decide(_ name: ByteBuffer, _ message: ByteBuffer, _ number: UInt64) {
+        isDeciding = true
+        outstanding[outstanding.count - 1].missing = 1
+        let topic = String(buffer: name)
+        let own = call.asksPolicy ? Self.copy(message) : message
+        var isWaiting = false
+        call.authorize({ () -> Result<Void, GRPCStatus> in
+            do throws(GRPCStatus) {
+                try self.call.require(.write, .topic, topic)
+                let isMade = self.engine.configuration.autoCreateTopics && self.engine.topics.topic(named: topic) == nil
+                if isMade { try self.call.requireCreation(of: topic) }
+                return .success(())
+            } catch {
+                return .failure(error)
+            }
+        }) { result in
+            self.decided(result, name, own, number)
+            if isWaiting { self.call.readMore() }
+        }
+        isWaiting = true
+    }
+
+    private func decided(_ result: Result<Void, GRPCStatus>, _ name: ByteBuffer, _ message: ByteBuffer, _ number: UInt64) {
+        guard isDeciding, !hasFailed else { return }
+        isDeciding = false
+        let last = outstanding.count - 1
+        outstanding[last].missing = 0
+        do throws(GRPCStatus) {
+            try result.get()
+            allowed = (gatherer.turnNumber, name)
+            guard let found = gatherer.find(name) else { return try createTopic(name, for: message, number) }
+            try add(try PublishRequestReader(parsing: message), to: found, number)
+        } catch {
+            refuse(last, error, endsStream: false)
+        }
+    }
+
+    /// For longer than the current read, whose bytes it shares.
+    private static func copy(_ message: ByteBuffer) -> ByteBuffer {
+        var own = ByteBuffer()
+        own.writeImmutableBuffer(message)
+        return own
     }
 
     private func add(_ request: PublishRequestReader, to topic: Int, _ number: UInt64) throws(GRPCStatus) {
@@ -127,14 +171,13 @@ final class PublishStream: GRPCSession, @unchecked Sendable {
     private func createTopic(_ name: ByteBuffer, for message: ByteBuffer, _ number: UInt64) throws(GRPCStatus) {
         let name = String(buffer: name)
         guard engine.configuration.autoCreateTopics else {
-            throw GRPCStatus(.notFound, "topic \(name) does not exist and is not created automatically")
+            throw GRPCStatus.unknown(
+                topic: name, "topic \(name) does not exist and is not created automatically; create it first")
         }
         try call.requireCreation(of: name)
         isCreating = true
         outstanding[outstanding.count - 1].missing = 1
-        var kept = ByteBuffer()
-        kept.writeImmutableBuffer(message)
-        let own = kept
+        let own = Self.copy(message)
         engine.topics.topicOrCreate(TopicSpecification(name: name), on: call.loop).whenComplete { result in
             self.created(result.mapError { GRPCStatus($0) }, own, number)
         }
@@ -148,7 +191,7 @@ final class PublishStream: GRPCSession, @unchecked Sendable {
         do throws(GRPCStatus) {
             let topic = try result.get()
             guard let found = gatherer.find(ByteBuffer(string: topic.name)) else {
-                throw GRPCStatus(.notFound, "topic \(topic.name) was deleted")
+                throw GRPCStatus.unknown(topic: topic.name, "topic \(topic.name) was deleted")
             }
             try add(try PublishRequestReader(parsing: message), to: found, number)
         } catch {
@@ -199,7 +242,7 @@ extension PublishStream: Publisher {
         if head == outstanding.count {
             outstanding.removeAll(keepingCapacity: outstanding.count <= 4096)
             head = 0
-            if isDraining { return .finished(GRPCStatus(.unavailable, "the broker is shutting down; connect again")) }
+            if isDraining { return .finished(.shuttingDown) }
             if hasEndOfRequests { return .finished(.ok) }
         }
         if isFull, bytesHeld < Limits.publishStreamBytes / 2 {

@@ -2,7 +2,7 @@
 // Martlet, GRPCServer: martlet.v1.Admin.
 //
 // Methods: CreateTopic, ListTopics, DescribeTopic, DeleteTopic.
-// Behaviour: answered when the change is durable and visible. The broker's own topics can be described, but are neither
+// Behaviour: answered when the change is durable and visible; RESOURCE_EXHAUSTED over controller_mutation_rate. The broker's own topics can be described, but are neither
 // listed nor deleted.
 
 import Contract
@@ -21,35 +21,49 @@ struct AdminService: Sendable {
                 try create(request, call)
             },
             GRPCMethod(Self.name, "ListTopics") { (_: Martlet_V1_ListTopicsRequest, call) in
-                call.respond(
-                    Martlet_V1_ListTopicsResponse.with {
-                        $0.topics = engine.topics.all.filter { !$0.isInternal && call.may(.describe, .topic, $0.name) }.map(Self.message)
-                    })
+                call.authorize({
+                    engine.topics.all.filter { !$0.isInternal && call.maySee(.describe, .topic, $0.name) }
+                }) { topics in
+                    call.respond(Martlet_V1_ListTopicsResponse.with { $0.topics = topics.map(Self.message) })
+                }
             },
             GRPCMethod(Self.name, "DescribeTopic") {
                 (request: Martlet_V1_DescribeTopicRequest, call) throws(GRPCStatus) in
-                try call.require(.describe, .topic, request.name)
-                var answer = Self.description(try topic(request.name))
-                if !call.may(.describeConfigs, .topic, request.name) { answer.configs = [] }
-                call.respond(answer)
+                call.authorize { () throws(GRPCStatus) in
+                    try call.require(.describe, .topic, request.name)
+                    return call.maySee(.describeConfigs, .topic, request.name)
+                } then: { mayDescribeConfigs throws(GRPCStatus) in
+                    var answer = Self.description(try topic(request.name))
+                    if !mayDescribeConfigs { answer.configs = [] }
+                    call.respond(answer)
+                }
             },
-            GRPCMethod(Self.name, "DeleteTopic") { (request: Martlet_V1_DeleteTopicRequest, call) throws(GRPCStatus) in
-                try delete(request, call)
+            GRPCMethod(Self.name, "DeleteTopic") { (request: Martlet_V1_DeleteTopicRequest, call) in
+                delete(request, call)
             },
         ]
     }
 
     private func create(_ request: Martlet_V1_CreateTopicRequest, _ call: GRPCCall) throws(GRPCStatus) {
         guard request.partitionCount >= 0 else {
-            throw GRPCStatus(.invalidArgument, "partition_count \(request.partitionCount) is negative")
+            throw .invalid("partition_count", "partition_count \(request.partitionCount) is negative")
         }
-        try call.requireCreation(of: request.name)
+        call.authorize { () throws(GRPCStatus) in
+            try call.requireCreation(of: request.name)
+        } then: { () throws(GRPCStatus) in
+            try createAllowed(request, call)
+        }
+    }
+
+    private func createAllowed(_ request: Martlet_V1_CreateTopicRequest, _ call: GRPCCall) throws(GRPCStatus) {
         let specification = TopicSpecification(
             name: request.name, partitions: request.partitionCount == 0 ? nil : request.partitionCount,
             overrides: request.configs)
-        let before = engine.audit.isOn ? engine.topicState(request.name) : nil
+        let audit = call.auditing("CreateTopic", "topic", request.name) { engine.topicState(request.name) }
+        // What cannot be made is not charged, and says below why not.
+        if let count = try? engine.topics.validate(specification) { try charge(count, call, audit) }
         engine.topics.create(specification, on: call.loop).whenComplete { result in
-            call.audit("CreateTopic", topic: request.name, before: before, failure: result.failure)
+            audit(result.failure)
             switch result {
             case .success(let topic): call.respond(Martlet_V1_CreateTopicResponse.with { $0.topic = Self.message(topic) })
             case .failure(let error): call.fail(GRPCStatus(error))
@@ -57,15 +71,23 @@ struct AdminService: Sendable {
         }
     }
 
-    private func delete(_ request: Martlet_V1_DeleteTopicRequest, _ call: GRPCCall) throws(GRPCStatus) {
-        try call.require(.delete, .topic, request.name)
+    private func delete(_ request: Martlet_V1_DeleteTopicRequest, _ call: GRPCCall) {
+        call.authorize { () throws(GRPCStatus) in
+            try call.require(.delete, .topic, request.name)
+        } then: { () throws(GRPCStatus) in
+            try deleteAllowed(request, call)
+        }
+    }
+
+    private func deleteAllowed(_ request: Martlet_V1_DeleteTopicRequest, _ call: GRPCCall) throws(GRPCStatus) {
         let topic = try topic(request.name)
         guard !topic.isInternal else {
-            throw GRPCStatus(.invalidArgument, "topic \(topic.name) belongs to the broker")
+            throw .internalTopic(topic.name, field: "name")
         }
-        let before = engine.audit.isOn ? engine.topicState(request.name) : nil
+        let audit = call.auditing("DeleteTopic", "topic", request.name) { engine.topicState(request.name) }
+        try charge(Int32(clamping: topic.partitionCount), call, audit)
         engine.topics.delete(topic.name, on: call.loop).whenComplete { result in
-            call.audit("DeleteTopic", topic: request.name, before: before, failure: result.failure)
+            audit(result.failure)
             switch result {
             case .success: call.respond(Martlet_V1_DeleteTopicResponse())
             case .failure(let error): call.fail(GRPCStatus(error))
@@ -73,10 +95,21 @@ struct AdminService: Sendable {
         }
     }
 
+    private func charge(
+        _ partitions: Int32, _ call: GRPCCall, _ audit: ((any Error)?) -> Void
+    ) throws(GRPCStatus) {
+        do throws(GRPCStatus) {
+            try call.chargeMutations(Int(partitions))
+        } catch {
+            audit(error)
+            throw error
+        }
+    }
+
     private func topic(_ name: String) throws(GRPCStatus) -> Topic {
-        guard !name.isEmpty else { throw GRPCStatus(.invalidArgument, "name is empty") }
+        guard !name.isEmpty else { throw .invalid("name", "name is empty") }
         guard let topic = engine.topics.topic(named: name) else {
-            throw GRPCStatus(.notFound, "topic \(name) does not exist")
+            throw GRPCStatus.unknown(topic: name)
         }
         return topic
     }

@@ -10,12 +10,19 @@ import GRPCWire
 
 extension StreamsService {
     func commit(_ request: Martlet_V1_CommitRequest, _ call: GRPCCall) throws(GRPCStatus) {
-        guard !request.group.isEmpty else { throw GRPCStatus(.invalidArgument, "group is empty") }
-        try call.require(.read, .group, request.group)
-        for topic in Set(request.offsets.map(\.topic)).sorted() { try call.require(.read, .topic, topic) }
+        guard !request.group.isEmpty else { throw .invalid("group", "group is empty") }
+        call.authorize { () throws(GRPCStatus) in
+            try call.require(.read, .group, request.group)
+            for topic in Set(request.offsets.map(\.topic)).sorted() { try call.require(.read, .topic, topic) }
+        } then: { () throws(GRPCStatus) in
+            try commitAllowed(request, call)
+        }
+    }
+
+    private func commitAllowed(_ request: Martlet_V1_CommitRequest, _ call: GRPCCall) throws(GRPCStatus) {
         guard (1...Limits.partitionsPerRequest).contains(request.offsets.count) else {
-            throw GRPCStatus(
-                .invalidArgument,
+            throw .invalid(
+                "offsets",
                 "offsets has \(request.offsets.count) entries; 1 to \(Limits.partitionsPerRequest) are allowed")
         }
         var positions: [OffsetCommit.Position] = []
@@ -26,11 +33,20 @@ extension StreamsService {
             commit.member = GroupMemberIdentity(memberId: request.memberID)
             commit.generationId = request.memberEpoch
         }
+        // As over Kafka: what members of the group commit is what groups do all day.
+        let places = request.offsets.map { (topic: $0.topic, index: $0.partition) }
+        let audit = request.memberID.isEmpty
+            ? call.auditing("Commit", "offsets", request.group) { engine.offsetsState(request.group, places) }
+            : { @Sendable _ in }
         engine.groups.commit(commit, on: call.loop) { result in
             switch result {
-            case .failure(let error): call.fail(GRPCStatus(error))
+            case .failure(let error):
+                audit(error)
+                call.fail(GRPCStatus(error))
             case .success(let results):
-                if let refused = results.lazy.compactMap({ $0 }).first { return call.fail(GRPCStatus(refused)) }
+                let refused = results.lazy.compactMap({ $0 }).first
+                audit(refused)
+                if let refused { return call.fail(GRPCStatus(refused)) }
                 call.respond(Martlet_V1_CommitResponse())
             }
         }
@@ -39,32 +55,35 @@ extension StreamsService {
     private func position(_ entry: Martlet_V1_PartitionOffset) throws(GRPCStatus) -> OffsetCommit.Position {
         _ = try partition(entry.topic, entry.partition)
         guard entry.offset >= 0 else {
-            throw GRPCStatus(
-                .invalidArgument, "the offset \(entry.offset) of \(entry.topic)-\(entry.partition) is negative")
+            throw .invalid(
+                "offsets", "the offset \(entry.offset) of \(entry.topic)-\(entry.partition) is negative")
         }
         guard entry.metadata.utf8.count <= Limits.commitMetadataBytes else {
-            throw GRPCStatus(
-                .invalidArgument, "the metadata of \(entry.topic)-\(entry.partition) is longer than \(Limits.commitMetadataBytes) bytes")
+            throw .invalid(
+                "offsets", "the metadata of \(entry.topic)-\(entry.partition) is longer than \(Limits.commitMetadataBytes) bytes")
         }
         return OffsetCommit.Position(
             topic: entry.topic, partition: entry.partition, offset: entry.offset, metadata: entry.metadata)
     }
 
     func committed(_ request: Martlet_V1_CommittedRequest, _ call: GRPCCall) throws(GRPCStatus) {
-        guard !request.group.isEmpty else { throw GRPCStatus(.invalidArgument, "group is empty") }
-        try call.require(.describe, .group, request.group)
-        let wanted = request.topics.isEmpty ? nil : Set(request.topics)
-        engine.groups.stableCommitted(groupId: request.group, topics: nil, on: call.loop) { result in
-            switch result {
-            case .failure(let error): call.fail(GRPCStatus(error))
-            case .success(let topics):
-                call.respond(
-                    Martlet_V1_CommittedResponse.with {
-                        $0.offsets = topics.filter {
-                            wanted?.contains($0.topic) ?? true && call.may(.describe, .topic, $0.topic)
-                        }.flatMap(Self.offsets)
-                    })
+        guard !request.group.isEmpty else { throw .invalid("group", "group is empty") }
+        call.authorize({ () throws(GRPCStatus) in try call.require(.describe, .group, request.group) }) {
+            engine.groups.stableCommitted(groupId: request.group, topics: nil, on: call.loop) { result in
+                switch result {
+                case .failure(let error): call.fail(GRPCStatus(error))
+                case .success(let topics): tell(topics, request, call)
+                }
             }
+        }
+    }
+
+    private func tell(_ topics: [TopicPositions], _ request: Martlet_V1_CommittedRequest, _ call: GRPCCall) {
+        let wanted = request.topics.isEmpty ? nil : Set(request.topics)
+        call.authorize({
+            topics.filter { wanted?.contains($0.topic) ?? true && call.maySee(.describe, .topic, $0.topic) }
+        }) { allowed in
+            call.respond(Martlet_V1_CommittedResponse.with { $0.offsets = allowed.flatMap(Self.offsets) })
         }
     }
 

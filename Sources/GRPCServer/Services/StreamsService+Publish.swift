@@ -15,8 +15,11 @@ extension StreamsService {
         do throws(GRPCStatus) {
             let request = try PublishRequestReader(bytes)
             guard let name = request.topicBytes else { preconditionFailure("the reader has seen a topic") }
-            try call.require(.write, .topic, request.topic)
-            try call.whenMayPublish(bytes.readableBytes) { publish(request, to: name, call) }
+            call.authorize(holding: bytes.readableBytes) { () throws(GRPCStatus) in
+                try call.require(.write, .topic, request.topic)
+            } then: { () throws(GRPCStatus) in
+                try call.whenMayPublish(bytes.readableBytes) { publish(request, to: name, call) }
+            }
         } catch {
             call.fail(error)
         }
@@ -37,19 +40,25 @@ extension StreamsService {
     private func createTopic(for request: PublishRequestReader, _ call: GRPCCall) throws(GRPCStatus) {
         let name = request.topic
         guard engine.configuration.autoCreateTopics else {
-            throw GRPCStatus(.notFound, "topic \(name) does not exist and is not created automatically")
+            throw GRPCStatus.unknown(
+                topic: name, "topic \(name) does not exist and is not created automatically; create it first")
         }
-        try call.requireCreation(of: name)
-        engine.topics.topicOrCreate(TopicSpecification(name: name), on: call.loop).whenComplete { result in
-            do throws(GRPCStatus) {
-                if case .failure(let error) = result { throw GRPCStatus(error) }
-                guard let topic = call.connection.gatherer.find(ByteBuffer(string: name)) else {
-                    throw GRPCStatus(.notFound, "topic \(name) was deleted")
-                }
-                try append(request, to: topic, call)
-            } catch {
-                call.fail(error)
+        call.authorize({ () throws(GRPCStatus) in try call.requireCreation(of: name) }) {
+            engine.topics.topicOrCreate(TopicSpecification(name: name), on: call.loop).whenComplete { result in
+                created(result, for: request, call)
             }
+        }
+    }
+
+    private func created(_ result: Result<Topic, any Error>, for request: PublishRequestReader, _ call: GRPCCall) {
+        do throws(GRPCStatus) {
+            if case .failure(let error) = result { throw GRPCStatus(error) }
+            guard let topic = call.connection.gatherer.find(ByteBuffer(string: request.topic)) else {
+                throw GRPCStatus.unknown(topic: request.topic, "topic \(request.topic) was deleted")
+            }
+            try append(request, to: topic, call)
+        } catch {
+            call.fail(error)
         }
     }
 

@@ -14,8 +14,18 @@ extension StreamsService {
     func subscribe(_ request: Martlet_V1_SubscribeRequest, _ call: GRPCCall) throws(GRPCStatus) {
         try check(request)
         let filters = try RecordFilters(request.filters)
-        if case .group(let group)? = request.start { try call.require(.read, .group, group) }
-        if request.hasMember { return try join(request, filters, call) }
+        call.authorize { () throws(GRPCStatus) -> () -> Void in
+            if case .group(let group)? = request.start { try call.require(.read, .group, group) }
+            return try request.hasMember ? member(request, filters, call) : reader(request, filters, call)
+        } then: { start in
+            start()
+        }
+    }
+
+    /// What begins the subscription, if it is allowed.
+    private func reader(
+        _ request: Martlet_V1_SubscribeRequest, _ filters: RecordFilters?, _ call: GRPCCall
+    ) throws(GRPCStatus) -> () -> Void {
         let token = try token(request)
         let (targets, topics) = try targets(request, token, call)
         var start = SubscriptionStart(request, token: token, engine: engine)
@@ -28,13 +38,13 @@ extension StreamsService {
         }
         let cursor = Cursor(
             positions: positions, readsUncommitted: request.isolation == .readUncommitted, hasEnd: request.untilEnd)
-        call.start(Subscription(request, cursor: cursor, topics: topics, filters: filters, call: call))
+        return { call.start(Subscription(request, cursor: cursor, topics: topics, filters: filters, call: call)) }
     }
 
     /// As a member of a group, which says what there is to read.
-    private func join(
+    private func member(
         _ request: Martlet_V1_SubscribeRequest, _ filters: RecordFilters?, _ call: GRPCCall
-    ) throws(GRPCStatus) {
+    ) throws(GRPCStatus) -> () -> Void {
         guard !request.member.group.isEmpty else { throw .invalid("member.group", "the member's group is empty") }
         guard request.start == nil, request.resumeToken.isEmpty, !request.untilEnd else {
             throw .invalid("member", "a member reads from its group's commits on: no start, resume_token or until_end")
@@ -55,12 +65,14 @@ extension StreamsService {
             }
         }
         _ = try pattern(request)
-        let cursor = Cursor(
-            positions: [], readsUncommitted: request.isolation == .readUncommitted, hasEnd: false)
-        let topics = SubscribedTopics(named: [], growing: [], pattern: nil, topics: [])
-        let subscription = Subscription(request, cursor: cursor, topics: topics, filters: filters, call: call)
-        call.start(subscription)
-        subscription.join(request)
+        return {
+            let cursor = Cursor(
+                positions: [], readsUncommitted: request.isolation == .readUncommitted, hasEnd: false)
+            let topics = SubscribedTopics(named: [], growing: [], pattern: nil, topics: [])
+            let subscription = Subscription(request, cursor: cursor, topics: topics, filters: filters, call: call)
+            call.start(subscription)
+            subscription.join(request)
+        }
     }
 
     private func check(_ request: Martlet_V1_SubscribeRequest) throws(GRPCStatus) {
@@ -130,7 +142,7 @@ extension StreamsService {
         if let pattern {
             for topic in engine.topics.all
             where !topic.isInternal && !named.contains(topic.name) && pattern.matches(topic.name)
-                && call.may(.read, .topic, topic.name) {
+                && call.mayFind(topic.name) {
                 topics.append(topic)
                 targets += topic.partitions.map { ($0, nil) }
                 try checkCount(targets)

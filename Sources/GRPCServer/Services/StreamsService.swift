@@ -31,16 +31,16 @@ struct StreamsService: Sendable {
     func partition(_ topic: String, _ index: Int32) throws(GRPCStatus) -> Partition {
         let topic = try self.topic(topic)
         guard let partition = topic.partition(index) else {
-            throw GRPCStatus(
-                .notFound, "topic \(topic.name) has no partition \(index), only 0 to \(topic.partitionCount - 1)")
+            throw GRPCStatus.unknown(
+                topic: topic.name, partition: index, "topic \(topic.name) has no partition \(index), only 0 to \(topic.partitionCount - 1)")
         }
         return partition
     }
 
     func topic(_ name: String) throws(GRPCStatus) -> Topic {
-        guard !name.isEmpty else { throw GRPCStatus(.invalidArgument, "topic is empty") }
+        guard !name.isEmpty else { throw .invalid("topic", "topic is empty") }
         guard let topic = engine.topics.topic(named: name) else {
-            throw GRPCStatus(.notFound, "topic \(name) does not exist")
+            throw GRPCStatus.unknown(topic: name)
         }
         return topic
     }

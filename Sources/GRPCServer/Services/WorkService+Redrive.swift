@@ -11,26 +11,36 @@ import Engine
 import GRPCWire
 import NIOCore
 import Records
+import Telemetry
 
 extension WorkService {
     private static let defaultRecords = 1_000
     private static let recordsMax = 10_000
 
-    func redrive(_ request: Martlet_V1_RedriveRequest, _ call: GRPCCall) throws(GRPCStatus) {
-        try call.require(.read, .topic, request.deadLetterTopic)
-        if !request.group.isEmpty { try call.require(.read, .group, request.group) }
+    func redrive(_ request: Martlet_V1_RedriveRequest, _ call: GRPCCall) {
+        call.authorize { () throws(GRPCStatus) in
+            try call.require(.read, .topic, request.deadLetterTopic)
+            if !request.group.isEmpty { try call.require(.read, .group, request.group) }
+        } then: { () throws(GRPCStatus) in
+            try redriveAllowed(request, call)
+        }
+    }
+
+    private func redriveAllowed(_ request: Martlet_V1_RedriveRequest, _ call: GRPCCall) throws(GRPCStatus) {
         guard let topic = engine.topics.topic(named: request.deadLetterTopic) else {
-            throw GRPCStatus(.notFound, "topic \(request.deadLetterTopic) does not exist")
+            throw GRPCStatus.unknown(topic: request.deadLetterTopic)
         }
         guard topic.name.hasPrefix(engine.shares.configuration.deadLetterTopicPrefix) else {
-            throw GRPCStatus(.invalidArgument, "\(topic.name) is no dead-letter topic")
+            throw .invalid(
+                "dead_letter_topic",
+                "\(topic.name) is no dead-letter topic: those begin with \(engine.shares.configuration.deadLetterTopicPrefix)")
         }
         guard request.maxRecords <= UInt32(Self.recordsMax) else {
-            throw GRPCStatus(.invalidArgument, "max_records is above the \(Self.recordsMax) allowed")
+            throw .invalid("max_records", "max_records is above the \(Self.recordsMax) allowed")
         }
         let places = topic.partitions.map { SharePlace(topicId: topic.id, partition: $0.index) }
         let redriving = Redriving(
-            group: request.group, max: request.maxRecords == 0 ? Self.defaultRecords : Int(request.maxRecords), call: call)
+            topic: topic.name, group: request.group, max: request.maxRecords == 0 ? Self.defaultRecords : Int(request.maxRecords), call: call)
         engine.shares.openQueues(ShareCoordinator.redriveGroup, places, on: call.loop) { opened in
             redriving.run(opened)
         }
@@ -43,11 +53,15 @@ private final class Redriving: @unchecked Sendable {
     /// How long the letters are this call's.
     private static let lockMs: Int64 = 60_000
 
+    private let topic: String
     private let group: String
     private let max: Int
     private let call: GRPCCall
     private let member = ShareMemberId("redrive-\(TopicId(random: { .random(in: .min ... .max) }))")
     private var queues: [ShareQueue] = []
+    /// To which topics an external policy lets the caller write, and of which it has to be asked still.
+    private var rights: [String: Bool] = [:]
+    private var unknown: Set<String> = []
     private var redriven = 0
     private var skipped = 0
     private var missing = 0
@@ -60,7 +74,8 @@ private final class Redriving: @unchecked Sendable {
         var partition: Partition
     }
 
-    init(group: String, max: Int, call: GRPCCall) {
+    init(topic: String, group: String, max: Int, call: GRPCCall) {
+        self.topic = topic
         self.group = group
         self.max = max
         self.call = call
@@ -68,7 +83,13 @@ private final class Redriving: @unchecked Sendable {
 
     func run(_ opened: [ShareCoordinator.OpenedQueue]) {
         queues = opened.compactMap { try? $0.queue.get() }
-        var left = max
+        run()
+    }
+
+    private func run() {
+        var left = max - redriven
+        isRead = false
+        skipped = 0
         do throws(EngineError) {
             for queue in queues {
                 while left > 0 {
@@ -108,10 +129,28 @@ private final class Redriving: @unchecked Sendable {
         }
         guard group.isEmpty || header(DeadLetterHeader.group) == group,
             let name = header(DeadLetterHeader.topic), let topic = call.engine.topics.topic(named: name), !topic.isInternal,
-            call.may(.write, .topic, name)
+            mayWrite(name)
         else { return nil }
         let index = header(DeadLetterHeader.partition).flatMap { Int32($0) } ?? 0
         return topic.partition(index) ?? topic.partition(0)
+    }
+
+    private func mayWrite(_ name: String) -> Bool {
+        if let isAllowed = rights[name] { return isAllowed }
+        guard call.asksPolicy else { return call.may(.write, .topic, name) }
+        unknown.insert(name)
+        return false
+    }
+
+    /// Gives back what was left for want of a decision, asks for it, and begins anew.
+    private func ask() {
+        for queue in queues { queue.release(member, on: call.loop) }
+        let names = unknown.sorted()
+        unknown = []
+        call.authorize({ names.map { self.call.may(.write, .topic, $0) } }) { answers in
+            for (name, isAllowed) in zip(names, answers) { self.rights[name] = isAllowed }
+            self.run()
+        }
     }
 
     private func put(_ record: Record, to target: Partition, of queue: ShareQueue) {
@@ -140,11 +179,21 @@ private final class Redriving: @unchecked Sendable {
 
     private var hasMore = false
 
+    /// What was put back is no state of the dead-letter topic's: it is told as what there is now.
+    private func recordInAudit() {
+        call.engine.audit.record(
+            AuditEvent(
+                .change, call.auditSubject, "Redrive", resource: "dead letters", name: topic, failure == nil ? .succeeded : .failed,
+                cause: failure.map { "\($0)" }, after: ["redriven": "\(redriven)", "skipped": "\(skipped)"]))
+    }
+
     private func finishIfDone(hasMore: Bool? = nil) {
         if let hasMore { self.hasMore = hasMore }
         guard isRead, missing == 0 else { return }
+        if failure == nil, !unknown.isEmpty { return ask() }
         // What was not wanted, or did not work, is for another call.
         for queue in queues { queue.release(member, on: call.loop) }
+        recordInAudit()
         if let failure { return call.fail(failure) }
         call.respond(
             Martlet_V1_RedriveResponse.with {

@@ -18,17 +18,25 @@ struct WorkService: Sendable {
     var methods: [GRPCMethod] {
         [
             GRPCMethod(Self.name, "Receive", session: { call in Worker(self, call) }),
-            GRPCMethod(Self.name, "Redrive") { (request: Martlet_V1_RedriveRequest, call) throws(GRPCStatus) in
-                try redrive(request, call)
-            },
+            GRPCMethod(Self.name, "Redrive") { (request: Martlet_V1_RedriveRequest, call) in redrive(request, call) },
         ]
     }
 
     // MARK: Opening
 
-    /// Makes a member of the worker. Everything that is wrong with the request is thrown.
-    func begin(_ open: Martlet_V1_WorkOpen, _ worker: Worker) throws(GRPCStatus) {
-        let call = worker.call
+    /// Makes a member of the worker. Everything that is wrong with the request ends the call.
+    func begin(_ open: Martlet_V1_WorkOpen, _ worker: Worker) {
+        worker.call.authorize { () throws(GRPCStatus) in
+            try allowed(open, worker.call)
+        } then: { topics, changes throws(GRPCStatus) in
+            try begin(open, worker, topics, changes)
+        }
+    }
+
+    /// The topics, and the settings that change.
+    private func allowed(
+        _ open: Martlet_V1_WorkOpen, _ call: GRPCCall
+    ) throws(GRPCStatus) -> ([Topic], [String: String]) {
         try call.require(.read, .group, open.group)
         for topic in open.topics { try call.require(.read, .topic, topic) }
         let topics = try check(open)
@@ -40,6 +48,13 @@ struct WorkService: Sendable {
             try call.require(.alterConfigs, .group, open.group)
             if !topic.isEmpty { try call.require(.write, .topic, topic) }
         }
+        return (topics, changes)
+    }
+
+    private func begin(
+        _ open: Martlet_V1_WorkOpen, _ worker: Worker, _ topics: [Topic], _ changes: [String: String]
+    ) throws(GRPCStatus) {
+        let call = worker.call
         let id = ShareMemberId("worker-\(TopicId(random: { .random(in: .min ... .max) }))")
         do throws(ShareError) {
             try engine.shares.join(
@@ -49,43 +64,49 @@ struct WorkService: Sendable {
         }
         worker.joined(open, id: id, topics: topics)
         guard !changes.isEmpty else { return worker.open() }
-        engine.configurations.alter(ConfigurationResource(.group, open.group), on: call.loop) { current in
+        let group = ConfigurationResource(.group, open.group)
+        let audit = call.auditing("Receive", "group", open.group) { engine.configurations.overrides(of: group) }
+        engine.configurations.alter(group, on: call.loop) { current in
             current.merging(changes) { $1 }
         }.whenComplete { result in
             switch result {
-            case .success: worker.open()
-            case .failure(let error): call.fail(GRPCStatus(error))
+            case .success:
+                audit(nil)
+                worker.open()
+            case .failure(let error):
+                audit(error)
+                call.fail(GRPCStatus(error))
             }
         }
     }
 
     private func check(_ open: Martlet_V1_WorkOpen) throws(GRPCStatus) -> [Topic] {
-        guard !open.group.isEmpty else { throw GRPCStatus(.invalidArgument, "group is empty") }
+        guard !open.group.isEmpty else { throw .invalid("open.group", "group is empty") }
         guard (1...Limits.topicsPerWorker).contains(open.topics.count), Set(open.topics).count == open.topics.count else {
-            throw GRPCStatus(
-                .invalidArgument, "topics has to name 1 to \(Limits.topicsPerWorker) topics, none of them twice")
+            throw .invalid(
+                "open.topics", "topics has to name 1 to \(Limits.topicsPerWorker) topics, none of them twice")
         }
         guard open.maxInFlight <= UInt32(Limits.workItemsMax) else {
-            throw GRPCStatus(.invalidArgument, "max_in_flight is above the \(Limits.workItemsMax) allowed")
+            throw .invalid("open.max_in_flight", "max_in_flight is above the \(Limits.workItemsMax) allowed")
         }
         try checkLease(open.leaseMs)
         guard !open.topics.contains(open.deadLetterTopic) else {
-            throw GRPCStatus(.invalidArgument, "dead_letter_topic is one of the topics")
+            throw .invalid("open.dead_letter_topic", "dead_letter_topic is one of the topics")
         }
         if case .UNRECOGNIZED(let value) = open.origin {
-            throw GRPCStatus(.invalidArgument, "origin \(value) is unknown")
+            throw .invalid("open.origin", "origin \(value) is unknown")
         }
         var topics: [Topic] = []
         for name in open.topics {
             guard let topic = engine.topics.topic(named: name) else {
-                throw GRPCStatus(.notFound, "topic \(name) does not exist")
+                throw GRPCStatus.unknown(topic: name)
             }
-            guard !topic.isInternal else { throw GRPCStatus(.invalidArgument, "topic \(name) belongs to the broker") }
+            guard !topic.isInternal else { throw .internalTopic(name, field: "open.topics") }
             topics.append(topic)
         }
         let count = topics.reduce(0) { $0 + $1.partitionCount }
         guard count <= Limits.partitionsPerRequest else {
-            throw GRPCStatus(.invalidArgument, "topics has more than \(Limits.partitionsPerRequest) partitions together")
+            throw .invalid("open.topics", "topics has more than \(Limits.partitionsPerRequest) partitions together")
         }
         return topics
     }
@@ -93,8 +114,8 @@ struct WorkService: Sendable {
     func checkLease(_ leaseMs: UInt32) throws(GRPCStatus) {
         let allowed = Limits.leaseMsMin...Int(engine.shares.configuration.maxRecordLockDurationMs)
         guard leaseMs == 0 || allowed.contains(Int(leaseMs)) else {
-            throw GRPCStatus(
-                .invalidArgument, "lease_ms must lie between \(allowed.lowerBound) and \(allowed.upperBound); extend an item that takes longer")
+            throw .invalid(
+                "lease_ms", "lease_ms must lie between \(allowed.lowerBound) and \(allowed.upperBound); extend an item that takes longer")
         }
     }
 

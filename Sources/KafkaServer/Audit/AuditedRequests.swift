@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, KafkaServer: the requests that change topics, configurations, rules, passwords, quotas and groups.
+// Martlet, KafkaServer: the requests that change topics, configurations, rules, passwords, quotas, groups and transactions of others.
 
 import Engine
 import KafkaWire
@@ -134,6 +134,8 @@ extension CreateAclsRequest: AuditedRequest {
 
 extension DeleteAclsRequest: AuditedRequest {
     func auditTargets(_ exchange: Exchange) -> [AuditTarget] {
+        // Filters are held against every rule: no more of them than are served.
+        guard filters.count <= Limits.resourcesPerRequest else { return [] }
         let wanted = filters.compactMap { try? AccessRuleFilter($0) }
         return exchange.engine.access.rules.all.filter { rule in wanted.contains { $0.matches(rule) } }
             .sorted(by: AccessRule.precedes).map { .rule($0, exchange.engine) }
@@ -190,19 +192,7 @@ extension AuditTarget {
     fileprivate static func offsets(
         _ group: String, _ partitions: [(topic: String, index: Int32)], _ engine: Engine
     ) -> AuditTarget {
-        AuditTarget(resource: "offsets", name: group) {
-            let topics = Dictionary(grouping: partitions, by: \.topic).map { topic, partitions in
-                TopicPartitions(topic: topic, partitions: partitions.map(\.index))
-            }
-            var state: [String: String] = [:]
-            for known in (try? engine.groups.committed(groupId: group, topics: topics)) ?? [] {
-                for position in known.positions {
-                    guard let offset = position.offset else { continue }
-                    state["\(known.topic)-\(position.partition)"] = "\(offset.offset)"
-                }
-            }
-            return state.isEmpty ? nil : state
-        }
+        AuditTarget(resource: "offsets", name: group) { engine.offsetsState(group, partitions) }
     }
 }
 
@@ -277,5 +267,26 @@ extension DeleteShareGroupOffsetsRequest: AuditedRequest {
 
     static func auditFailures(_ response: DeleteShareGroupOffsetsResponse) -> [String: KafkaErrorCode] {
         all([response.errorCode] + response.responses.map(\.errorCode))
+    }
+}
+
+// MARK: - Transactions
+
+extension WriteTxnMarkersRequest: AuditedRequest {
+    /// What ends somebody's transaction from outside shows in what readers of committed records may read.
+    func auditTargets(_ exchange: Exchange) -> [AuditTarget] {
+        markers.flatMap(\.topics).map { topic in
+            AuditTarget(resource: "transactions", name: topic.name) { [engine = exchange.engine] in
+                guard let found = engine.topics.topic(named: topic.name) else { return nil }
+                let ends = topic.partitionIndexes.compactMap { index in
+                    (try? found.partition(index)?.lastStableOffset()).map { ("committed up to, in \(index)", "\($0)") }
+                }
+                return Dictionary(ends) { first, _ in first }
+            }
+        }
+    }
+
+    static func auditFailures(_ response: WriteTxnMarkersResponse) -> [String: KafkaErrorCode] {
+        failures(response.markers.flatMap(\.topics), \.name) { $0.partitions.first { $0.errorCode != .none }?.errorCode ?? .none }
     }
 }

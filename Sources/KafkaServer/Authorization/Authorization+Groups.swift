@@ -81,6 +81,7 @@ extension ConsumerGroupHeartbeatRequest: AuthorizedRequest {
             response.errorCode = .groupAuthorizationFailed
             return .refused(response)
         }
+        rights.preparePattern(groupId: groupId, memberId: memberId, pattern: subscribedTopicRegex)
         return .when((subscribedTopicNames ?? []).allSatisfy { rights.mayUse(topic: $0, .describe) }) {
             response.errorCode = .topicAuthorizationFailed
             return response

@@ -32,7 +32,7 @@ extension MetadataRequest: AuthorizedRequest {
         guard var wanted = topics, !wanted.isEmpty else { return [] }
         var denied: [MetadataResponse.Topic] = []
         wanted.removeAll { topic in
-            let isById = topic.topicId != .zero
+            let isById = topic.topicId != .zero && rights.version >= 12
             let name = isById ? rights.name(ofTopic: topic.topicId) : topic.name
             guard let name else { return false }
             let isAllowed = rights.mayUse(topic: name, .describe)

@@ -2,6 +2,7 @@
 // Martlet, KafkaServer: what each request needs its client to be allowed, apart from what it does.
 //
 //   request -> authorize: what is denied is taken out -> handler, which knows nothing of it -> reply: refusals are put in
+//   and back, as long as an external policy has to be asked (`Exchange.decided`): so `authorize` only asks, and has no effect.
 //
 // Every request that a handler serves says what it needs (`AuthorizedRequest`), so an API without a rule does not
 // compile. The operations and error codes are Apache Kafka's (KafkaApis, and the table of operations in its security
@@ -66,44 +67,66 @@ struct Rights: Sendable {
 
     /// Denials are counted and logged.
     func may(_ operation: AccessOperation, _ resource: ResourceType, _ name: String) -> Bool {
-        let connection = exchange.connection
-        let principal = connection.login.principal
-        let decision = exchange.engine.access.decide(
-            principal, host: connection.peer.remoteAddress, operation, resource, name)
-        if !decision.isAllowed || exchange.engine.audit.recordsAllowed {
-            exchange.engine.audit.record(
-                AuditEvent(
-                    .access, connection.auditSubject, "\(operation)", resource: "\(resource)", name: name,
-                    decision.isAllowed ? .allowed : .denied,
-                    rule: decision.rule ?? (decision.isAllowed ? nil : "none allows it")))
+        let decision = decide(operation, resource, name)
+        guard !decision.isUndecided, !decision.isAllowed || exchange.engine.audit.recordsAllowed else {
+            return decision.isAllowed
         }
-        if !decision.isAllowed {
-            exchange.server.metrics.requestDenied()
-            exchange.server.logger.info(
-                "denied",
-                metadata: [
-                    "principal": "\(principal)", "peer": "\(connection.peer.remoteAddress)",
-                    "operation": "\(operation)", "resource": "\(resource) \(name)",
-                    "rule": "\(decision.rule.map(\.description) ?? "none allows it")",
-                ])
-        }
+        noting { tell(decision, operation, resource, name) }
         return decision.isAllowed
+    }
+
+    private func decide(
+        _ operation: AccessOperation, _ resource: ResourceType, _ name: String
+    ) -> AccessRules.Decision {
+        if let inquiry = exchange.inquiry { return inquiry.decide(operation, resource, name) }
+        let connection = exchange.connection
+        return exchange.engine.access.decide(
+            connection.login.principal, host: connection.peer.remoteAddress, operation, resource, name)
+    }
+
+    /// What was denied for want of a decision only is nothing to tell.
+    private func noting(_ note: @escaping () -> Void) {
+        if let inquiry = exchange.inquiry { inquiry.noting(note) } else { note() }
+    }
+
+    private func tell(
+        _ decision: AccessRules.Decision, _ operation: AccessOperation, _ resource: ResourceType, _ name: String
+    ) {
+        let connection = exchange.connection
+        exchange.engine.audit.record(
+            AuditEvent(
+                .access, connection.auditSubject, "\(operation)", resource: "\(resource)", name: name,
+                decision.isAllowed ? .allowed : .denied,
+                rule: decision.rule ?? (decision.isAllowed || decision.cause != nil ? nil : "none allows it"),
+                cause: decision.cause))
+        guard !decision.isAllowed else { return }
+        exchange.server.metrics.requestDenied()
+        let denial = AccessDenial(
+            connection.login.principal, address: connection.peer.remoteAddress, operation, resource, name, decision)
+        exchange.server.logger.info("denied", metadata: denial.metadata)
     }
 
     /// Which trace the records belong to that were denied, if their sender said so.
     func tell(_ trace: TraceContext?, ofTopic name: String) {
         guard let trace else { return }
-        exchange.server.logger.info(
-            "records were denied",
-            metadata: trace.metadata.merging(["principal": "\(exchange.connection.login.principal)", "topic": "\(name)"]) { $1 })
+        noting {
+            exchange.server.logger.info(
+                "records were denied",
+                metadata: trace.metadata.merging(
+                    ["principal": "\(exchange.connection.login.principal)", "topic": "\(name)"]) { $1 })
+        }
     }
 
     /// The same for what is only left out of a list: nobody asked for it by name.
     func maySee(_ operation: AccessOperation, _ resource: ResourceType, _ name: String) -> Bool {
-        let connection = exchange.connection
-        return exchange.engine.access.decide(
-            connection.login.principal, host: connection.peer.remoteAddress, operation, resource, name
-        ).isAllowed
+        decide(operation, resource, name).isAllowed
+    }
+
+    /// Has an external policy asked about what a group's pattern would show: nobody can wait while it is matched.
+    func preparePattern(groupId: String, memberId: String, pattern: String?) {
+        guard exchange.inquiry != nil else { return }
+        let names = exchange.engine.groups.topicsToMatch(groupId: groupId, memberId: memberId, pattern: pattern)
+        for name in names { _ = maySee(.describe, .topic, name) }
     }
 
     func mayUse(topic: String, _ operation: AccessOperation) -> Bool { may(operation, .topic, topic) }
@@ -124,9 +147,10 @@ struct Rights: Sendable {
     /// The bits of KIP-430, within those that make sense for the resource.
     func operations(_ resource: ResourceType, _ name: String, within mask: Int32) -> Int32 {
         let bits = AccessOperation.allCases.reduce(UInt32(0)) { bits, operation in
-            operation != .all && maySee(operation, resource, name) ? bits | operation.bit : bits
+            guard operation != .all, operation.bit & UInt32(bitPattern: mask) != 0 else { return bits }
+            return maySee(operation, resource, name) ? bits | operation.bit : bits
         }
-        return Int32(bitPattern: bits) & mask
+        return Int32(bitPattern: bits)
     }
 
     func exists(_ topic: String) -> Bool { exchange.engine.topics.topic(named: topic) != nil }

@@ -29,11 +29,13 @@ enum ConsumerGroupHeartbeatHandler: KafkaHandler {
             assignor: request.serverAssignor,
             owned: request.topicPartitions?.map { TopicIdPartitions(topicId: $0.topicId, partitions: $0.partitions) },
             mayLackId: exchange.version == 0)
-        let (access, principal) = (exchange.engine.access, exchange.connection.login.principal)
-        let host = exchange.connection.peer.remoteAddress
-        heartbeat.mayDescribe = { access.decide(principal, host: host, .describe, .topic, $0).isAllowed }
+        let (access, client) = (exchange.engine.access, exchange.connection.accessClient)
+        heartbeat.mayDescribe = {
+            access.decide(client, .describe, .topic, $0, graceMs: AccessControl.patternGraceMs).isAllowed
+        }
         exchange.engine.groups.heartbeat(heartbeat, on: exchange.loop) { result in
-            exchange.reply(authorized(response(result), exchange))
+            let response = response(result)
+            exchange.shown { authorized(response, exchange) } then: { exchange.reply($0) }
         }
     }
 

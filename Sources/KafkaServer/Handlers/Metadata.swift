@@ -21,6 +21,9 @@ enum MetadataHandler: KafkaHandler {
             response.errorCode = .invalidRequest
             return exchange.reply(response)
         }
+        if exchange.version < 12, let topics = request.topics, topics.contains(where: \.needsIds) {
+            return exchange.reply(refusal(of: topics))
+        }
         let missing = missingTopics(request, exchange)
         guard !missing.isEmpty else { return answer(request, failures: [:], exchange) }
         let creations = missing.map { name in
@@ -32,6 +35,19 @@ enum MetadataHandler: KafkaHandler {
         EventLoopFuture.whenAllSucceed(creations, on: exchange.loop).whenSuccess { outcomes in
             answer(request, failures: Dictionary(outcomes, uniquingKeysWith: { first, _ in first }), exchange)
         }
+    }
+
+    /// Versions 10 and 11 have fields for ids and for no name, and know neither; nor could an answer leave the name out.
+    private static func refusal(of topics: [MetadataRequest.Topic]) -> MetadataResponse {
+        var response = MetadataResponse()
+        response.topics = topics.map { wanted in
+            var answer = MetadataResponse.Topic()
+            answer.name = wanted.name ?? ""
+            answer.topicId = wanted.topicId
+            answer.errorCode = .invalidRequest
+            return answer
+        }
+        return response
     }
 
     /// Topics to create for this request.
@@ -116,4 +132,9 @@ enum MetadataHandler: KafkaHandler {
         }
         return answer
     }
+}
+
+extension MetadataRequest.Topic {
+    /// Only an answer by id, without a name, would do.
+    fileprivate var needsIds: Bool { name == nil || topicId != .zero }
 }

@@ -40,6 +40,7 @@ package struct Doctor {
     mutating func examineSettings() {
         examineFile()
         examineExposure()
+        examinePolicy()
         examineCertificates()
         examineValues()
     }

@@ -58,6 +58,8 @@ package struct AuditEvent: Sendable {
     /// What was changed, as it was and as it is; nil: it was not, or is not there.
     package var before: [String: String]?
     package var after: [String: String]?
+    /// How many events alike this one stands for, if they were summarised.
+    var count: Int?
 
     package init(
         _ kind: Kind, _ subject: AuditSubject, _ operation: String, resource: String? = nil, name: String? = nil,
@@ -107,6 +109,7 @@ package struct AuditEvent: Sendable {
         add("outcome", outcome.rawValue)
         add("rule", rule?.description)
         add("cause", cause)
+        if let count { line += ",\"count\":\(count)" }
         if kind == .change {
             line += ",\"before\":\(Self.object(before)),\"after\":\(Self.object(after))"
         }

@@ -29,6 +29,8 @@ package final class AuditLog: Sendable {
         var dropped = 0
         /// Dropped and not yet told in a line.
         var untold = 0
+        /// nil: no topic gets the events.
+        var summaries: AuditSummaries?
     }
 
     /// False: nothing is recorded. Whoever makes events asks this first.
@@ -42,15 +44,16 @@ package final class AuditLog: Sendable {
     /// Records nothing.
     package static let off = AuditLog(isOn: false, nowMs: { 0 }, background: { _ in })
 
-    /// `background` runs what may wait for a disk, in order.
+    /// `background` runs what may wait for a disk, in order. `topic` is one that gets the events.
     package init(
-        isOn: Bool = true, recordsAllowed: Bool = false, nowMs: @escaping @Sendable () -> Int64,
+        isOn: Bool = true, recordsAllowed: Bool = false, topic: String? = nil, nowMs: @escaping @Sendable () -> Int64,
         background: @escaping @Sendable (@escaping @Sendable () -> Void) -> Void
     ) {
         self.isOn = isOn
         self.recordsAllowed = isOn && recordsAllowed
         self.nowMs = nowMs
         self.background = background
+        if let topic { state.withLock { $0.summaries = AuditSummaries(topic: topic) } }
     }
 
     package func add(_ sink: any AuditSink) { state.withLock { $0.sinks.append(sink) } }
@@ -61,19 +64,33 @@ package final class AuditLog: Sendable {
         guard isOn else { return }
         let event = event()
         let now = nowMs()
-        let footprint = event.footprint
         let mustSchedule = state.withLock { state in
-            guard state.events.count < Self.eventsMax, state.bytes + footprint <= Self.bytesMax else {
-                state.dropped += 1
-                state.untold += 1
-                return false
-            }
-            state.events.append((event, now))
-            state.bytes += footprint
-            defer { state.isScheduled = true }
-            return !state.isScheduled
+            for event in state.summaries?.take(event, nowMs: now) ?? [event] { Self.append(event, now, &state) }
+            guard !state.events.isEmpty, !state.isScheduled else { return false }
+            state.isScheduled = true
+            return true
         }
         if mustSchedule { background { self.drain() } }
+    }
+
+    private static func append(_ event: AuditEvent, _ nowMs: Int64, _ state: inout State) {
+        let footprint = event.footprint
+        guard state.events.count < eventsMax, state.bytes + footprint <= bytesMax else {
+            state.dropped += 1
+            state.untold += 1
+            return
+        }
+        state.events.append((event, nowMs))
+        state.bytes += footprint
+    }
+
+    /// Writes what is there, and what was only counted so far. In the background, when nothing more will come.
+    package func finish() {
+        let now = nowMs()
+        state.withLock { state in
+            for event in state.summaries?.tell() ?? [] { Self.append(event, now, &state) }
+        }
+        drain()
     }
 
     /// Writes what is there. In the background.

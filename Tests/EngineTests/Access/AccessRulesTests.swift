@@ -31,6 +31,17 @@ import Testing
         #expect(elsewhere.decide("User:a", host: "10.0.0.2", .read, .topic, "orders").isAllowed)
     }
 
+    @Test(arguments: ["10.0.0.1", "::ffff:10.0.0.1", "::FFFF:0a00:0001"])
+    func aHostIsAnAddressHoweverItIsWritten(host: String) {
+        let rule = AccessRule(.allow, "User:a", .read, .topic, "t", host: host)
+        let rules = AccessRules([rule, AccessRule(.allow, "User:b", .read, .topic, "t", host: "0:0:0:0:0:0:0:1")])
+        #expect(rules.decide("User:a", host: "10.0.0.1", .read, .topic, "t").isAllowed)
+        #expect(rules.decideAny("User:a", host: "10.0.0.1", .read, .topic).isAllowed)
+        #expect(!rules.decide("User:a", host: "10.0.0.2", .read, .topic, "t").isAllowed)
+        #expect(rules.decide("User:b", host: "::1", .read, .topic, "t").isAllowed)
+        #expect(rules.all.contains(rule), "it is listed, and found, as it was given")
+    }
+
     @Test(arguments: [AccessOperation.read, .write, .delete, .alter])
     func usingImpliesDescribing(_ operation: AccessOperation) {
         let allowed = AccessRules([AccessRule(.allow, "User:a", operation, .topic, "t")])

@@ -3,9 +3,9 @@
 //
 // Three workers take jobs from two partitions and accept, give back, delay, reject or forget them, from a seed; locks end; the log
 // of their state is rewritten. The machine crashes at some change to the disk, and the broker starts again. A model knows what was
-// answered: a job whose acknowledgement was answered never comes again, nobody holds a job that another holds, the delivery count
-// goes up by one with every delivery (a crash may forget the last one), and in the end every job is acknowledged
-// or dead-lettered with its cause; none is lost.
+// answered: a job whose acknowledgement was answered never comes again, nobody holds a job that another holds, no more jobs are in
+// flight than may be, those given back come before new ones, the delivery count goes up by one with every delivery (a
+// crash may forget the last one), and in the end every job is acknowledged or dead-lettered with its cause; none is lost.
 
 import Logging
 import NIOCore
@@ -53,12 +53,21 @@ private struct ShareLife {
     private let group = "g"
     private var queues: [ShareQueue] = []
     private var comment: Comment
+    /// In every other life the bound is met all the time.
+    private let locksMax: Int
 
     init(seed: UInt64) throws {
         files = SimulatedFileSystem(seed: seed)
         script = Storage.SeededGenerator(seed: seed &* 91 &+ 5)
         comment = "seed \(seed)"
-        test = try TestEngine(fileSystem: files, durability: .disk, logger: .silent)
+        locksMax = seed % 2 == 0 ? 2_000 : 4
+        test = try Self.start(files, locksMax)
+    }
+
+    private static func start(_ files: SimulatedFileSystem, _ locksMax: Int) throws -> TestEngine {
+        try TestEngine(fileSystem: files, durability: .disk, logger: .silent) {
+            $0.shares.partitionMaxRecordLocks = locksMax
+        }
     }
 
     // MARK: What happens
@@ -145,10 +154,23 @@ private struct ShareLife {
     private mutating func take(_ worker: ShareMemberId, max: Int) throws {
         let place = Int.random(in: 0..<2, using: &script)
         let limits = ShareFetchLimits(maxRecords: max, maxBytes: 1 << 16, isStrict: true)
+        let before = queues[place].snapshot
         guard let outcome = try? queues[place].fetch(worker, limits, on: test.loop) else { return }
         forgetExpired()
         guard case .acquired(let bytes, let runs) = outcome else { return }
+        checkOrder(runs, before)
+        #expect(queues[place].snapshot.inFlightCount <= Int64(locksMax), comment)
         for (value, offset, deliveries) in try records(bytes, runs) { delivered(value, place, offset, deliveries, to: worker) }
+    }
+
+    /// Whoever gets something new has all that was given back.
+    private func checkOrder(_ runs: [SharePartition.Run], _ before: SharePartition) {
+        guard let last = runs.last, last.last >= before.endOffset else { return }
+        for waiting in before.runs where waiting.isDeliverable(test.clock.nowMs()) && waiting.deliveryCount < 3 {
+            #expect(
+                (waiting.first...waiting.last).allSatisfy { offset in runs.contains { $0.first <= offset && offset <= $0.last } },
+                "\(comment): \(waiting) waits while \(last) is delivered")
+        }
     }
 
     private func records(
@@ -241,7 +263,7 @@ private struct ShareLife {
         files.crash(mode)
         for value in jobs.keys { jobs[value]?.holder = nil }
         queues = []
-        test = try TestEngine(fileSystem: files, durability: .disk, logger: .silent)
+        test = try Self.start(files, locksMax)
         settle()
         try setUp()
     }

@@ -23,7 +23,7 @@ private struct Machine {
         _ member: ShareMemberId = alice, max: Int = 10, strict: Bool = true, end: Int64 = 1_000, batch: Int64 = 10,
         delayed: [ShareBatch.Delayed] = [], hidden: Set<Int64> = []
     ) -> [String] {
-        guard let (from, _) = partition.nextFetchOffset(wallMs: wallMs, rules: rules), from < end else { return [] }
+        guard let from = partition.nextFetchOffset(wallMs: wallMs, rules: rules), from < end else { return [] }
         let batches = stride(from: from - from % batch, to: end, by: Int(batch)).map { first in
             ShareBatch(
                 first: first, last: first + batch - 1, isHidden: hidden.contains(first),
@@ -182,8 +182,47 @@ struct SharePartitionTests {
         #expect(machine.acquire(bob, max: 100).isEmpty)
         // The first stays; the rest is done with, so there is room.
         _ = try machine.say(1, 19, .accept)
-        #expect(machine.acquire(bob, max: 100) == ["20-29x1", "30-39x1"])
+        #expect(machine.acquire(bob, max: 100) == ["20-29x1", "30-38x1"])
         #expect(machine.partition.startOffset == 0)
+    }
+
+    @Test func whatWasGivenBackComesBeforeWhatIsNew() throws {
+        var machine = Machine()
+        _ = machine.acquire(max: 5)
+        _ = try machine.say(2, 3, .release(delayMs: 0))
+        #expect(machine.acquire(bob, max: 1) == ["2-2x2"])
+        #expect(machine.acquire(bob, max: 3, end: 20) == ["3-3x2", "5-6x1"])
+        machine.nowMs = 30_000
+        _ = machine.partition.advance(nowMs: machine.nowMs, rules: machine.rules)
+        #expect(machine.acquire(max: 100, end: 20) == ["0-1x2", "2-3x3", "4-6x2", "7-9x1", "10-19x1"])
+    }
+
+    @Test func wholeBatchesPassTheBoundByTheRestOfOneAndSingleRecordsNever() {
+        var whole = Machine()
+        whole.rules.maxRecordLocks = 25
+        #expect(whole.acquire(max: 100, strict: false) == ["0-9x1", "10-19x1", "20-29x1"])
+        #expect(whole.acquire(bob, max: 100, strict: false).isEmpty)
+        var single = Machine()
+        single.rules.maxRecordLocks = 25
+        #expect(single.acquire(max: 100) == ["0-9x1", "10-19x1", "20-24x1"])
+        #expect(single.partition.inFlightCount == 25)
+        #expect(single.acquire(bob, max: 100).isEmpty && single.acquire(bob, max: 100, strict: false).isEmpty)
+    }
+
+    @Test func atTheBoundWhatWasGivenBackIsDeliveredAndNothingNew() throws {
+        var machine = Machine()
+        machine.rules.maxRecordLocks = 25
+        let delayed = [ShareBatch.Delayed(offset: 26, notBeforeMs: 1_000_700)]
+        _ = machine.acquire(max: 100, delayed: delayed)
+        // Of the last batch only a part was looked at.
+        _ = try machine.say(22, 23, .release(delayMs: 0))
+        #expect(machine.acquire(bob, max: 100, strict: false, delayed: delayed) == ["22-23x2"])
+        _ = try machine.say(0, 3, .accept)
+        #expect(machine.acquire(bob, max: 100, delayed: delayed) == ["25-25x1", "27-28x1"])
+        _ = try machine.say(4, 9, .accept)
+        machine.wallMs += 700
+        #expect(machine.acquire(bob, max: 100, delayed: delayed) == ["26-26x1", "29-29x1", "30-34x1"])
+        #expect(machine.partition.inFlightCount == 25)
     }
 
     @Test func markersAndGapsAreDoneWithWhenTheyAreMet() {
@@ -224,6 +263,7 @@ struct SharePartitionTests {
         var generator = Storage.SeededGenerator(seed: UInt64(seed))
         var machine = Machine()
         machine.rules.hasDeadLetters = seed % 2 == 0
+        if seed % 3 == 0 { machine.rules.maxRecordLocks = 12 }
         let key = ShareKey(groupId: "g", topicId: .zero, partition: 0)
         var restored = SharePartition(startOffset: 0)
         for step in 0..<60 {
@@ -242,6 +282,7 @@ struct SharePartitionTests {
                 let outcome = outcomes[Int.random(in: 0..<outcomes.count, using: &generator)]
                 _ = try machine.say(first, Int64.random(in: first...run.last, using: &generator), outcome, by: member)
             }
+            #expect(machine.partition.inFlightCount <= machine.rules.maxRecordLocks, "seed \(seed), step \(step)")
             _ = machine.partition.advance(nowMs: machine.nowMs, rules: machine.rules)
             let changes = machine.partition.takeChanges()
             let record = step % 10 == 9

@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, GRPCServer: one subscriber: from the log to messages, at the pace at which they are taken.
+// Martlet, GRPCServer: one subscriber: messages at the pace at which they are taken.
 //
-//   asked for a message -> batches in hand, or read from the log -> records appended until the message is full
+//   asked for a message -> records of `SubscriptionReader` appended until the message is full
 //                       -> nothing to read: wait for the partitions -> resume
 //
-// Confined to its connection's loop. A subscriber that is behind holds one read of the log (256 KiB, or one larger batch) and
-// one message; one that has stalled gives the former back and costs its cursor and the message that the peer's window
-// did not take. The cursor moves with what was put into messages.
+// Confined to its connection's loop. A subscriber that is behind holds one read of the log and one message; one that has
+// stalled gives the former back and costs its cursor and the message that the peer's window did not take.
 
 import Contract
 import Engine
 import GRPCWire
 import NIOCore
 import Records
-import Storage
 
 final class Subscription: GRPCStreamSource, @unchecked Sendable {
     // Unchecked: every entry point runs on the connection's loop; the waiter's closure only holds the reference.
@@ -31,30 +29,12 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
     private var recordsLeft: UInt64
     /// The fields of each position that every one of its batches begins with; made when first needed.
     private var partitionFields: [ByteBuffer?]
-    private var reading = Reading()
+    private var reader: SubscriptionReader
     /// How the stream ends, once that is known.
     var ending: GRPCStatus?
     private(set) var productions = 0
-    /// Bytes of the log that were read for the current message.
-    private var scanned = 0
     private var stallTimer: Scheduled<Void>?
     private let pace: QuotaPace
-
-    /// What was read from the log and not yet delivered.
-    private struct Reading {
-        /// Whole batches.
-        var bytes = ByteBuffer()
-        /// Which of the cursor's positions they belong to, and what the partition's offsets were.
-        var position = 0
-        var offsets: PartitionOffsets?
-        /// Transactions whose batches are not delivered.
-        var aborted: [AbortedTransaction] = []
-        /// The next offset to deliver.
-        var from: Int64 = 0
-        var batch: (reader: RecordBatchReader, cursor: RecordCursor)?
-
-        var isEmpty: Bool { batch == nil && bytes.readableBytes == 0 }
-    }
 
     init(
         _ request: Martlet_V1_SubscribeRequest, cursor: Cursor, topics: SubscribedTopics, filters: RecordFilters?,
@@ -67,6 +47,7 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
         pace = QuotaPace(call, .consumerByteRate) { call.resume() }
         progress = Progress(milliseconds: request.progressIntervalMs)
         origin = request.origin
+        reader = SubscriptionReader(cursor, origin: request.origin, named: topics.named)
         messageBytes = request.maxBytesPerMessage == 0 ? Limits.subscribeMessageBytes : Int(request.maxBytesPerMessage)
         messageRecords = request.maxRecordsPerMessage == 0 ? .max : Int(request.maxRecordsPerMessage)
         recordsLeft = request.maxRecords == 0 ? .max : request.maxRecords
@@ -134,7 +115,7 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
         stallTimer?.cancel()
         stallTimer = nil
         pace.end()
-        reading = Reading()
+        reader.drop()
     }
 }
 
@@ -163,33 +144,31 @@ extension Subscription {
     /// Adds records until the message is full, much was looked at, or there is nothing left to read.
     private func fill(_ message: inout Message, _ buffer: inout ByteBuffer) throws(GRPCStatus) -> Supply {
         let start = buffer.writerIndex
-        scanned = 0
+        reader.beginMessage()
         while true {
-            if reading.batch == nil {
+            if !reader.hasBatch {
                 let isFull = buffer.writerIndex - start >= message.bytesMax
                 if isFull || message.writer.recordCount >= message.recordsMax { return .more }
-                switch try nextBatch() {
+                switch try reader.nextBatch(call.connection.decompressor) {
                 case .some(true): break
                 case .some(false): return .none
                 case .none: return .more
                 }
             }
-            let outcome = try append(&message, &buffer)
-            cursor.advance(reading.position, to: reading.from)
-            switch outcome {
+            switch try append(&message, &buffer) {
             case .batchIsRead:
-                finishBatch()
+                reader.finishBatch()
             case .messageIsFull:
                 return .more
             case .endIsReached:
                 // The offsets up to the end may have no records any more.
-                if let end = cursor.positions[reading.position].end { cursor.advance(reading.position, to: end) }
-                dropReading()
+                if let end = cursor.positions[reader.position].end { cursor.advance(reader.position, to: end) }
+                reader.drop()
             case .recordIsTooLarge(let offset):
                 throw GRPCStatus(
                     .resourceExhausted,
-                    "the record at offset \(offset) of \(name(reading.position)) is larger than the \(RecordStreamWriter.recordBytesMax)"
-                        + " bytes that are delivered; subscribe again from offset \(offset + 1)")
+                    "the record at offset \(offset) of \(cursor.positions[reader.position].partition.name) is larger than the"
+                        + " \(RecordStreamWriter.recordBytesMax) bytes that are delivered; subscribe again from offset \(offset + 1)")
             }
         }
     }
@@ -197,32 +176,24 @@ extension Subscription {
     private func append(
         _ message: inout Message, _ buffer: inout ByteBuffer
     ) throws(GRPCStatus) -> RecordStreamWriter.Outcome {
-        guard let (reader, start) = reading.batch else { preconditionFailure("there is a batch to read") }
-        var records = start
-        let index = reading.position
+        let index = reader.position
         if message.open != index {
             message.endBatch(&buffer)
-            message.writer.beginBatch(
-                fields(index), highWatermark: reading.offsets?.highWatermark ?? 0, into: &buffer)
+            message.writer.beginBatch(fields(index), highWatermark: reader.highWatermark, into: &buffer)
             message.open = index
         }
         let before = message.writer.recordCount
         let sizeBefore = buffer.writerIndex
         defer {
-            reading.batch?.cursor = records
             cursor.positions[index].partition.delivered(
                 records: message.writer.recordCount - before, bytes: buffer.writerIndex - sizeBefore)
         }
-        do throws(RecordError) {
-            return try message.writer.append(
-                reader.records, cursor: &records, from: &reading.from,
-                limits: RecordStreamWriter.Limits(
-                    bytesMax: message.bytesMax, recordsMax: message.recordsMax,
-                    endOffset: cursor.positions[index].end ?? .max),
-                filters: filters, into: &buffer)
-        } catch {
-            throw damaged(reader.header, error)
-        }
+        return try reader.append(
+            to: &message.writer,
+            limits: RecordStreamWriter.Limits(
+                bytesMax: message.bytesMax, recordsMax: message.recordsMax,
+                endOffset: cursor.positions[index].end ?? .max),
+            filters: filters, into: &buffer)
     }
 
     private func fields(_ index: Int) -> ByteBuffer {
@@ -234,125 +205,19 @@ extension Subscription {
     }
 }
 
-// MARK: - Reading the log
-
-extension Subscription {
-    /// Opens the next batch with records to deliver; false if there is none now, nil if enough was looked at for this time.
-    private func nextBatch() throws(GRPCStatus) -> Bool? {
-        while true {
-            if reading.bytes.readableBytes == 0 {
-                if scanned >= Limits.subscribeScanBytes { return nil }
-                guard try readLog() else { return false }
-                scanned += reading.bytes.readableBytes
-            }
-            do throws(RecordError) {
-                guard let (header, bytes) = try BatchBytes.next(from: &reading.bytes) else {
-                    throw RecordError(.corruptMessage, "the log ends in the middle of a batch")
-                }
-                // Control batches mark the ends of transactions; they hold nothing for a reader (KIP-98).
-                let isHidden = header.isControl || reading.aborted.contains { $0.contains(header) }
-                if isHidden || header.nextOffset <= reading.from {
-                    skip(header)
-                    continue
-                }
-                // A Kafka consumer checks this itself; here nobody else can. The base offset lies outside the checksum.
-                guard BatchBytes.isCRCValid(bytes, header: header), header.baseOffset <= reading.from else {
-                    throw RecordError(.corruptMessage, "its checksum or its offset is wrong")
-                }
-                let reader = try RecordBatchReader(
-                    bytes, decompressor: call.connection.decompressor, limit: Limits.decompressedBatchBytes)
-                reading.batch = (reader, reader.start)
-                return true
-            } catch {
-                throw damaged(nil, error)
-            }
-        }
-    }
-
-    /// Reads what comes next in one of the partitions; false if all are read.
-    private func readLog() throws(GRPCStatus) -> Bool {
-        while true {
-            do throws(EngineError) {
-                guard let chunk = try cursor.next(maxBytes: Limits.subscribeReadBytes) else {
-                    reading.bytes = ByteBuffer()
-                    return false
-                }
-                reading.position = chunk.position
-                reading.offsets = chunk.offsets
-                reading.from = chunk.from
-                reading.aborted = chunk.aborted
-                reading.bytes.clear()
-                do throws(StorageError) {
-                    try chunk.slice.read(into: &reading.bytes)
-                } catch {
-                    throw EngineError(error)
-                }
-                return true
-            } catch {
-                if error.code == .unknownTopic, leave(cursor.current) { continue }
-                guard error.code == .offsetOutOfRange, try skipToOrigin() else { throw GRPCStatus(error) }
-            }
-        }
-    }
-
-    /// Retention has removed what came next: goes on at the origin, if the caller chose one.
-    private func skipToOrigin() throws(GRPCStatus) -> Bool {
-        var hasMoved = false
-        for (index, position) in cursor.positions.enumerated() {
-            let offsets = position.partition.offsets
-            guard position.offset < offsets.start else { continue }
-            guard let offset = origin.offset(offsets) else {
-                throw GRPCStatus(
-                    .outOfRange,
-                    "offsets \(position.offset) to \(offsets.start - 1) of \(position.partition.name) were removed by retention"
-                        + " before they were read; set origin to go on behind such a gap")
-            }
-            cursor.advance(index, to: offset)
-            hasMoved = true
-        }
-        return hasMoved
-    }
-
-    private func finishBatch() {
-        guard let header = reading.batch?.reader.header else { return }
-        reading.batch = nil
-        skip(header)
-    }
-
-    private func skip(_ header: BatchHeader) {
-        reading.from = max(reading.from, header.nextOffset)
-        cursor.advance(reading.position, to: reading.from)
-    }
-
-    private func dropReading() {
-        reading.batch = nil
-        reading.bytes = ByteBuffer()
-    }
-
-    private func damaged(_ header: BatchHeader?, _ error: RecordError) -> GRPCStatus {
-        let at = "offset \(header?.baseOffset ?? reading.from) of \(name(reading.position))"
-        return error.code == .decompressedTooLarge
-            ? GRPCStatus(.resourceExhausted, "the batch at \(at): \(error.message)")
-            : GRPCStatus(.dataLoss, "the batch at \(at) cannot be read: \(error.message)")
-    }
-
-    private func name(_ position: Int) -> String { cursor.positions[position].partition.name }
-}
-
 // MARK: - Topics that come and go
 
 extension Subscription {
-    /// Forgets a topic that was deleted, if the subscription does without it.
-    private func leave(_ index: Int) -> Bool {
-        guard !topics.named.contains(cursor.positions[index].partition.topic) else { return false }
-        cursor.remove(index)
-        return true
-    }
-
     private func topicsChanged() {
         guard observer != nil else { return }
-        let added = topics.additions(call.engine.topics).filter { call.may(.read, .topic, $0.topic) }
-        guard !added.isEmpty else { return }
+        let found = topics.additions(call.engine.topics)
+        guard !found.isEmpty else { return }
+        call.authorize({ found.filter { self.call.mayFind($0.topic) } }) { self.follow($0) }
+    }
+
+    /// Partitions that have come and that the caller may read.
+    private func follow(_ added: [Partition]) {
+        guard observer != nil, !added.isEmpty else { return }
         let present = cursor.positions.lazy.filter { !$0.isGone }.count
         if present + added.count > Limits.partitionsPerRequest {
             ending = GRPCStatus(
@@ -373,7 +238,7 @@ extension Subscription {
     /// Reads this position no more.
     func forget(_ index: Int) {
         cursor.remove(index)
-        if reading.position == index { dropReading() }
+        if reader.position == index { reader.drop() }
     }
 
     /// Has another look at what there is to send.
@@ -401,11 +266,11 @@ extension Subscription {
 
     /// Gives back what was read ahead if the peer takes nothing for a while: it can be read again.
     private func watchForStall() {
-        guard stallTimer == nil, !reading.isEmpty else { return }
+        guard stallTimer == nil, !reader.isEmpty else { return }
         let seen = productions
         stallTimer = call.loop.scheduleTask(in: .seconds(Limits.stalledSubscriberSeconds)) {
             self.stallTimer = nil
-            if self.productions == seen { self.dropReading() } else { self.watchForStall() }
+            if self.productions == seen { self.reader.drop() } else { self.watchForStall() }
         }
     }
 }

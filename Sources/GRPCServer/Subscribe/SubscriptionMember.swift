@@ -80,9 +80,23 @@ final class SubscriptionMember: @unchecked Sendable {
             subscribedPattern: isJoining ? pattern : nil, owned: isJoining ? [] : (mustTell ? owned : nil))
         mustTell = false
         // A pattern passes over what the caller may not read, as without a group.
-        let (access, principal, host) = (call.engine.access, call.principal, call.peer.remoteAddress)
-        heartbeat.mayDescribe = { access.decide(principal, host: host, .read, .topic, $0).isAllowed }
-        call.engine.groups.heartbeat(heartbeat, on: call.loop) { self.answered($0) }
+        let (access, client) = (call.engine.access, call.accessClient)
+        heartbeat.mayDescribe = {
+            access.decide(client, .read, .topic, $0, graceMs: AccessControl.patternGraceMs).isAllowed
+        }
+        send(heartbeat)
+    }
+
+    /// An external policy is asked before about what the pattern matches: nobody can wait while it is matched.
+    private func send(_ heartbeat: ConsumerHeartbeat) {
+        let groups = call.engine.groups
+        guard call.asksPolicy else { return groups.heartbeat(heartbeat, on: call.loop) { self.answered($0) } }
+        let names = groups.topicsToMatch(
+            groupId: heartbeat.groupId, memberId: heartbeat.memberId, pattern: heartbeat.subscribedPattern)
+        call.authorize({ for name in names { _ = self.call.maySee(.read, .topic, name) } }) {
+            guard !self.hasLeft, !self.standsAside else { return self.isInFlight = false }
+            groups.heartbeat(heartbeat, on: self.call.loop) { self.answered($0) }
+        }
     }
 
     func leave() {
@@ -144,16 +158,19 @@ final class SubscriptionMember: @unchecked Sendable {
         owned = assignment
         mustTell = true
         let catalog = call.engine.topics
-        var partitions: [Partition] = []
-        for entry in assignment {
-            guard let topic = catalog.topic(id: entry.topicId) else { continue }
-            // A pattern may match what the caller may not read.
-            guard call.may(.read, .topic, topic.name) else {
-                return subscription.end(
-                    GRPCStatus(.permissionDenied, "\(call.principal) may not read a topic that the group has given it"))
+        let topics = assignment.compactMap { entry in catalog.topic(id: entry.topicId).map { (entry, $0) } }
+        // A pattern may match what the caller may not read.
+        call.authorize({ topics.allSatisfy { self.call.may(.read, .topic, $0.1.name) } }) { isAllowed in
+            guard !self.hasLeft, !self.standsAside, self.owned == assignment else { return }
+            guard isAllowed else {
+                return self.subscription.end(
+                    GRPCStatus(.permissionDenied, "\(self.call.principal) may not read a topic that the group has given it"))
             }
-            partitions += entry.partitions.compactMap { topic.partition($0) }
+            self.read(topics.flatMap { entry, topic in entry.partitions.compactMap { topic.partition($0) } }, of: assignment)
         }
+    }
+
+    private func read(_ partitions: [Partition], of assignment: [TopicIdPartitions]) {
         let added = subscription.assign(partitions)
         guard !added.isEmpty else { return heartbeat() }
         let wanted = Dictionary(grouping: added, by: \.topic).map {

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, GRPCServer: what the headers of a gRPC call over HTTP/2 say about it, or why it is none.
+
+import GRPCWire
+import HTTP2
+import NIOCore
+
+struct CallHead {
+    let route: GRPCRoute
+    /// How its messages may be compressed.
+    let encoding: MessageEncoding
+    /// How long the caller waits; nil: for ever.
+    let timeout: TimeAmount?
+    /// Who compresses what it asks wants answers compressed, as grpc-go's and other servers have it.
+    let takesCompressed: Bool
+
+    init(_ fields: HTTP2Fields, _ router: GRPCRouter, _ configuration: HTTP2Configuration) throws(GRPCStatus) {
+        if fields.isTruncated {
+            throw GRPCStatus(
+                .resourceExhausted, "the call's headers are larger than \(configuration.headerListBytesMax) bytes")
+        }
+        guard let path = fields[.path], let route = router.route(path) else {
+            throw GRPCStatus(.unimplemented, "there is no method \(fields.string(.path) ?? "")")
+        }
+        guard let encoding = MessageEncoding(fields[.grpcEncoding]) else {
+            throw GRPCStatus(
+                .unimplemented,
+                "grpc-encoding \(fields.string(.grpcEncoding) ?? "") is not supported, only \(MessageEncoding.accepted)")
+        }
+        self.route = route
+        self.encoding = encoding
+        timeout = try fields[.grpcTimeout].map { value throws(GRPCStatus) in
+            guard let timeout = GRPCTimeout.parse(value) else {
+                throw GRPCStatus(.invalidArgument, "grpc-timeout \(String(buffer: value)) is malformed")
+            }
+            return timeout
+        }
+        takesCompressed = encoding == .gzip && MessageEncoding.isAccepted(.gzip, by: fields[.grpcAcceptEncoding])
+    }
+
+    /// `application/grpc`, with or without `+proto`. Other message formats are somebody else's (gRPC over HTTP/2).
+    static func isGRPC(_ fields: HTTP2Fields) -> Bool {
+        fields.matches(.contentType, "application/grpc") || fields.starts(.contentType, with: "application/grpc+proto")
+            || fields.starts(.contentType, with: "application/grpc;")
+    }
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, GRPCServer: how the caller of one call proves who it is, where a certificate does not say it.
+//
+//   token:     checked at once -------------------------> accepted --it expires--> the call ends
+//   password:  requests are held --checked elsewhere----> accepted | refused
+//
+// Made only for calls that have to log in (`GRPCServer.requiresLogin`). Confined to the call's loop. Every outcome is an audit
+// event; a refusal is logged as well, and the caller is not told more than that it is one.
+
+import Engine
+import GRPCWire
+import NIOCore
+import Security
+import Telemetry
+
+final class CallLogin: @unchecked Sendable {
+    // Unchecked: see above; the check of a password answers on the loop.
+    private let call: GRPCCall
+    private var tokenTimer: Scheduled<Void>?
+
+    init(_ call: GRPCCall) {
+        self.call = call
+    }
+
+    /// `authorization`: what the call's headers say about the caller.
+    func begin(_ authorization: String?) throws(GRPCStatus) {
+        switch try call.connection.server.credentials(authorization, call.peer) {
+        case .token(let token): try begin(token: token)
+        case .password(let credentials):
+            call.requests.hold()
+            call.engine.passwords.check(
+                user: credentials.user, password: credentials.password, on: call.loop
+            ) { isRight in
+                self.checked(credentials.user, isRight)
+            }
+        }
+    }
+
+    /// The call is over.
+    func end() {
+        tokenTimer?.cancel()
+        tokenTimer = nil
+    }
+
+    private func begin(token: String) throws(GRPCStatus) {
+        do throws(TokenRefusal) {
+            let identity = try call.engine.tokens.check(token)
+            endWithToken(expiresMs: identity.expiresMs)
+            accept(identity.name, "bearer")
+        } catch {
+            refuse("bearer", error.description)
+            throw GRPCStatus(.unauthenticated, "the token is not accepted")
+        }
+    }
+
+    /// Nobody goes on under a name that they can no longer prove.
+    private func endWithToken(expiresMs: Int64) {
+        // A token that is taken for a moment longer, since clocks differ, is good for a short call.
+        let leftMs = min(max(1_000, expiresMs - call.engine.clock.nowMs()), Limits.tokenTimerMs)
+        tokenTimer = call.loop.scheduleTask(in: .milliseconds(leftMs)) {
+            self.call.fail(GRPCStatus(.unauthenticated, "the token has expired; call again with a new one"))
+        }
+    }
+
+    private func checked(_ user: String, _ isRight: Bool) {
+        guard !call.hasEnded else { return }
+        guard isRight else {
+            refuse("basic", "wrong user or password for \(user)")
+            return call.fail(GRPCStatus(.unauthenticated, "the name or the password is wrong"))
+        }
+        accept(user, "basic")
+    }
+
+    private func accept(_ name: String, _ mechanism: String) {
+        call.principal = "User:\(name)"
+        if call.engine.audit.recordsAllowed {
+            call.engine.audit.record(AuditEvent(.login, call.auditSubject, mechanism, .succeeded))
+        }
+        call.open()
+    }
+
+    private func refuse(_ mechanism: String, _ cause: String) {
+        call.engine.audit.record(AuditEvent(.login, call.auditSubject, mechanism, .failed, cause: cause))
+        call.connection.server.logger.warning(
+            "gRPC login failed: \(cause)", metadata: ["peer": "\(call.peer.remoteAddress):\(call.peer.remotePort)"])
+    }
+}

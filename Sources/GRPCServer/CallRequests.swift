@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, GRPCServer: the requests of one call: from bytes to whole messages, to whoever takes them.
+//
+//   held for a login --open--> reading --whole request | end of requests--> told --> ended
+//
+// A method with one request gets it when no more can follow; a session, or a method in both directions, gets each as it
+// comes and while it takes them: meanwhile the peer's window stays shut. What is not handed on yet is counted, for its
+// connection and, beyond a small size, among the unfinished requests of all connections. Confined to the call's loop.
+
+import GRPCWire
+import HTTP2
+import NIOCore
+import Transport
+
+final class CallRequests {
+    private unowned let call: GRPCCall
+    private let stream: any CallStream
+    private let encoding: MessageEncoding
+    private var deframer = MessageDeframer(messageBytesMax: Limits.messageBytes)
+    /// The request of a method that takes one.
+    private var request: ByteBuffer?
+    /// Who takes the requests, if their answers do not follow from single ones.
+    private(set) var session: (any GRPCSession)?
+    private var bufferedBytes = 0
+    /// What of that counts among the unfinished requests of all connections.
+    private var sharedBytes = 0
+    private var hasEndOfRequest = false
+    private var hasToldEnd = false
+    /// It is not known yet who calls: nothing is read until then.
+    private var waitsForLogin = false
+
+    init(_ call: GRPCCall, _ stream: any CallStream, _ encoding: MessageEncoding) {
+        self.call = call
+        self.stream = stream
+        self.encoding = encoding
+    }
+
+    // MARK: Begin and end
+
+    /// Nothing is read before `open`.
+    func hold() {
+        waitsForLogin = true
+        stream.isInboundHeld = true
+    }
+
+    /// It is known who takes the requests, and that they may be taken.
+    func open(_ session: (any GRPCSession)?) {
+        self.session = session
+        guard waitsForLogin else { return }
+        waitsForLogin = false
+        stream.isInboundHeld = false
+    }
+
+    /// What came while nothing was read.
+    func readHeld() {
+        guard !call.hasEnded else { return }
+        readMessages()
+        guard !call.hasEnded, hasEndOfRequest else { return }
+        receivedEnd()
+    }
+
+    /// The call has ended: nothing is kept.
+    func end() {
+        request = nil
+        deframer.removeAll()
+        account()
+        stream.isInboundHeld = false
+        session = nil
+    }
+
+    // MARK: Receiving
+
+    /// More of the request. It shares the storage of the current read.
+    func received(_ data: ByteBuffer) {
+        guard !call.hasEnded else { return }
+        deframer.append(data)
+        readMessages()
+        guard !call.hasEnded else { return }
+        account()
+        call.connection.keepLater(call)
+    }
+
+    func receivedEnd() {
+        guard !call.hasEnded else { return }
+        hasEndOfRequest = true
+        if waitsForLogin { return }
+        if takesMany { return finish() }
+        if deframer.isIncomplete { return call.fail(GRPCStatus(.internal, "the request ends in the middle of a message")) }
+        guard let request else {
+            return call.fail(GRPCStatus(.unimplemented, "\(call.route.method.path) takes one request message, none came"))
+        }
+        self.request = nil
+        account()
+        call.route.method.handle(call, request)
+    }
+
+    /// Copies what is kept beyond the read it came with.
+    func keepReceived() {
+        deframer.keep()
+        if let shared = request {
+            var own = ByteBuffer()
+            own.writeImmutableBuffer(shared)
+            request = own
+        }
+    }
+
+    /// The session takes requests again.
+    func readMore() {
+        guard !call.hasEnded else { return }
+        readMessages()
+        guard !call.hasEnded else { return }
+        account()
+        finish()
+        call.connection.scheduleFlush()
+    }
+
+    /// The peer has taken the answers that a method in both directions waited to be rid of.
+    func answersWereTaken() {
+        readMessages()
+        finish()
+    }
+
+    private func readMessages() {
+        do throws(GRPCStatus) {
+            while !call.hasEnded, !isHeld, let message = try deframer.next() {
+                let bytes = try message.decoded(encoding, call.connection.decompressor, bytesMax: Limits.messageBytes)
+                if let session {
+                    session.received(bytes)
+                } else if call.route.method.kind == .bidirectional {
+                    call.route.method.handle(call, bytes)
+                } else if request == nil {
+                    request = bytes
+                } else {
+                    throw GRPCStatus(.unimplemented, "\(call.route.method.path) takes one request message, more came")
+                }
+            }
+        } catch {
+            call.fail(error)
+        }
+    }
+
+    private var takesMany: Bool { session != nil || call.route.method.kind == .bidirectional }
+
+    /// Calls with many requests: no more of them now. The session says so, or answers wait for the peer.
+    private var isHeld: Bool {
+        if waitsForLogin { return true }
+        let isHeld: Bool
+        if let session {
+            isHeld = !session.takesRequests
+        } else if call.route.method.kind == .bidirectional {
+            isHeld = stream.outbound.readableBytes > Limits.queuedAnswerBytes
+        } else {
+            return false
+        }
+        stream.isInboundHeld = isHeld
+        return isHeld
+    }
+
+    /// Tells once that no more requests come.
+    private func finish() {
+        guard !call.hasEnded, hasEndOfRequest, !isHeld, !hasToldEnd else { return }
+        guard !deframer.isIncomplete else {
+            return call.fail(GRPCStatus(.internal, "the requests end in the middle of a message"))
+        }
+        hasToldEnd = true
+        if let session { session.requestsEnded() } else { call.finish() }
+    }
+
+    // MARK: What is held
+
+    private func account() {
+        let bytes = call.hasEnded ? 0 : deframer.pendingBytes + (request?.readableBytes ?? 0)
+        guard bytes != bufferedBytes else { return }
+        let connection = call.connection
+        connection.bufferedBytes += bytes - bufferedBytes
+        bufferedBytes = bytes
+        shareMemory(bytes > Limits.unsharedRequestBytes ? bytes : 0)
+        if !call.hasEnded, connection.bufferedBytes > Limits.bufferedRequestBytes {
+            call.fail(
+                GRPCStatus(
+                    .resourceExhausted, "the connection's unfinished requests hold more than \(Limits.bufferedRequestBytes) bytes"))
+        }
+    }
+
+    /// Counts this call's unfinished request among those of all connections, and refuses it if they are too much.
+    private func shareMemory(_ bytes: Int) {
+        let memory = call.connection.server.memory
+        let isMore = bytes > sharedBytes
+        guard bytes != sharedBytes else { return }
+        let hasRoom = !isMore || memory.hasRoom()
+        memory.adjust(by: bytes - sharedBytes)
+        sharedBytes = bytes
+        guard !hasRoom, !call.hasEnded else { return }
+        call.fail(
+            GRPCStatus(
+                .resourceExhausted, "unfinished requests of all connections hold \(memory.limit) bytes already;"
+                    + " try again later, or raise queued.max.request.bytes"))
+    }
+}

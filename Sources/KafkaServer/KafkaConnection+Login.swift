@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, KafkaServer: what a connection does with logins: bare tokens, and what follows from success and failure.
+
+import Engine
+import KafkaWire
+import Logging
+import NIOCore
+import Telemetry
+
+extension KafkaConnection {
+    /// A token of the exchange that version 0 of SaslHandshake began: answered by a bare one, or by the end.
+    func receiveToken(_ frame: ByteBuffer) {
+        let slot = open(frame)
+        Login.receive(Array(buffer: frame), on: self) { step in
+            switch step {
+            case .challenge(let bytes):
+                self.answer(slot, token: bytes)
+            case .success(let bytes, _, let mechanism):
+                self.loggedIn(mechanism.rawValue)
+                self.answer(slot, token: bytes)
+            case .failure(let cause, let mechanism):
+                self.completeWithoutReply(slot)
+                self.loginFailed(cause, mechanism.rawValue)
+            case .outOfOrder:
+                self.close("a token without an exchange")
+            }
+        }
+    }
+
+    private func answer(_ slot: Int, token: [UInt8]) {
+        complete(slot) { buffer throws(WireError) in
+            buffer.writeInteger(Int32(token.count))
+            buffer.writeBytes(token)
+        }
+    }
+
+    func loggedIn(_ mechanism: String) {
+        hasLoggedIn = true
+        server.metrics.loggedIn()
+        server.engine.audit.record(AuditEvent(.login, auditSubject, mechanism, .succeeded))
+        server.logger.debug("logged in", metadata: metadata)
+    }
+
+    /// Closes the connection, a moment later, so that whoever tries passwords has to wait (Kafka's
+    /// `connections.failed.authentication.delay.ms`).
+    func loginFailed(_ cause: String, _ mechanism: String) {
+        server.metrics.loginFailed()
+        server.engine.audit.record(AuditEvent(.login, auditSubject, mechanism, .failed, cause: cause))
+        server.logger.warning("kafka login failed with \(mechanism): \(cause)", metadata: metadata)
+        loop.scheduleTask(in: Limits.failedLoginDelay) { self.end() }
+    }
+
+    var metadata: Logger.Metadata {
+        ["peer": "\(peer.remoteAddress):\(peer.remotePort)", "principal": "\(login.principal)"]
+    }
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, GRPCServerTests: calls that wait for an external policy: nothing happens before, and streams keep their order.
+
+import Contract
+import Engine
+import Foundation
+import GRPCWire
+import NIOCore
+import TestSupport
+import Testing
+
+@testable import GRPCServer
+
+@Suite struct ExternalPolicyTests {
+    private let policy = TestPolicy()
+
+    private func end(_ fixture: Fixture, _ topic: String) -> Int64? {
+        fixture.engine.topics.topic(named: topic)?.partition(0)?.offsets.highWatermark
+    }
+
+    private func answerAll(_ peer: Peer, _ decide: (AccessQuestion) -> PolicyAnswer = { _ in .allowed }) throws {
+        while !policy.open.isEmpty {
+            policy.answer(decide)
+            try peer.run()
+        }
+    }
+
+    @Test(arguments: [PolicyAnswer.denied, .failed("it is down")])
+    func `A call that is not allowed does nothing`(answer: PolicyAnswer) throws {
+        let fixture = try Fixture(policy: policy)
+        _ = try fixture.topic("orders")
+        let peer = try fixture.connect()
+        let call = try peer.publish("orders", ["x"])
+        #expect(call.status == nil && policy.open.map(\.question.client.wire) == ["grpc"])
+        try answerAll(peer) { _ in answer }
+        #expect(call.status == .permissionDenied && end(fixture, "orders") == 0)
+    }
+
+    @Test func `A call waits for its decision, and for that of the topic it makes`() throws {
+        let fixture = try Fixture(policy: policy)
+        let peer = try fixture.connect()
+        let call = try peer.publish("orders", ["x"])
+        #expect(call.status == nil && fixture.engine.topics.topic(named: "orders") == nil)
+        policy.answer(.allowed)
+        try peer.run()
+        #expect(call.status == nil && fixture.engine.topics.topic(named: "orders") == nil)
+        #expect(policy.open.map(\.question.operation) == [.create])
+        // Neither for the cluster, but for this topic.
+        try answerAll(peer) { $0.resource == .topic ? .allowed : .denied }
+        #expect(call.status == .ok && end(fixture, "orders") == 1)
+    }
+
+    @Test func `A call whose caller has gone does nothing`() throws {
+        let fixture = try Fixture(policy: policy)
+        _ = try fixture.topic("orders")
+        let peer = try fixture.connect()
+        let call = try peer.publish("orders", ["x"])
+        call.cancel()
+        try peer.run()
+        try answerAll(peer)
+        #expect(end(fixture, "orders") == 0)
+    }
+
+    @Test func `What waits for decisions is bounded in bytes`() throws {
+        let fixture = try Fixture(policy: policy)
+        _ = try fixture.topic("orders")
+        let peer = try fixture.connect()
+        let large = String(repeating: "x", count: 700_000)
+        let calls = try (0..<8).map { _ in try peer.publish("orders", [large]) }
+        let refused = calls.filter { $0.status == .resourceExhausted }
+        #expect(!refused.isEmpty && refused.count < 8)
+        try answerAll(peer)
+        #expect(end(fixture, "orders") == Int64(8 - refused.count))
+        #expect(try peer.publish("orders", [large]).status == .ok)
+    }
+
+    private func frame(_ edit: (inout Martlet_V1_PublishStreamRequest) -> Void) throws -> ByteBuffer {
+        .frame(ByteBuffer(bytes: try Martlet_V1_PublishStreamRequest.with(edit).serializedBytes() as [UInt8]))
+    }
+
+    @Test func `Requests of a stream take effect and are answered in their order`() throws {
+        let fixture = try Fixture(policy: policy)
+        for name in ["known", "new", "no"] { _ = try fixture.topic(name) }
+        let peer = try fixture.connect()
+        _ = try peer.publish("known", ["x"])
+        try answerAll(peer)
+        let call = try peer.open("/martlet.v1.Streams/PublishStream")
+        for (index, topic) in ["known", "new", "no", "known"].enumerated() {
+            let request = try frame {
+                $0.topic = topic
+                $0.records = [.with { $0.value = Data("\(index)".utf8) }]
+            }
+            call.send(request, end: index == 3)
+        }
+        try peer.run()
+        #expect(end(fixture, "known") == 2 && end(fixture, "new") == 0)
+        try answerAll(peer) { $0.name == "no" ? .denied : .allowed }
+        let results = try call.decoded(Martlet_V1_PublishStreamResponse.self).flatMap(\.results)
+        #expect(results.map { $0.batches.first?.baseOffset ?? -1 } == [1, 0, -1, 2])
+        #expect(results.map { $0.hasError ? $0.error.code : 0 } == [0, 0, 7, 0])
+        #expect(call.status == .ok)
+    }
+
+    @Test func `A pattern shows what is allowed, also of topics that come later`() throws {
+        let fixture = try Fixture(policy: policy)
+        for name in ["p-1", "p-2"] { try fixture.append(["of \(name)"], to: try #require(try fixture.topic(name).partition(0))) }
+        let peer = try fixture.connect()
+        let call = try peer.subscribe("") {
+            $0.topics = []
+            $0.topicPattern = "p-*"
+        }
+        try answerAll(peer) { $0.name == "p-2" ? .denied : .allowed }
+        #expect(try call.values() == ["of p-1"])
+        for name in ["p-3", "p-4"] { try fixture.append(["of \(name)"], to: try #require(try fixture.topic(name).partition(0))) }
+        try peer.run()
+        #expect(policy.open.map(\.question.name).contains("p-3"))
+        try answerAll(peer) { $0.name == "p-4" ? .denied : .allowed }
+        #expect(try call.values() == ["of p-1", "of p-3"] && call.status == nil)
+    }
+
+    @Test func `A member of a group is asked about before its pattern is matched`() throws {
+        let fixture = try Fixture(policy: policy)
+        for name in ["p-1", "p-2", "q"] { try fixture.append(["of \(name)"], to: try #require(try fixture.topic(name).partition(0))) }
+        let peer = try fixture.connect()
+        let call = try peer.subscribe("") {
+            $0.topics = []
+            $0.topicPattern = "p-*"
+            $0.member = .with { $0.group = "g" }
+        }
+        try answerAll(peer) { $0.name == "p-2" ? .denied : .allowed }
+        #expect(try call.values() == ["of p-1"], "\(call.message)")
+        #expect(!policy.asked.contains { $0.name == "q" })
+    }
+
+    @Test func `Lists show what is allowed`() throws {
+        let fixture = try Fixture(policy: policy)
+        for name in ["a", "b"] { _ = try fixture.topic(name) }
+        let peer = try fixture.connect()
+        let call = try peer.call("/martlet.v1.Admin/ListTopics", Martlet_V1_ListTopicsRequest())
+        #expect(call.status == nil)
+        try answerAll(peer) { $0.name == "a" ? .allowed : .denied }
+        #expect(try call.decoded(Martlet_V1_ListTopicsResponse.self)[0].topics.map(\.name) == ["a"])
+    }
+
+    @Test func `A worker takes nothing before it is known whether it may`() throws {
+        let fixture = try Fixture(policy: policy)
+        try fixture.append(["job"], to: try #require(try fixture.topic("jobs").partition(0)))
+        let peer = try fixture.connect()
+        let call = try peer.open("/martlet.v1.Work/Receive")
+        func send(_ edit: (inout Martlet_V1_ReceiveRequest) -> Void) throws {
+            let bytes: [UInt8] = try Martlet_V1_ReceiveRequest.with(edit).serializedBytes()
+            call.send(.frame(ByteBuffer(bytes: bytes)), end: false)
+            try peer.run()
+        }
+        try send {
+            $0.open.group = "workers"
+            $0.open.topics = ["jobs"]
+            $0.open.origin = .earliest
+        }
+        #expect(call.messages.isEmpty && call.status == nil && !policy.open.isEmpty)
+        try answerAll(peer)
+        #expect(call.status == nil, "\(call.message)")
+        let answers = try call.decoded(Martlet_V1_ReceiveResponse.self)
+        #expect(answers.first?.opened.workerID.isEmpty == false)
+        #expect(answers.contains { !$0.items.items.isEmpty })
+    }
+}
