@@ -61,13 +61,13 @@ struct UserCommand: ParsableCommand {
         func run() throws {
             let administration = try UserAdministration(client.options())
             let password = try Password.read(from: passwordFile, asking: "New password of \(name): ", twice: true)
+            try administration.set(
+                name, password: password, mechanisms: MechanismArgument.chosen(mechanisms), iterations: iterations)
             if let weakness = PasswordWeakness(of: password, user: name) {
                 Terminal.write(
                     "warning: the password of \(JSONText.escaped(name)) is \(weakness); better \(PasswordWeakness.advice)\n",
                     to: STDERR_FILENO)
             }
-            try administration.set(
-                name, password: password, mechanisms: MechanismArgument.chosen(mechanisms), iterations: iterations)
         }
     }
 

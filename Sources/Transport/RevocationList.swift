@@ -14,6 +14,12 @@ package struct RevocationListSummary: Equatable, Sendable {
     /// From then on nobody whose certificate it is about is let in; nil: never.
     package var nextMs: Int64?
 
+    package init(issuer: String, issuedMs: Int64, nextMs: Int64?) {
+        self.issuer = issuer
+        self.issuedMs = issuedMs
+        self.nextMs = nextMs
+    }
+
     /// Of each list in a PEM file.
     package static func read(_ file: String) throws(TransportError) -> [RevocationListSummary] {
         try RevocationList.load(file).lists.map(\.summary)
