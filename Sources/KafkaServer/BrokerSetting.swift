@@ -66,7 +66,12 @@ struct BrokerSetting: Sendable {
         BrokerSetting("log.dirs", .string, nil, "Where records are kept.") { $0.engine.configuration.logDirectory },
         BrokerSetting("node.id", .int, nil, "The number of this broker.") { "\($0.engine.configuration.nodeId)" },
         BrokerSetting("process.roles", .list, "", "What this process is.") { _ in "broker,controller" },
+        told("allow.everyone.if.no.acl.found", .boolean, "false", "Whether what no access rule speaks of is free to all."),
+        told("authorizer.opa.url", .string, nil, "The external policy that decides instead of access rules."),
         told("ssl.client.auth", .string, "none", "Whether TLS clients must show a certificate."),
+        told("ssl.principal.mapping.rules", .string, "DEFAULT", "What is made of the name of a client's certificate."),
+        told("ssl.principal.source", .list, "subject", "Which name of a client's certificate is its principal."),
+        told("super.users", .string, "", "Principals that may do everything."),
     ]
 
     private static let topics: [BrokerSetting] = [

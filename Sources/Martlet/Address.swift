@@ -51,6 +51,9 @@ public struct Address: Hashable, Sendable, CustomStringConvertible {
         host == "localhost" || host == "::1" || host.hasPrefix("127.")
     }
 
+    /// Whether it is every address of the machine, and so none that a client could use.
+    var isEverywhere: Bool { ["*", "0.0.0.0", "::", ""].contains(host) }
+
     public var description: String {
         host.contains(":" as Character) ? "[\(host)]:\(port)" : "\(host):\(port)"
     }

@@ -85,6 +85,11 @@ public final class Broker: Sendable {
         try await parts.reload(wanted)
     }
 
+    /// Says in the log what is wrong and does not keep the broker from running.
+    package func tell(errors: [String]) {
+        for error in errors { parts.logger.error("\(error)") }
+    }
+
     /// Returns when every event loop has had a turn: they are all alive.
     package func turnLoops() async throws {
         try await parts.turnLoops()

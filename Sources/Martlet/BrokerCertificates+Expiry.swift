@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, Martlet: which certificates expire soon, for the log, `/readyz`, the health service and the metrics.
+// Martlet, Martlet: which certificates and revocation lists expire soon, for the log, `/readyz`, the health service and the metrics.
 
 import Bytes
 import Logging
@@ -13,7 +13,9 @@ extension BrokerCertificates {
         let server = context.certificate.map { [CertificateExpiry(.server, $0)] } ?? []
         let authorities = context.authorities.map { CertificateExpiry(.authority, $0) }
         let clients = seenClients.all(nowMs: clock.nowMs()).map { CertificateExpiry(.client, $0) }
+        let lists = context.revocationLists.compactMap { CertificateExpiry($0) }
         return server + authorities.sorted { $0.notAfterMs < $1.notAfterMs } + clients
+            + lists.sorted { $0.notAfterMs < $1.notAfterMs }
     }
 
     /// When the first of each kind expires.
@@ -41,7 +43,8 @@ extension BrokerCertificates {
         let near = expiries().filter { $0.isNear(nowMs: nowMs) }
         for kind in CertificateExpiry.Kind.allCases {
             guard let first = near.first(where: { $0.kind == kind }) else { continue }
-            parts.append("\(kind.rawValue) certificate expires at \(Timestamp.iso8601(first.notAfterMs))")
+            let what = kind == .revocations ? "revocation list" : "\(kind.rawValue) certificate"
+            parts.append("\(what) expires at \(Timestamp.iso8601(first.notAfterMs))")
         }
         return parts.isEmpty ? nil : parts.joined(separator: "; ")
     }

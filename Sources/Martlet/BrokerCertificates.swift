@@ -23,6 +23,8 @@ final class BrokerCertificates: Sendable {
     let minted: [String]
     private let options: TLSOptions
     private let hosts: [String]
+    /// Of these, those that only a certificate with that name is good for.
+    private let namedHosts: [String]
     /// Removed with the broker.
     private let temporaryDirectory: String?
     let clock: any Clock
@@ -59,6 +61,7 @@ final class BrokerCertificates: Sendable {
         options.minimumVersion = configuration.tlsVersion == .tls12 ? .tls12 : .tls13
         options.revocationFile = configuration.tls.revocationLists
         hosts = Self.hosts(configuration)
+        namedHosts = configuration.namedHosts
         self.clock = clock
         temporaryDirectory =
             configuration.hasOwnCertificateDirectory && options.certificateFile == nil
@@ -106,7 +109,7 @@ final class BrokerCertificates: Sendable {
         let found = Self.stamps(options)
         let mustRead = state.withLock { isAsked || $0.mustLookAgain || $0.stamps != found }
         if mustRead { read(found, logger, isAsked: isAsked) }
-        if isDue { warnOfExpiry(logger: logger) }
+        if isDue || mustRead { warnOfExpiry(logger: logger) }
     }
 
     private func read(_ found: [FileStamp?], _ logger: Logger, isAsked: Bool) {
@@ -153,7 +156,7 @@ final class BrokerCertificates: Sendable {
         logger.error("the certificates changed and cannot be used, the old ones stay in force: \(error.message)")
     }
 
-    /// A certificate that is good for nothing now does not replace one that is.
+    /// A certificate that clients would refuse does not replace one that is good.
     private func refuseWorse(_ new: TLSContext) throws(TransportError) {
         let nowMs = clock.nowMs()
         guard let certificate = new.certificate, let file = options.certificateFile, (expiryMs ?? 0) > nowMs else { return }
@@ -165,6 +168,17 @@ final class BrokerCertificates: Sendable {
             throw TransportError(
                 .notYetValid, "certificate \(file): it is not valid before \(Timestamp.iso8601(certificate.notBeforeMs)); "
                     + "if that is past, set this machine's clock right")
+        }
+        let old = store.current
+        let before = Set(old.faults(hosts: namedHosts, nowMs: nowMs).map(\.kind))
+        let faults = new.faults(hosts: namedHosts, nowMs: nowMs)
+        if let fault = faults.first(where: { $0.severity == .error && !before.contains($0.kind) }) {
+            throw TransportError(.invalidFile, "\(fault.what); \(fault.next)")
+        }
+        if let intermediate = new.missingIntermediate(sentBy: old) {
+            throw TransportError(
+                .invalidFile, "certificate \(file): the intermediate CA (\(intermediate)) that was after the old one is missing; "
+                    + "put it behind the certificate, into the same file")
         }
     }
 

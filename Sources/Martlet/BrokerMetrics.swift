@@ -50,7 +50,7 @@ enum BrokerMetrics {
     private static func register(_ metrics: Metrics, _ certificates: BrokerCertificates) {
         metrics.observe(
             "martlet_certificate_expiration_timestamp_seconds",
-            "When the first certificate of this kind expires, since the Unix epoch: ca, server, or client for those seen last.",
+            "When the first certificate of this kind expires, since the Unix epoch: ca, server, client for those seen last, crl for revocation lists.",
             labels: ["kind"]
         ) {
             certificates.firstExpiries.map { Sample(Double($0.notAfterMs) / 1000, labels: [$0.kind.rawValue]) }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, Martlet: when a certificate that matters here expires, and when to say so.
+// Martlet, Martlet: when a certificate, or a revocation list, that matters here expires, and when to say so.
 //
-// A plain value. A warning comes 48 hours ahead, or in the last quarter of the time of a certificate that lives for less
-// than eight days: whoever renews in the last third is not warned of what works.
+// A plain value. A warning comes 48 hours ahead, or in the last quarter of the time of what lives for less than six days:
+// whoever renews in the last third is not warned of what works.
 
 import Telemetry
 import Transport
@@ -14,6 +14,8 @@ struct CertificateExpiry: Equatable, Sendable {
         case server
         /// The last certificate that a client showed.
         case client
+        /// What an authority has taken back: when it is too old, none of its clients is let in.
+        case revocations = "crl"
     }
 
     let kind: Kind
@@ -30,8 +32,18 @@ struct CertificateExpiry: Equatable, Sendable {
         notAfterMs = certificate.notAfterMs
     }
 
+    /// nil if the list is good for ever.
+    init?(_ list: RevocationListSummary) {
+        guard let nextMs = list.nextMs else { return nil }
+        kind = .revocations
+        subject = list.issuer
+        serial = "\(list.issuer) \(nextMs)"
+        notBeforeMs = list.issuedMs
+        notAfterMs = nextMs
+    }
+
     func isNear(nowMs: Int64) -> Bool {
-        notAfterMs - nowMs < min(Limits.certificateWarningMs, (notAfterMs - notBeforeMs) / 4)
+        notAfterMs - nowMs < CertificateCheck.warningMs(from: notBeforeMs, to: notAfterMs)
     }
 
     /// What to tell whoever can do something about it.
@@ -41,6 +53,8 @@ struct CertificateExpiry: Equatable, Sendable {
             case .authority: ("the CA certificate", "put its successor into the CA file beside it")
             case .server: ("the broker's certificate", "replace its files")
             case .client: ("the client certificate", "renew it")
+            case .revocations:
+                ("the revocation list", "from then on every client certificate of that CA is refused: put its next list into ssl.crl.location")
             }
         let verb = notAfterMs <= nowMs ? "expired" : "expires"
         return "\(whose) (\(subject)) \(verb) at \(Timestamp.iso8601(notAfterMs)); \(next)"

@@ -56,7 +56,12 @@ extension Configuration {
             "num.network.threads": "\(threads == 0 ? System.coreCount : threads)",
             "queued.max.request.bytes": "\(queuedRequestBytesMax)",
             "ssl.client.auth": clientAuthentication.rawValue,
+            "super.users": superUsers.joined(separator: ";"),
+            "allow.everyone.if.no.acl.found": "\(allowsEveryoneWithoutRule)",
+            "ssl.principal.mapping.rules": principalRules,
+            "ssl.principal.source": principalSources.map(\.rawValue).joined(separator: ","),
         ]
+        if let url = policy.url { engine.otherSettings["authorizer.opa.url"] = url }
         engine.housekeeping.compactionBackoffMs = cleanerBackoffMs
         return engine
     }

@@ -94,7 +94,7 @@ extension Configuration {
 }
 
 extension PeerCertificate {
-    var names: CertificateNames {
+    package var names: CertificateNames {
         var names = CertificateNames(subject: subject, commonName: commonName)
         for name in alternativeNames {
             switch name {

@@ -263,4 +263,10 @@ public struct Configuration: Equatable, Sendable {
         guard let port, let first = listen.first else { return listen }
         return [Address(host: first.host, port: port)] + listen.dropFirst()
     }
+
+    /// Names and addresses that clients elsewhere use: those that were chosen, not those that mean every address.
+    var namedHosts: [String] {
+        let all = listeners.map(\.host) + (advertise.map { [$0.host] } ?? [])
+        return all.filter { !Address(host: $0).isEverywhere && !Address(host: $0).isLoopback }
+    }
 }

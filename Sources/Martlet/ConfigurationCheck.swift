@@ -1,32 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, Martlet: `--check`: whether a broker would start with this configuration, without starting one.
+// Martlet, Martlet: `--check`: whether a broker would start with this configuration and be of use, without starting one.
 //
-// Every mistake, not the first alone; and the certificate files that it names are read. What could be better is the
-// doctor's to say.
+// Asks the doctor: there is one list of checks. Notes are left out, and as long as the configuration itself is wrong nothing
+// else is looked at.
 
-import Transport
+import Bytes
 
 package enum ConfigurationCheck {
-    /// One line each; none if all is well.
-    package static func problems(_ loader: ConfigurationLoader) -> [String] {
-        var problems = loader.problems.map(\.description)
-        let files = loader.configuration.tls
-        if files.certificate != nil, files.key != nil {
-            do throws(TransportError) {
-                _ = try TLSContext.server(
-                    TLSOptions(authorityFile: files.authority, certificateFile: files.certificate, keyFile: files.key))
-            } catch {
-                problems.append(error.message)
-            }
-        }
-        if let file = loader.configuration.policy.authority {
-            do throws(TransportError) {
-                _ = try TLSContext.client(TLSOptions(authorityFile: file))
-            } catch {
-                problems.append(error.message)
-            }
-        }
-        return problems
+    /// What keeps a broker from starting, or must not stay, is an error; the rest are warnings.
+    package static func findings(_ loader: ConfigurationLoader, clock: any Clock = SystemClock()) -> [DoctorFinding] {
+        var doctor = Doctor(loader, clock: clock)
+        if loader.problems.isEmpty { doctor.examine() }
+        return doctor.findings.filter { $0.severity != .note }
+    }
+
+    /// What a broker that starts with this has to tell: those errors that do not keep it from starting.
+    package static func errorsAtStart(_ loader: ConfigurationLoader) -> [String] {
+        var doctor = Doctor(loader)
+        doctor.examineSettings()
+        return doctor.findings.filter { $0.severity == .error }.map(\.line)
     }
 
     /// What is set, and where: for a person who wonders.

@@ -8,7 +8,7 @@ public struct ConfigurationError: Error, Equatable, CustomStringConvertible {
     /// The command line was wrong, rather than a file or a variable.
     package let isUsage: Bool
 
-    init(_ description: String, isUsage: Bool = false) {
+    package init(_ description: String, isUsage: Bool = false) {
         self.description = description
         self.isUsage = isUsage
     }

@@ -110,8 +110,12 @@ package struct ConfigurationLoader {
                             + (question.isEmpty ? "; see docs/configuration.md for all keys" : question)))
                 continue
             }
-            let value = entry.values.joined(separator: ",")
             let place = "\(name):\(entry.line)"
+            guard entry.values.count == 1 || setting.separator != nil else {
+                try mistake(ConfigurationError("`\(entry.key)` at \(place) has one value, not a list of \(entry.values.count)"))
+                continue
+            }
+            let value = entry.values.joined(separator: setting.separator ?? ",")
             try apply(setting, value, origin: "`\(entry.key)` at \(place)", place: place)
         }
     }
@@ -157,9 +161,13 @@ package struct ConfigurationLoader {
                 "`tls.ca` is not set, so no client certificate could be accepted; set it, or `tls.client.auth: none`"))
         }
         if configuration.saslMechanisms.contains(.oauthBearer), configuration.tokens.keyFile == nil {
-            throw ConfigurationError(
+            try mistake(ConfigurationError(
                 "`sasl.enabled.mechanisms` has OAUTHBEARER without `sasl.oauthbearer.jwks.endpoint.url`; "
-                    + "say where the keys are")
+                    + "say where the keys are"))
+        }
+        if let advertise = configuration.advertise, advertise.isEverywhere {
+            try mistake(ConfigurationError(
+                "`advertise` (\(advertise)) is no address that a client could use; give the name that clients reach this broker by"))
         }
         if configuration.groupMinSessionTimeoutMs > configuration.groupMaxSessionTimeoutMs {
             try mistake(ConfigurationError(

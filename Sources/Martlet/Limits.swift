@@ -6,8 +6,6 @@ import NIOCore
 enum Limits {
     /// How long connections may take to finish what they started when the broker stops; then they are closed.
     static let drainGrace = TimeAmount.seconds(5)
-    /// A certificate that expires sooner is a warning in `/readyz`, the log and the health service.
-    static let certificateWarningMs: Int64 = 48 * 3600 * 1000
     /// How often it is looked whether the certificates' files have changed.
     static let certificateCheckInterval = TimeAmount.seconds(1)
     /// How often it is looked whether certificates expire soon or must be renewed.

@@ -21,9 +21,25 @@ package struct Setting: Sendable {
     package let help: String
     /// Given without a value it means `true`.
     package let isSwitch: Bool
+    /// What stands between several values; nil: it has only one.
+    let separator: String?
     private let read: @Sendable (inout Configuration, String) throws(Refusal) -> Void
     /// The value in a configuration, as it would be written; empty if it is not set.
     package let show: @Sendable (Configuration) -> String
+
+    private init(
+        key: String, form: String, help: String, isSwitch: Bool = false, separator: String? = nil,
+        read: @escaping @Sendable (inout Configuration, String) throws(Refusal) -> Void,
+        show: @escaping @Sendable (Configuration) -> String
+    ) {
+        self.key = key
+        self.form = form
+        self.help = help
+        self.isSwitch = isSwitch
+        self.separator = separator
+        self.read = read
+        self.show = show
+    }
 
     package var flag: String { "--" + key.replacing(".", with: "-") }
     package var variable: String { "MARTLET_" + key.replacing(".", with: "_").uppercased() }
@@ -52,7 +68,7 @@ extension Setting {
     typealias Field<Value> = any WritableKeyPath<Configuration, Value> & Sendable
 
     static func text(_ key: String, _ form: String, _ help: String, _ field: Field<String>) -> Setting {
-        Setting(key: key, form: form, help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+        Setting(key: key, form: form, help: help) { (configuration, text) throws(Refusal) in
             guard !text.isEmpty else { throw Refusal(expected: "a \(form)") }
             configuration[keyPath: field] = text
         } show: {
@@ -61,7 +77,7 @@ extension Setting {
     }
 
     static func text(_ key: String, _ form: String, _ help: String, _ field: Field<String?>) -> Setting {
-        Setting(key: key, form: form, help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+        Setting(key: key, form: form, help: help) { (configuration, text) throws(Refusal) in
             guard !text.isEmpty else { throw Refusal(expected: "a \(form)") }
             configuration[keyPath: field] = text
         } show: {
@@ -72,7 +88,7 @@ extension Setting {
     static func number<Number: FixedWidthInteger & Sendable>(
         _ key: String, _ form: String, _ help: String, _ field: Field<Number>, in range: ClosedRange<Number>
     ) -> Setting {
-        Setting(key: key, form: form, help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+        Setting(key: key, form: form, help: help) { (configuration, text) throws(Refusal) in
             configuration[keyPath: field] = try whole(text, in: range)
         } show: {
             String($0[keyPath: field])
@@ -82,7 +98,7 @@ extension Setting {
     static func number(
         _ key: String, _ form: String, _ help: String, _ field: Field<Int?>, in range: ClosedRange<Int>
     ) -> Setting {
-        Setting(key: key, form: form, help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+        Setting(key: key, form: form, help: help) { (configuration, text) throws(Refusal) in
             configuration[keyPath: field] = try whole(text, in: range)
         } show: {
             $0[keyPath: field].map { String($0) } ?? ""
@@ -105,7 +121,7 @@ extension Setting {
     where Value: RawRepresentable<String> & CaseIterable & Sendable {
         let names = Value.allCases.map(\.rawValue)
         let form = names.joined(separator: "|")
-        return Setting(key: key, form: form, help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+        return Setting(key: key, form: form, help: help) { (configuration, text) throws(Refusal) in
             guard let value = Value(rawValue: text.lowercased()) else {
                 throw Refusal(expected: names.dropLast().joined(separator: ", ") + " or " + (names.last ?? ""))
             }
@@ -119,7 +135,7 @@ extension Setting {
     static func choices<Value>(_ key: String, _ help: String, _ field: Field<[Value]>) -> Setting
     where Value: RawRepresentable<String> & CaseIterable & Sendable {
         let names = Value.allCases.map(\.rawValue)
-        return Setting(key: key, form: names.joined(separator: ","), help: help, isSwitch: false) {
+        return Setting(key: key, form: names.joined(separator: ","), help: help, separator: ",") {
             (configuration, text) throws(Refusal) in
             var values: [Value] = []
             for name in text.split(separator: ",") {
@@ -135,19 +151,37 @@ extension Setting {
         }
     }
 
-    /// Separated by semicolons, because names of certificates have commas in them.
-    static func texts(_ key: String, _ form: String, _ help: String, _ field: Field<[String]>) -> Setting {
-        Setting(key: key, form: form, help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
-            configuration[keyPath: field] = text.split(separator: ";").map(String.init)
+    /// Separated by semicolons, because names of certificates have commas in them. Kafka refuses what is no principal too.
+    static func principals(_ key: String, _ help: String, _ field: Field<[String]>) -> Setting {
+        Setting(key: key, form: "User:name;…", help: help, separator: ";") { (configuration, text) throws(Refusal) in
+            let kind = "User:"
+            let names = text.split(separator: ";").compactMap { name in
+                name.lastIndex { $0 != " " }.map { String(name[...$0].drop { $0 == " " }) }
+            }
+            if let wrong = names.first(where: { !$0.hasPrefix(kind) || $0.utf8.count == kind.utf8.count }) {
+                let meant = wrong.contains(":" as Character) ? "" : "; perhaps `\(kind)\(wrong)` is meant"
+                throw Refusal(expected: "principals such as User:admin;User:CN=root,O=Example\(meant)")
+            }
+            configuration[keyPath: field] = names
         } show: {
             $0[keyPath: field].joined(separator: ";")
+        }
+    }
+
+    /// The name of a topic.
+    static func topic(_ key: String, _ help: String, _ field: Field<String?>) -> Setting {
+        Setting(key: key, form: "topic", help: help) { (configuration, text) throws(Refusal) in
+            if let problem = topicNameProblem(text) { throw Refusal(expected: "a topic's name (\(problem))") }
+            configuration[keyPath: field] = text
+        } show: {
+            $0[keyPath: field] ?? ""
         }
     }
 
     /// A `file://` URL, as Kafka has it where there could be others.
     static func fileURL(_ key: String, _ help: String, _ field: Field<String?>) -> Setting {
         let scheme = "file://"
-        return Setting(key: key, form: "file:///…", help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+        return Setting(key: key, form: "file:///…", help: help) { (configuration, text) throws(Refusal) in
             guard text.hasPrefix(scheme + "/") else {
                 throw Refusal(expected: "a URL such as file:///etc/martlet/jwks.json")
             }
@@ -172,7 +206,7 @@ extension Setting {
 
     /// Separated by commas.
     static func names(_ key: String, _ help: String, _ field: Field<[String]>) -> Setting {
-        Setting(key: key, form: "name,…", help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+        Setting(key: key, form: "name,…", help: help, separator: ",") { (configuration, text) throws(Refusal) in
             configuration[keyPath: field] = text.split(separator: ",").map { $0.filter { $0 != " " } }
         } show: {
             $0[keyPath: field].joined(separator: ",")
@@ -181,7 +215,7 @@ extension Setting {
 
     /// Kafka's `ssl.principal.mapping.rules`.
     static func principalRules(_ key: String, _ help: String, _ field: Field<String>) -> Setting {
-        Setting(key: key, form: "RULE:…/…/,…", help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+        Setting(key: key, form: "RULE:…/…/,…", help: help, separator: ",") { (configuration, text) throws(Refusal) in
             do throws(PrincipalMapping.Invalid) {
                 _ = try PrincipalMapping(rules: text)
             } catch {
@@ -194,7 +228,7 @@ extension Setting {
     }
 
     static func address(_ key: String, _ help: String, _ field: Field<Address?>) -> Setting {
-        Setting(key: key, form: "host:port", help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+        Setting(key: key, form: "host:port", help: help) { (configuration, text) throws(Refusal) in
             configuration[keyPath: field] = try parsed(text)
         } show: {
             $0[keyPath: field]?.description ?? ""
@@ -202,7 +236,7 @@ extension Setting {
     }
 
     static func addresses(_ key: String, _ help: String, _ field: Field<[Address]>) -> Setting {
-        Setting(key: key, form: "host:port,…", help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+        Setting(key: key, form: "host:port,…", help: help, separator: ",") { (configuration, text) throws(Refusal) in
             var addresses: [Address] = []
             for part in text.split(separator: ",", omittingEmptySubsequences: false) {
                 addresses.append(try parsed(String(part.filter { $0 != " " })))
@@ -214,7 +248,7 @@ extension Setting {
     }
 
     static func origins(_ key: String, _ help: String, _ field: Field<[String]>) -> Setting {
-        Setting(key: key, form: "origin,…", help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+        Setting(key: key, form: "origin,…", help: help, separator: ",") { (configuration, text) throws(Refusal) in
             var origins: [String] = []
             for part in text.split(separator: ",") {
                 let origin = part.filter { $0 != " " }.lowercased()
@@ -234,7 +268,7 @@ extension Setting {
 
     /// Numbers by address; the last colon ends the address.
     static func counts(_ key: String, _ help: String, _ field: Field<[String: Int]>) -> Setting {
-        Setting(key: key, form: "address:count,…", help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+        Setting(key: key, form: "address:count,…", help: help, separator: ",") { (configuration, text) throws(Refusal) in
             var counts: [String: Int] = [:]
             for part in text.split(separator: ",") {
                 let part = part.filter { $0 != " " }

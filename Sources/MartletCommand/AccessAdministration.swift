@@ -11,6 +11,8 @@ struct AccessAdministration {
     /// The numbers of filters.
     private static let any: Int8 = 1
     private static let matching: Int8 = 2
+    /// DescribeConfigs' number of a broker.
+    private static let brokerResource: Int8 = 4
 
     private let client: KafkaClient
 
@@ -70,6 +72,24 @@ struct AccessAdministration {
                 return AccessRule(
                     permission, acl.principal, operation, type, resource.resourceName, pattern: pattern, host: acl.host)
             }
+        }
+    }
+
+    /// What the broker says of its own settings; those without a value are left out.
+    func brokerSettings() throws -> [String: String] {
+        var metadata = MetadataRequest()
+        metadata.topics = []
+        metadata.allowAutoTopicCreation = false
+        guard let broker = try send(metadata).brokers.first else { throw noAnswer }
+        var resource = DescribeConfigsRequest.Resource()
+        resource.resourceType = Self.brokerResource
+        resource.resourceName = "\(broker.nodeId)"
+        var request = DescribeConfigsRequest()
+        request.resources = [resource]
+        guard let result = try send(request).results.first else { throw noAnswer }
+        try check(result.errorCode, result.errorMessage, "broker settings")
+        return result.configs.reduce(into: [:]) { settings, config in
+            if let value = config.value { settings[config.name] = value }
         }
     }
 

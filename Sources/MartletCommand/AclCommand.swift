@@ -4,6 +4,7 @@
 import ArgumentParser
 import Client
 import Engine
+import NIOCore
 import Telemetry
 
 struct AclCommand: ParsableCommand {
@@ -28,9 +29,16 @@ struct AclCommand: ParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Add rules: one for each operation and resource.")
 
         @OptionGroup var rules: RuleArguments
+        @Flag(help: "Add them even if nobody could change rules afterwards.") var anyway = false
         @OptionGroup(title: "Connection") var client: ClientArguments
 
-        func run() throws { try AccessAdministration(client.options()).add(rules.all) }
+        func validate() throws { try rules.requirePossible() }
+
+        func run() throws {
+            let administration = try AccessAdministration(client.options())
+            if !anyway { try AccessLockout(client, administration)?.judge(rules.all) }
+            try administration.add(rules.all)
+        }
     }
 
     struct List: ParsableCommand {
@@ -144,9 +152,22 @@ struct RuleArguments: ParsableArguments {
     @Argument(help: "What they may do, or not.") var operations: OperationArgument
     @OptionGroup(title: "Resources") var resources: ResourceArguments
     @Flag(help: "Rules that forbid; they win over all that allow.") var deny = false
-    @Option(help: ArgumentHelp("Only from this address.", valueName: "address")) var host = AccessRule.wildcard
+    @Option(help: ArgumentHelp("Only from this address; ranges and names are none.", valueName: "address"))
+    var host = AccessRule.wildcard
 
     func validate() throws { try resources.requireSome() }
+
+    /// Rules that could be about somebody and something; those that are there already may be otherwise.
+    func requirePossible() throws {
+        guard principalName(principal) != "User:" else { throw ValidationError("User: is no principal; name somebody, or *") }
+        try resources.requirePossible()
+        guard host != AccessRule.wildcard else { return }
+        // Rules are compared with the broker's spelling of an address.
+        guard let address = try? SocketAddress(ipAddress: host, port: 0), let spelled = address.ipAddress else {
+            throw ValidationError("--host \(host) is no address; a rule has one such as 10.0.0.7, no range and no name, or * for all")
+        }
+        guard spelled == host else { throw ValidationError("--host \(host): write it as \(spelled)") }
+    }
 
     var all: [AccessRule] { resources.rules(principal, operations, host: host, deny ? .deny : .allow) }
 }
@@ -163,6 +184,15 @@ struct ResourceArguments: ParsableArguments {
     func requireSome() throws {
         guard !named.isEmpty else {
             throw ValidationError("name what it is about: --topic, --group, --transactional-id or --cluster")
+        }
+    }
+
+    /// A rule about a topic that cannot be is about nothing.
+    func requirePossible() throws {
+        for topic in topics where topic != AccessRule.wildcard {
+            // A prefix may be shorter than a name.
+            let probe = prefix ? topic + "x" : topic
+            if let problem = topicNameProblem(probe) { throw ValidationError("no topic can be called `\(topic)`: \(problem)") }
         }
     }
 

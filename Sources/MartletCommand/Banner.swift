@@ -24,7 +24,8 @@ enum Banner {
         let count = broker.accessRuleCount
         guard count > 0 else {
             let then = isFree ? "what an access rule speaks of is for those whom it allows" : "the first access rule closes the broker"
-            return "open: there are no access rules, everybody may do everything; \(then)"
+            let whoever = broker.configuration.saslMechanisms.isEmpty ? "everybody" : "whoever logs in or shows a certificate"
+            return "open: there are no access rules, \(whoever) may do everything; \(then)"
         }
         let rules = count == 1 ? "1 access rule" : "\(count) access rules"
         return isFree
@@ -43,7 +44,10 @@ enum Banner {
     private static func commands(_ broker: Broker) -> [(title: String, line: String)] {
         let address = broker.address
         var commands: [(String, String)] = []
-        if broker.configuration.plaintext != .never {
+        let mechanisms = broker.configuration.saslMechanisms
+        if broker.configuration.plaintext != .never, !mechanisms.isEmpty {
+            commands += logins(address, mechanisms)
+        } else if broker.configuration.plaintext != .never {
             commands += [
                 ("Kafka", "kcat -b \(address) -L"),
                 ("gRPC", "grpcurl -plaintext \(address) list"),
@@ -63,6 +67,21 @@ enum Banner {
             ("gRPC over mutual TLS", "grpcurl -cacert \(ca) -cert \(cert) -key \(key) \(address) list"),
         ]
         return commands
+    }
+
+    /// Where everybody has to log in, without TLS.
+    private static func logins(
+        _ address: Address, _ mechanisms: [Configuration.SASLMechanism]
+    ) -> [(title: String, line: String)] {
+        var commands: [(String, String)] = []
+        if mechanisms.contains(where: { $0 != .oauthBearer }) {
+            commands += [
+                ("the first user, from this machine", "martlet user add admin --bootstrap \(address)"),
+                ("Kafka, logged in", "martlet topic list --bootstrap \(address) --user admin"),
+                ("gRPC, logged in", "martlet subscribe TOPIC --bootstrap \(address) --user admin"),
+            ]
+        }
+        return commands + [("health and metrics", "curl http://\(address)/readyz http://\(address)/metrics")]
     }
 
     /// For a shell, when the path needs it.

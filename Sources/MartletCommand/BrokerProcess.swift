@@ -19,8 +19,9 @@ enum BrokerProcess {
         if arguments.contains(checkFlag) { check(command, arguments.filter { $0 != checkFlag }) }
         let signals = BrokerSignals()
         DescriptorShares.raiseLimit()
-        let loader = try ConfigurationLoader.load(
+        let loader = ConfigurationLoader.collecting(
             defaults: command.defaults, arguments: arguments, environment: Environment.variables)
+        refuseProblems(loader)
         // Reloads that nobody has got to yet are one.
         let (requests, continuation) = AsyncStream.makeStream(of: Request.self, bufferingPolicy: .bufferingNewest(1))
         Task.detached {
@@ -52,11 +53,20 @@ enum BrokerProcess {
     private static func check(_ command: BrokerCommand, _ arguments: [String]) -> Never {
         let loader = ConfigurationLoader.collecting(
             defaults: command.defaults, arguments: arguments, environment: Environment.variables)
-        for warning in loader.warnings { Terminal.write("warning: \(warning)\n", to: STDERR_FILENO) }
-        let problems = ConfigurationCheck.problems(loader)
-        for problem in problems { Terminal.write("error: \(problem)\n", to: STDERR_FILENO) }
-        if problems.isEmpty { Terminal.print(ConfigurationCheck.summary(loader)) }
-        exit(problems.isEmpty ? 0 : 1)
+        let findings = ConfigurationCheck.findings(loader)
+        for finding in findings {
+            Terminal.write("\(finding.severity.rawValue): \(finding.line)\n", to: STDERR_FILENO)
+        }
+        let isGood = !findings.contains { $0.severity == .error }
+        if isGood { Terminal.print(ConfigurationCheck.summary(loader)) }
+        exit(isGood ? 0 : 1)
+    }
+
+    /// Ends the process with every mistake of the configuration, one a line.
+    private static func refuseProblems(_ loader: ConfigurationLoader) {
+        guard let last = loader.problems.last else { return }
+        for problem in loader.problems.dropLast() { Terminal.write("error: \(problem)\n", to: STDERR_FILENO) }
+        Main.end(loader.problems.first(where: \.isUsage).map { ConfigurationError(last.description, isUsage: $0.isUsage) } ?? last)
     }
 
     private static func live(
@@ -64,6 +74,7 @@ enum BrokerProcess {
         reading: @escaping @Sendable () throws(ConfigurationError) -> Configuration
     ) async throws {
         let broker = try await Broker.start(loader.configuration, warnings: loader.warnings)
+        broker.tell(errors: ConfigurationCheck.errorsAtStart(loader))
         if loader.configuration.logFormat == .text { Terminal.print(Banner.text(for: broker)) }
         let notifier = ServiceNotifier(Environment.variables)
         let status = "serving on \(broker.addresses.map(\.description).joined(separator: ", "))"

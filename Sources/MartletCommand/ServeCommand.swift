@@ -14,9 +14,10 @@ struct ServeCommand: ParsableCommand {
             Connections without TLS are accepted from this machine only, unless
             `plaintext` says otherwise. Every setting is a flag, a variable
             (MARTLET_DATA for --data) and a key of the file that --config names;
-            docs/configuration.md explains. --check says whether a broker would start,
-            with every mistake and its line, and starts none. SIGHUP makes a running
-            one read its file and certificates again.
+            docs/configuration.md explains. --check says whether a broker would start
+            and clients could use it, with every mistake and its line, and starts none:
+            what `martlet doctor` finds. SIGHUP makes a running one read its file and
+            certificates again.
 
             SETTINGS:
             \(ConfigurationReference.help(defaults: .production))

@@ -3,6 +3,8 @@
 
 import ArgumentParser
 import Client
+import Glibc
+import Martlet
 import Security
 import Telemetry
 
@@ -44,6 +46,10 @@ struct UserCommand: ParsableCommand {
         @OptionGroup(title: "Connection") var client: ClientArguments
 
         func validate() throws {
+            guard !name.isEmpty else { throw ValidationError("the name is empty") }
+            guard !name.hasPrefix("User:") else {
+                throw ValidationError("a user's name goes without User:, which the principal has: \(name.dropFirst("User:".count))")
+            }
             guard ScramCredential.iterations.contains(iterations) else {
                 throw ValidationError("--iterations is 4096 to 16384")
             }
@@ -57,6 +63,11 @@ struct UserCommand: ParsableCommand {
             let password = try Password.read(from: passwordFile, asking: "New password of \(name): ", twice: true)
             try administration.set(
                 name, password: password, mechanisms: MechanismArgument.chosen(mechanisms), iterations: iterations)
+            if let weakness = PasswordWeakness(of: password, user: name) {
+                Terminal.write(
+                    "warning: the password of \(JSONText.escaped(name)) is \(weakness); better \(PasswordWeakness.advice)\n",
+                    to: STDERR_FILENO)
+            }
         }
     }
 

@@ -163,13 +163,22 @@ package final class DataDirectory: Sendable {
 extension DataDirectory {
     private static let deletedSuffix = "-delete"
 
-    private static func initialise(
-        _ fileSystem: any FileSystem, _ clock: any Clock, _ makeId: @Sendable () -> TopicId
-    ) throws(StorageError) -> String {
+    /// Throws what a start would, for a directory that is somebody else's or of a newer version; changes nothing.
+    package static func judge(_ fileSystem: any FileSystem) throws(StorageError) {
+        if try FormatFile.read(in: fileSystem) == nil { try refuseKafka(fileSystem) }
+    }
+
+    private static func refuseKafka(_ fileSystem: any FileSystem) throws(StorageError) {
         guard try !fileSystem.exists("meta.properties") else {
             throw StorageError(
                 .corrupt, "the data directory belongs to Apache Kafka (it has meta.properties); use another one (--data)")
         }
+    }
+
+    private static func initialise(
+        _ fileSystem: any FileSystem, _ clock: any Clock, _ makeId: @Sendable () -> TopicId
+    ) throws(StorageError) -> String {
+        try refuseKafka(fileSystem)
         let format = FormatFile(clusterId: makeId().description, createdMs: clock.nowMs())
         try AtomicFile.replace(FormatFile.path, with: format.contents, in: fileSystem)
         return format.clusterId

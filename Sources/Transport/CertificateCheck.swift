@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Transport: what is wrong with a certificate, its key and its chain, before anybody connects.
 //
-// Reads the files it is given and answers with findings in words; it decides nothing and changes nothing. `martlet certs
-// verify` and `martlet doctor` print them.
+// Reads the files it is given, or looks at what a `TLSContext` has read, and answers with findings in words; it decides
+// nothing and changes nothing. `martlet certs verify` and `martlet doctor` print them; a broker that runs asks before it
+// takes new files.
 
 import Glibc
 
@@ -51,12 +52,20 @@ package struct CertificateCheck {
     private static let ecBitsMin = 224
     private static let weakDigests: Set<String> = ["MD2", "MD4", "MD5", "SHA1"]
     private static let soonMs: Int64 = 48 * 3600 * 1000
+    /// Whoever lives for less is renewed so late that 48 hours would be a warning all the time.
+    private static let shortLifeMs: Int64 = 6 * 24 * 3600 * 1000
 
     package init(certificateFile: String, keyFile: String?, authorityFile: String?, purpose: Purpose) {
         self.certificateFile = certificateFile
         self.keyFile = keyFile
         self.authorityFile = authorityFile
         self.purpose = purpose
+    }
+
+    /// How long before its end a warning is due: 48 hours, or the last quarter of a life of less than six days.
+    package static func warningMs(from beginMs: Int64, to endMs: Int64) -> Int64 {
+        let lifeMs = endMs - beginMs
+        return lifeMs > shortLifeMs ? soonMs : lifeMs / 4
     }
 
     package func findings(nowMs: Int64) -> [CertificateFinding] {
@@ -67,8 +76,15 @@ package struct CertificateCheck {
         guard let chain = read(certificateFile, "certificate", .certificate, &found), let leaf = chain.first else {
             return found
         }
-        check(leaf, of: .certificate, nowMs, &found)
         checkKey(leaf, &found)
+        return found + faults(of: chain, authorities, nowMs: nowMs)
+    }
+
+    /// What is wrong with certificates that were read before, the leaf first; nothing of keys.
+    func faults(of chain: [X509Certificate], _ authorities: [X509Certificate], nowMs: Int64) -> [CertificateFinding] {
+        guard let leaf = chain.first else { return [] }
+        var found: [CertificateFinding] = []
+        check(leaf, of: .certificate, nowMs, &found)
         checkUse(leaf, &found)
         checkChain(leaf, Array(chain.dropFirst()), authorities, nowMs, &found)
         return found
@@ -123,7 +139,7 @@ package struct CertificateCheck {
         } else if begin > nowMs {
             add(.notYetValid, .error, "it is not valid before \(dateText(begin))",
                 "set this machine's clock right if that is past, or wait")
-        } else if end - nowMs < min(Self.soonMs, (end - begin) / 4) {
+        } else if end - nowMs < Self.warningMs(from: begin, to: end) {
             add(.expiresSoon, .warning, "it expires within \((end - nowMs) / 3_600_000 + 1) hours", "renew it")
         }
         let (name, bits) = certificate.keyKind

@@ -10,6 +10,12 @@ package enum CertificateFile {
         try TLSIdentity.certificates(in: path, what: "certificate")[0].summary
     }
 
+    /// Whose the certificates of a file are; none if it cannot be read.
+    package static func subjects(of path: String) -> [String] {
+        let certificates = try? TLSIdentity.certificates(in: path, what: "certificate")
+        return (certificates ?? []).map(\.summary.subject)
+    }
+
     /// The certificate's last moment, in milliseconds since the epoch.
     package static func expiryMs(_ path: String) throws(TransportError) -> Int64 {
         try summary(path).notAfterMs

@@ -6,6 +6,26 @@
 
 import COpenSSL
 
+/// What a revocation list says of itself.
+package struct RevocationListSummary: Equatable, Sendable {
+    /// The CA whose certificates it is about.
+    package var issuer: String
+    package var issuedMs: Int64
+    /// From then on nobody whose certificate it is about is let in; nil: never.
+    package var nextMs: Int64?
+
+    package init(issuer: String, issuedMs: Int64, nextMs: Int64?) {
+        self.issuer = issuer
+        self.issuedMs = issuedMs
+        self.nextMs = nextMs
+    }
+
+    /// Of each list in a PEM file.
+    package static func read(_ file: String) throws(TransportError) -> [RevocationListSummary] {
+        try RevocationList.load(file).lists.map(\.summary)
+    }
+}
+
 /// One list of certificates that their CA has taken back.
 @safe final class RevocationList {
     let pointer: OpaquePointer
@@ -20,8 +40,16 @@ import COpenSSL
         unsafe X509_CRL_free(pointer)
     }
 
-    /// The lists of a PEM file, at least one.
-    static func load(_ file: String) throws(TransportError) -> [RevocationList] {
+    var summary: RevocationListSummary {
+        // SAFETY: get0 results live as long as the list and are only read.
+        unsafe RevocationListSummary(
+            issuer: distinguishedName(X509_CRL_get_issuer(pointer)),
+            issuedMs: milliseconds(of: X509_CRL_get0_lastUpdate(pointer)),
+            nextMs: X509_CRL_get0_nextUpdate(pointer).map { unsafe milliseconds(of: $0) })
+    }
+
+    /// The lists of a PEM file, at least one, and its text.
+    static func load(_ file: String) throws(TransportError) -> (text: [UInt8], lists: [RevocationList]) {
         let content = try PrivateFile.read(file, what: "revocation list")
         guard let lists = parse(pem: content) else {
             throw TransportError(
@@ -32,7 +60,7 @@ import COpenSSL
                 .invalidFile,
                 "revocation list \(file): no list in it; it must be PEM, with -----BEGIN X509 CRL-----")
         }
-        return lists
+        return (content, lists)
     }
 
     /// All lists of a PEM text; text between them is skipped. Nil if one is damaged.

@@ -59,6 +59,11 @@ package struct TLSOptions: Sendable {
     package let certificate: PeerCertificate?
     /// Whom peers' certificates are checked against.
     package let authorities: [PeerCertificate]
+    /// What those have taken back.
+    package let revocationLists: [RevocationListSummary]
+    /// Ours, the leaf first, and the authorities.
+    private let chain: [X509Certificate]
+    private let trusted: [X509Certificate]
     /// The certificates in PEM, ours first: two contexts with the same ones need not replace each other.
     private let certificateTexts: [[UInt8]]
     let side: Side
@@ -95,8 +100,9 @@ package struct TLSOptions: Sendable {
         let identity: TLSIdentity?
         let authorities: [X509Certificate]
         var revoked: [UInt8] = []
+        var lists: [RevocationList] = []
         do {
-            if let file = options.revocationFile { revoked = try PrivateFile.read(file, what: "revocation list") }
+            if let file = options.revocationFile { (revoked, lists) = try RevocationList.load(file) }
             identity = try TLSIdentity.load(options)
             authorities = try options.authorityFile.map { file throws(TransportError) in
                 try TLSIdentity.certificates(in: file, what: "CA certificate")
@@ -111,10 +117,31 @@ package struct TLSOptions: Sendable {
         self.clock = clock
         self.certificate = identity?.certificates.first?.summary
         self.authorities = authorities.map(\.summary)
+        self.revocationLists = lists.map(\.summary)
+        self.chain = identity?.certificates ?? []
+        self.trusted = authorities
         self.certificateTexts = ((identity?.certificates ?? []) + authorities).map(\.pem) + [revoked]
         try setRules()
         if let identity { try use(identity) }
-        try trust(authorities)
+        trust(authorities, lists)
+    }
+
+    /// What is wrong with our own certificate, for a server that is reached by these names.
+    package func faults(hosts: [String], nowMs: Int64) -> [CertificateFinding] {
+        var check = CertificateCheck(
+            certificateFile: options.certificateFile ?? "", keyFile: nil, authorityFile: options.authorityFile,
+            purpose: .server)
+        check.hosts = hosts
+        return check.faults(of: chain, trusted, nowMs: nowMs)
+    }
+
+    /// The intermediate CA that `other` sends with a certificate of the same CA as ours, and we do not.
+    package func missingIntermediate(sentBy other: TLSContext) -> String? {
+        guard let issuer = chain.first?.summary.issuer else { return nil }
+        func sends(_ context: TLSContext) -> Bool {
+            context.chain.dropFirst().contains { $0.summary.subject == issuer && $0.summary.issuer != issuer }
+        }
+        return sends(other) && !sends(self) ? issuer : nil
     }
 
     /// Whether both show and trust the same certificates, and refuse the same ones.
@@ -221,7 +248,7 @@ extension TLSContext {
     }
 
     /// Loads the CAs that peers are checked against.
-    private func trust(_ authorities: [X509Certificate]) throws(TransportError) {
+    private func trust(_ authorities: [X509Certificate], _ lists: [RevocationList]) {
         guard options.authorityFile != nil else {
             // SAFETY: `pointer` is live.
             if side == .client { _ = unsafe SSL_CTX_set_default_verify_paths(pointer) }
@@ -237,13 +264,12 @@ extension TLSContext {
             // Tells clients which certificates would do, so that they can choose one.
             if side == .server { unsafe SSL_CTX_add_client_CA(pointer, authority.pointer) }
         }
-        if let file = options.revocationFile { try revoke(file) }
+        if !lists.isEmpty { revoke(lists) }
         ERR_clear_error()
     }
 
     /// Loads what CAs have taken back. From then on a peer's certificate must be on a list that is there and current.
-    private func revoke(_ file: String) throws(TransportError) {
-        let lists = try RevocationList.load(file)
+    private func revoke(_ lists: [RevocationList]) {
         // SAFETY: the store takes its own references.
         let store = unsafe SSL_CTX_get_cert_store(pointer)
         for list in lists { unsafe X509_STORE_add_crl(store, list.pointer) }

@@ -68,7 +68,9 @@ extension TLSSession {
         case SSL_R_CERTIFICATE_VERIFY_FAILED: return certificateFailure()
         case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
             return TLSError(
-                .certificateMissing, "client sent no certificate, and this listener requires one")
+                .certificateMissing,
+                "client sent no certificate, and this listener requires one (tls.client.auth: required); "
+                    + "give the client one, or let it log in otherwise with `requested`")
         case SSL_R_UNSUPPORTED_PROTOCOL, SSL_R_NO_PROTOCOLS_AVAILABLE, SSL_R_VERSION_TOO_LOW,
             SSL_R_UNKNOWN_SSL_VERSION:
             return versionFailure()

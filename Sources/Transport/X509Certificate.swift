@@ -259,7 +259,7 @@ private func memoryBIOBytes(_ write: (OpaquePointer) -> Bool) -> [UInt8] {
 }
 
 /// Milliseconds since the epoch of an ASN.1 time, which has whole seconds.
-private func milliseconds(of time: UnsafePointer<ASN1_TIME>?) -> Int64 {
+func milliseconds(of time: UnsafePointer<ASN1_TIME>?) -> Int64 {
     var parts = unsafe tm()
     // SAFETY: `parts` is a live local; the time is borrowed from a certificate that the caller
     // holds.

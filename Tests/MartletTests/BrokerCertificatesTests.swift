@@ -90,6 +90,56 @@ import Transport
         }
     }
 
+    @Test func `A certificate that is not a server's does not replace one that is`() throws {
+        try make { certificates, files in
+            let before = serial(certificates)
+            let signer = try CertificateAuthority.load(
+                certificateFile: files.authority, keyFile: files.directory + "/ca.key")
+            try DevelopmentCertificates(directory: files.directory).write(
+                signer.mintClient(commonName: "client", clock: clock), name: "server")
+            certificates.refresh(logger: logger, isAsked: true)
+            #expect(certificates.problem?.contains("it is not meant for a server") == true && serial(certificates) == before)
+            #expect(certificates.reloads.failed == 1 && certificates.reloads.succeeded == 0)
+        }
+    }
+
+    @Test func `A certificate without the name that clients use does not replace one with it`() throws {
+        var configuration = Configuration.fixture
+        configuration.advertise = Address(host: "broker.example.org")
+        let certificates = try BrokerCertificates(configuration, clock: clock)
+        defer { certificates.removeTemporary() }
+        let files = try #require(certificates.forClients)
+        let before = serial(certificates)
+        let signer = try CertificateAuthority.load(certificateFile: files.authority, keyFile: files.directory + "/ca.key")
+        let own = DevelopmentCertificates(directory: files.directory)
+        try own.write(signer.mintServer(hosts: ["localhost"], clock: clock), name: "server")
+        certificates.refresh(logger: logger, isAsked: true)
+        #expect(certificates.problem?.contains("it does not name broker.example.org") == true && serial(certificates) == before)
+        try own.write(signer.mintServer(hosts: ["broker.example.org"], clock: clock), name: "server")
+        certificates.refresh(logger: logger, isAsked: true)
+        #expect(certificates.problem == nil && serial(certificates) != before)
+    }
+
+    @Test func `A chain that does not lead to the authority any more is refused`() throws {
+        try make { certificates, files in
+            let before = serial(certificates)
+            let other = try CertificateAuthority.mint(commonName: "another")
+            try DevelopmentCertificates(directory: files.directory).write(
+                other.mintServer(hosts: ["localhost", "127.0.0.1"], clock: clock), name: "server")
+            certificates.refresh(logger: logger, isAsked: true)
+            #expect(certificates.problem?.contains("it does not lead to a CA") == true && serial(certificates) == before)
+        }
+    }
+
+    @Test func `A revocation list is told of like a certificate`() throws {
+        let day: Int64 = 86_400_000
+        let list = RevocationListSummary(issuer: "CN=ca", issuedMs: 0, nextMs: 7 * day)
+        let expiry = try #require(CertificateExpiry(list))
+        #expect(!expiry.isNear(nowMs: 5 * day) && expiry.isNear(nowMs: 5 * day + 1))
+        #expect(expiry.text(nowMs: 8 * day).hasPrefix("the revocation list (CN=ca) expired at 1970-01-08T"))
+        #expect(CertificateExpiry(RevocationListSummary(issuer: "CN=ca", issuedMs: 0, nextMs: nil)) == nil)
+    }
+
     @Test func `What expires soon is told in every place, and once a day in the log`() throws {
         try make { certificates, _ in
             #expect(certificates.warnings.isEmpty && certificates.healthWarning == nil)
@@ -103,6 +153,13 @@ import Transport
             #expect(certificates.takeUntold(near, nowMs: clock.nowMs() + 86_399_000).isEmpty)
             #expect(certificates.takeUntold(near, nowMs: clock.nowMs() + 86_400_001) == near)
         }
+    }
+
+    @Test func `A certificate of a week is warned of 48 hours ahead`() {
+        let day: Int64 = 86_400_000
+        let expiry = CertificateExpiry(
+            .server, PeerCertificate(subject: "CN=a", issuer: "CN=b", notBeforeMs: 0, notAfterMs: 7 * day, serial: "1"))
+        #expect(!expiry.isNear(nowMs: 5 * day) && expiry.isNear(nowMs: 5 * day + 1))
     }
 
     @Test func `A certificate that lives for a day is not warned of all day`() {

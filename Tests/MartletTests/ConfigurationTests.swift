@@ -49,6 +49,33 @@ import Testing
         }
     }
 
+    @Test(arguments: ["root", "User:", "User:root;admin", "Group:root", "User:a,b"])
+    func `Super users are principals`(text: String) throws {
+        guard text != "User:a,b" else { return #expect(try load(["--super-users", text]).superUsers == [text]) }
+        #expect(try message { _ = try load(["--super-users", text]) }.contains("principals such as User:admin"))
+    }
+
+    @Test func `A list of super users, whose names may have commas`() throws {
+        #expect(try yaml("super.users: ['User:CN=a,O=b', 'User:c ']\n").superUsers == ["User:CN=a,O=b", "User:c"])
+        #expect(try load(["--super-users", " User:a; User:b"]).superUsers == ["User:a", "User:b"])
+    }
+
+    @Test func `A setting of one value takes no list`() throws {
+        #expect(try message { _ = try yaml("data: [a, b]\n") } == "`data` at martlet.yaml:1 has one value, not a list of 2")
+        #expect(try yaml("data: [a]\n").dataDirectory == "a")
+    }
+
+    @Test func `What no client could use is not advertised, and an audit topic has a topic's name`() throws {
+        #expect(try message { _ = try load(["--advertise", "0.0.0.0:9092"]) }.contains("no address that a client could use"))
+        #expect(try message { _ = try load(["--audit-topic", "or/ders"]) }.contains("`--audit-topic` must be a topic's name"))
+    }
+
+    @Test func `Passwords that are guessed first`() {
+        #expect(PasswordWeakness(of: "Password") == .known && PasswordWeakness(of: "alice-of-the-hill", user: "Alice-of-the-hill") == .known)
+        #expect(PasswordWeakness(of: "xY7-Qr") == .short && PasswordWeakness(of: "aaaaaaaaaaaaaa") == .short)
+        #expect(PasswordWeakness(of: "Zq8-vN3~kT6.wB1+", user: "root") == nil)
+    }
+
     @Test(arguments: Settings.all.map(\.key))
     func `Every setting takes back what it shows, by flag, by variable and by key`(key: String) throws {
         let setting = try #require(Settings.named(key))

@@ -66,7 +66,15 @@ private final class Patient {
         ("plaintext-exposed", DoctorFinding.Severity.error, "plaintext", 2, "listen: 0.0.0.0:9092\nplaintext: anywhere\n"),
         ("password-in-plaintext", .error, "sasl.enabled.mechanisms", 3,
             "listen: 0.0.0.0:9092\nplaintext: anywhere\nsasl.enabled.mechanisms: PLAIN\n"),
-        ("nobody-is-asked", .warning, "tls.client.auth", 2, "listen: 0.0.0.0:9092\ntls.client.auth: none\n"),
+        ("nobody-is-asked", .error, "tls.client.auth", 2, "listen: 0.0.0.0:9092\ntls.client.auth: none\n"),
+        ("login-needs-certificate", .warning, "tls.client.auth", 2,
+            "listen: 0.0.0.0:9092\ntls.client.auth: required\nsasl.enabled.mechanisms: PLAIN\n"),
+        ("tiny-value", .warning, "connections.max.reauth.ms", 1, "connections.max.reauth.ms: 60\n"),
+        ("tiny-value", .warning, "log.retention.ms", 1, "log.retention.ms: 7\n"),
+        ("advertise-loopback", .warning, "advertise", 2, "listen: 0.0.0.0:9092\nadvertise: localhost:9092\n"),
+        ("audit-log", .error, "audit.log", 1, "audit.log: /nowhere/at/all/audit.log\n"),
+        ("file-unreadable", .error, "sasl.oauthbearer.jwks.endpoint.url", 1, "sasl.oauthbearer.jwks.endpoint.url: file:///nowhere.json\n"),
+        ("file-unreadable", .error, "ssl.crl.location", 1, "ssl.crl.location: /nowhere.crl\n"),
         ("open-without-rules", .warning, "allow.everyone.if.no.acl.found", 2,
             "listen: 0.0.0.0:9092\nallow.everyone.if.no.acl.found: true\n"),
         ("old-tls", .note, "tls.min.version", 1, "tls.min.version: '1.2'\n"),
@@ -168,6 +176,55 @@ private final class Patient {
         patient.make("data", mode: 0o700)
         let behind = ManualClock(nowMs: SystemClock().nowMs() - 3_600_000)
         #expect(try patient.findings("", clock: behind).contains { $0.id == "clock" && $0.severity == .warning })
+    }
+
+    @Test func `The data directory: Kafka's, and one of a newer format`() throws {
+        let patient = try Patient()
+        _ = try patient.write("data/meta.properties", "version=1\n")
+        let kafka = try patient.finding("data-unusable", "")
+        #expect(kafka.severity == .error && kafka.what.contains("Apache Kafka") && kafka.setting == "data")
+        _ = try patient.write("data/martlet.properties", "version=99\ncluster.id=x\n")
+        #expect(try patient.finding("data-unusable", "").what.contains("format 99"))
+    }
+
+    @Test func `A port that clients are told and nobody listens on`() throws {
+        let lines = "listen: 0.0.0.0:19092\nadvertise: broker.example.org\n"
+        func ids(_ lines: String) -> [String] {
+            var loader = ConfigurationLoader(.production)
+            try? loader.readYAML(lines, name: "m.yaml")
+            var doctor = Doctor(loader)
+            doctor.examineValues()
+            return doctor.findings.map(\.id)
+        }
+        #expect(ids(lines) == ["advertise-port"])
+        #expect(ids(lines.dropLast() + ":19092\n") == [])
+        #expect(ids("connections.max.reauth.ms: 0\nlog.retention.ms: -1\n") == [])
+    }
+
+    @Test func `A key of an authority beside the broker's own files`() throws {
+        let patient = try Patient()
+        let files = try DevelopmentCertificates.ensure(directory: patient.directory + "/own")
+        _ = unsafe chmod(files.authorityKeyFile, 0o777)
+        let found = try patient.finding(
+            "key-readable-by-others",
+            "tls.cert: \(files.serverCertificateFile)\ntls.key: \(files.serverKeyFile)\ntls.ca: \(files.authorityFile)\n")
+        #expect(found.what.contains("changed by others") && found.next == "chmod 0600 \(files.authorityKeyFile)")
+    }
+
+    @Test func `The check finds what the doctor finds, notes aside`() throws {
+        let patient = try Patient()
+        let files = try DevelopmentCertificates.ensure(directory: patient.directory + "/own")
+        let file = try patient.write(
+            "m.yaml", "tls.cert: \(files.clientCertificateFile)\ntls.key: \(files.clientKeyFile)\ntls.ca: \(files.authorityFile)\n")
+        let loader = ConfigurationLoader.collecting(
+            defaults: .production, arguments: ["--config", file, "--port", "0", "--max-connections", "10", "--data", patient.directory + "/data"],
+            environment: [])
+        var doctor = Doctor(loader)
+        doctor.examine()
+        let found = ConfigurationCheck.findings(loader)
+        #expect(found == doctor.findings.filter { $0.severity != .note } && found.map(\.id) == ["wrong-usage"])
+        #expect(found[0].line.hasSuffix("; tls.cert (\(file):1): issue one with the usage serverAuth"))
+        #expect(ConfigurationCheck.errorsAtStart(loader) == found.map(\.line))
     }
 
     @Test func `The disk: less than a segment is a warning`() throws {

@@ -145,6 +145,44 @@ def test_rules_are_added_listed_tested_and_removed(commands: Commands) -> None:
     assert "denied" in commands.run("acl", "test", "alice", "read", "--topic", "orders-eu", status=1)
 
 
+def test_the_first_rule_does_not_lock_out_whoever_adds_it(
+    commands: Commands, start_broker: Callable[..., Broker], tmp_path: Path
+) -> None:
+    commands.run("user", "add", "root", "--password-file", commands.file(ROOT))
+    commands.user = "root"
+    refusal = commands.fail("acl", "add", "alice", "write", "--topic", "orders")
+    assert "you (User:root) may not change access rules, nor may anybody else" in refusal and "--cluster" in refusal
+    assert commands.run("acl", "list") == "no rules\n"
+    # Whoever lets himself in first may add the rest.
+    commands.run("acl", "add", "root", "all", "--cluster", "--topic", "*", "--group", "*")
+    commands.run("acl", "add", "alice", "write", "--topic", "orders")
+    # A super user keeps the right; others hear that they lose it; and nobody is kept from it by force.
+    own = start_broker("super", mode="serve", arguments=["--super-users", "User:CN=client"])
+    at = ["--bootstrap", own.address]
+    secure = ["--ca", own.ca, "--cert", own.certificate, "--key", own.key]
+    done = own.run("acl", "add", "alice", "write", "--topic", "orders", *at, *secure)
+    assert done.returncode == 0 and done.stderr == b"", done.stderr
+    anonymous = start_broker("anonymous", mode="serve")
+    at = ["--bootstrap", anonymous.address]
+    done = anonymous.run("acl", "add", "alice", "write", "--topic", "orders", *at)
+    assert done.returncode == 1 and b"you (User:ANONYMOUS) may not change" in done.stderr
+    done = anonymous.run("acl", "add", "alice", "all", "--cluster", *at)
+    assert done.returncode == 0 and b"warning: from now on you (User:ANONYMOUS)" in done.stderr
+    forced = start_broker("forced", mode="serve")
+    assert forced.run("acl", "add", "alice", "write", "--topic", "t", "--anyway", "--bootstrap", forced.address).returncode == 0
+
+
+def test_weak_passwords_are_warned_of_and_never_shown(commands: Commands) -> None:
+    done = commands.own.run("user", "add", "root", "--password-file", commands.file("password"), *commands.connection())
+    assert done.returncode == 0
+    assert done.stderr.startswith(b"warning: the password of root is empty, the user's name, or one that everybody tries first")
+    assert b"closed the connection: it may want a login (--user" in commands.own.run("topic", "list", *commands.connection()).stderr
+    banner = commands.own.log()
+    assert "whoever logs in or shows a certificate may do everything" in banner and "kcat -b" in banner
+    plain = [line for line in banner.splitlines() if "kcat -b" in line and "security.protocol=SSL" not in line]
+    assert plain == [] and "martlet user add admin --bootstrap" in banner
+
+
 def test_mistakes_are_named(commands: Commands) -> None:
     commands.run("user", "add", "root", "--password-file", commands.file(ROOT))
     commands.user = "root"
@@ -152,6 +190,11 @@ def test_mistakes_are_named(commands: Commands) -> None:
     for words, said in [
         (["acl", "add", "alice", "write"], "name what it is about: --topic"),
         (["acl", "add", "alice", "fly", "--topic", "t"], "fly"),
+        (["acl", "add", "alice", "read", "--topic", "t", "--host", "10.0.0.300"], "10.0.0.300"),
+        (["acl", "add", "alice", "read", "--topic", "t", "--host", "10.0.0.0/8"], "10.0.0.0/8"),
+        (["acl", "add", "alice", "read", "--topic", "or/ders"], "no topic can be called `or/ders`"),
+        (["acl", "add", "User:", "read", "--topic", "t"], "User: is no principal"),
+        (["user", "add", "User:bob", "--password-file", "/nowhere/file"], "a user's name goes without User:"),
         (["user", "add", "x", "--password-file", "/nowhere/file"], "/nowhere/file: No such file"),
         (["topic", "list", "--user-password-file", "x"], "--user-password-file needs --user"),
     ]:

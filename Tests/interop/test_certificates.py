@@ -269,6 +269,53 @@ def sign(files: Files, name: str, start: str, end: str, extensions: str) -> None
             str(files.certs / f"{name}.pem"), "-notext")  # fmt: skip
 
 
+def test_a_successor_that_no_client_could_accept_is_refused(files: Files, start_broker: Callable[..., Broker]) -> None:
+    import datetime
+
+    now = datetime.datetime.now(datetime.timezone.utc)
+
+    def at(days: int) -> str:
+        return (now + datetime.timedelta(days=days)).strftime("%Y%m%d%H%M%SZ")
+
+    names = "subjectAltName=IP:127.0.0.1,DNS:localhost"
+    # A CA that may have others below it.
+    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=root", "-days", "90",
+            "-keyout", str(files.certs / "ca.key"), "-out", str(files.certs / "ca.pem"))  # fmt: skip
+    shutil.copy(files.certs / "ca.pem", files.ca)
+    sign(files, "client", at(-1), at(30), "extendedKeyUsage=clientAuth")
+    sign(files, "next", at(-1), at(30), f"extendedKeyUsage=serverAuth\n{names}")
+    sign(files, "usage", at(-1), at(30), f"extendedKeyUsage=clientAuth\n{names}")
+    sign(files, "later", at(2), at(30), f"extendedKeyUsage=serverAuth\n{names}")
+    # An intermediate CA, and a certificate below it, with and without it.
+    sign(files, "middle", at(-1), at(90), "basicConstraints=critical,CA:TRUE")
+    inner = Files.__new__(Files)
+    inner.binary, inner.folder, inner.certs = files.binary, files.folder / "inner", files.folder / "inner" / "certs"
+    inner.certs.mkdir(parents=True)
+    for suffix in ("pem", "key"):
+        shutil.copy(files.certs / f"middle.{suffix}", inner.certs / f"ca.{suffix}")
+    for name in ("whole", "alone"):
+        sign(inner, name, at(-1), at(30), f"extendedKeyUsage=serverAuth\n{names}")
+        leaf = (inner.certs / f"{name}.pem").read_text()
+        intermediate = (inner.certs / "ca.pem").read_text() if name == "whole" else ""
+        (files.certs / f"{name}.pem").write_text(leaf + intermediate)
+        shutil.copy(inner.certs / f"{name}.key", files.certs / f"{name}.key")
+    files.put("whole")
+    broker = start_broker(arguments=files.arguments())
+    before = shown(broker, files)
+    assert before == files.serial("whole")
+    for name, words in (
+        ("usage", "it is not meant for a server"), ("later", "it is not valid before"), ("alone", "it does not lead to a CA"),
+    ):  # fmt: skip
+        position = broker.log_size()
+        files.put(name)
+        assert words in broker.wait_log("the old ones stay in force", since=position), name
+        assert shown(broker, files) == before
+        assert "martlet_certificate_files_unusable 1" in metrics(broker)
+    files.put("next")
+    wait_until(lambda: shown(broker, files) == files.serial("next"), "a good one")
+    assert "martlet_certificate_files_unusable 0" in metrics(broker)
+
+
 def test_what_expires_within_48_hours_is_told_by_log_readyz_metrics_and_health(
     files: Files, start_broker: Callable[..., Broker]
 ) -> None:

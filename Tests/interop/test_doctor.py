@@ -12,7 +12,7 @@ from typing import Any, Callable
 
 import pytest
 
-from broker import Broker
+from broker import Broker, wait_until
 
 
 @pytest.fixture
@@ -73,6 +73,42 @@ def test_what_a_broker_complains_of_and_its_wrong_clock_are_findings(
     ahead = start_broker("ahead", wrapper=["faketime", "-f", "+2h"], arguments=["--plaintext", "loopback"])
     status, found = doctor("--connect", ahead.address)
     assert status == 2 and "s ahead of this machine's" in found["clock"]["what"]
+
+
+def test_a_directory_of_another_broker_is_an_error_where_this_one_would_listen_elsewhere(
+    doctor: Callable[..., tuple[int, Any]], start_broker: Callable[..., Broker]
+) -> None:
+    broker = start_broker()
+    files = ["--data", str(broker.data), "--certs", str(broker.certs_directory)]
+    status, found = doctor(*files, "--listen", f"127.0.0.2:{broker.port}")
+    assert status == 2 and found["data-in-use"]["setting"] == "data" and "broker-runs" not in found
+
+
+def test_the_check_and_the_start_say_what_the_doctor_says(binary: str, tmp_path: Path) -> None:
+    """A certificate of wrong usage whose key everybody may read: the check fails, the broker that starts says so."""
+    subprocess.run([binary, "certs", "init", "--certs", "own"], cwd=tmp_path, check=True, capture_output=True, timeout=30)
+    os.chmod(tmp_path / "own" / "client.key", 0o644)
+    (tmp_path / "m.yaml").write_text("port: 0\ntls.cert: own/client.pem\ntls.key: own/client.key\ntls.ca: own/ca.pem\nmax.connections: 10\n")
+    (tmp_path / "data").mkdir(mode=0o700)
+    arguments = [binary, "serve", "--config", "m.yaml"]
+    done = subprocess.run([*arguments, "--check"], cwd=tmp_path, capture_output=True, timeout=30)
+    assert done.returncode == 1 and done.stdout == b""
+    usage, mode = "it is not meant for a server (extended key usage); tls.cert (m.yaml:2)", "everybody may read it (mode 0644)"
+    said = done.stderr.decode()
+    assert usage in said and mode in said and all(line.startswith("error: ") for line in said.splitlines())
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen([*arguments, "--ready-file", "ready"], cwd=tmp_path, stdout=output, stderr=output)
+    try:
+        wait_until(lambda: usage in log.read_text() and mode in log.read_text(), "the log to say so")
+        assert process.poll() is None
+    finally:
+        process.terminate()
+        process.wait(20)
+    # Every mistake, not the first alone, at the start too.
+    (tmp_path / "m.yaml").write_text("lisen: x\nport: many\n")
+    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, timeout=30)
+    assert done.returncode == 1 and [line.split("`")[1] for line in done.stderr.decode().splitlines()] == ["lisen", "port"]
 
 
 def test_a_person_reads_lines_that_say_what_to_change(binary: str, tmp_path: Path) -> None:

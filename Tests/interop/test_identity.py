@@ -5,7 +5,11 @@
 from __future__ import annotations
 
 import base64
+import datetime
+import json
 import subprocess
+import time
+import urllib.request
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -177,3 +181,45 @@ def test_a_revoked_certificate_is_refused_once_the_list_is_read_again(
     own.wait_log("certificates were read again", since=since, seconds=30)
     assert attempt(good) is not None
     own.wait_log("the revocation list of its CA has expired; publish a new one", since=since)
+
+
+def test_a_revocation_list_that_has_expired_or_soon_will_is_told_of(
+    start_broker: Callable[..., Broker], api: Any, tmp_path: Path
+) -> None:
+    authority = Revocations(tmp_path)
+    server = authority.sign("server", EARLY, LATE, "subjectAltName=IP:127.0.0.1,DNS:localhost")
+    authority.publish("-crlhours", "1")
+    files = ["--tls-cert", server[0], "--tls-key", server[1], "--tls-ca", authority.certificate,
+             "--ssl-crl-location", authority.list]  # fmt: skip
+    own = start_broker(arguments=files)
+
+    def page(path: str) -> str:
+        with urllib.request.urlopen(f"http://{own.address}{path}", timeout=20) as answer:
+            return answer.read().decode()
+
+    def warnings() -> list[str]:
+        return [line for line in json.loads(page("/readyz"))["warnings"] if "revocation list" in line]
+
+    def doctor() -> tuple[int, dict[str, str]]:
+        done = own.run("doctor", "--json", "--port", "0", "--max-connections", "10", "--data", str(tmp_path / "none"), *files)
+        return done.returncode, {finding["id"]: finding["severity"] for finding in json.loads(done.stdout)["findings"]}
+
+    assert warnings() == []
+    assert doctor()[0] == 0
+    times = [float(line.split()[-1]) for line in page("/metrics").splitlines()
+             if line.startswith('martlet_certificate_expiration_timestamp_seconds{kind="crl"}')]  # fmt: skip
+    assert len(times) == 1 and 0 < times[0] - time.time() <= 3600
+    now = datetime.datetime.now(datetime.timezone.utc)
+    near = [(now + datetime.timedelta(hours=hours)).strftime("%Y%m%d%H%M%SZ") for hours in (-400, 40)]
+    since = own.log_size()
+    authority.publish("-crl_lastupdate", near[0], "-crl_nextupdate", near[1])
+    own.wait_log(r"the revocation list \(.*\) expires at", since=since, seconds=30)
+    assert len(warnings()) == 1 and doctor() == (1, doctor()[1])
+    assert doctor()[1]["revocation-list-expires-soon"] == "warning"
+    since = own.log_size()
+    authority.publish("-crl_lastupdate", "20240101000000Z", "-crl_nextupdate", "20240102000000Z")
+    own.wait_log(r"the revocation list \(.*\) expired at 2024-01-02", since=since, seconds=30)
+    assert "expired at 2024-01-02" in warnings()[0]
+    assert doctor()[0] == 2 and doctor()[1]["revocation-list-expired"] == "error"
+    done = own.run("serve", "--check", "--port", "0", "--data", str(tmp_path / "none"), *files)
+    assert done.returncode == 1 and b"error: the revocation list" in done.stderr

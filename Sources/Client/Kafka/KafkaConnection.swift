@@ -26,8 +26,8 @@ package struct KafkaConnection: Sendable {
         let handler = NIOLoopBoundBox<KafkaResponseHandler?>.makeEmptyBox(eventLoop: loop)
         let dialed = dialer.dial(endpoint, on: loop) { _ in
             let made = KafkaResponseHandler(
-                endpoint: endpoint, isSecure: isSecure, timeoutMs: options.requestTimeoutMs,
-                ready: ready)
+                endpoint: endpoint, isSecure: isSecure, hasLogin: options.login != nil,
+                timeoutMs: options.requestTimeoutMs, ready: ready)
             handler.value = made
             return [made]
         }

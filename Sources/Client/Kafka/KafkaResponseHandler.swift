@@ -25,15 +25,17 @@ final class KafkaResponseHandler: ChannelInboundHandler {
     private var waiting = CircularBuffer<Waiting>()
     private var splitter = FrameSplitter()
     private var nextCorrelationId: Int32 = 1
-    private var hasAnswered = false
+    private let hasLogin: Bool
+    private var answers = 0
     private var failure: ClientError?
     private var context: ChannelHandlerContext?
     private var timer: Scheduled<Void>?
 
     /// - Parameter ready: kept when requests can be sent, after a TLS handshake if there is one.
     init(
-        endpoint: Endpoint, isSecure: Bool, timeoutMs: Int64, ready: EventLoopPromise<Void>
+        endpoint: Endpoint, isSecure: Bool, hasLogin: Bool, timeoutMs: Int64, ready: EventLoopPromise<Void>
     ) {
+        self.hasLogin = hasLogin
         self.endpoint = endpoint
         self.isSecure = isSecure
         timeout = .milliseconds(timeoutMs)
@@ -48,7 +50,7 @@ final class KafkaResponseHandler: ChannelInboundHandler {
         guard let context, failure == nil, context.channel.isActive else {
             return promise.fail(
                 failure
-                    ?? .closed(endpoint, hasAnswered: hasAnswered, isSecure: isSecure))
+                    ?? closed)
         }
         let id = nextCorrelationId
         nextCorrelationId = id == .max ? 1 : id + 1
@@ -83,7 +85,17 @@ final class KafkaResponseHandler: ChannelInboundHandler {
     }
 
     func channelInactive(context: ChannelHandlerContext) {
-        fail(.closed(endpoint, hasAnswered: hasAnswered, isSecure: isSecure), context)
+        fail(closed, context)
+    }
+
+    private var closed: ClientError {
+        // Everybody may ask for the versions; whoever goes on without a login that is wanted is cut off.
+        guard answers == 1, !hasLogin else {
+            return .closed(endpoint, hasAnswered: answers > 0, isSecure: isSecure)
+        }
+        return ClientError(
+            .connection,
+            "\(endpoint) closed the connection: it may want a login (--user, or --cert and --key); its log says why")
     }
 
     private func complete(_ frame: ByteBuffer) throws(ClientError) {
@@ -93,7 +105,7 @@ final class KafkaResponseHandler: ChannelInboundHandler {
                 .badAnswer, "\(endpoint) sent an answer that belongs to no request: is it a broker?"
             )
         }
-        hasAnswered = true
+        answers += 1
         waiting.removeFirst()
         first.promise.succeed(frame)
     }

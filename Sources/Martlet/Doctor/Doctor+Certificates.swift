@@ -1,25 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, Martlet: the doctor looks at certificates, keys and passwords.
+// Martlet, Martlet: the doctor looks at certificates, keys, revocation lists and passwords.
 
 import Glibc
 import Transport
 
 extension Doctor {
-    private static let passwordLengthMin = 12
-    /// What is tried first, in lower case.
-    private static let knownPasswords: Set<String> = [
-        "password", "passw0rd", "password1", "changeit", "changeme", "change-me", "admin", "admin-secret", "administrator",
-        "secret", "kafka", "martlet", "confluent", "123456", "12345678", "123456789", "1234567890", "123456789012", "qwerty",
-        "qwertyuiop", "letmein", "welcome", "iloveyou", "test", "guest", "root", "default", "passwordpassword",
-    ]
-
     mutating func examineCertificates() {
+        examineRevocationLists()
         if let file = configuration.tls.certificate {
             var check = CertificateCheck(
                 certificateFile: file, keyFile: configuration.tls.key, authorityFile: nil, purpose: .server)
-            check.hosts = hosts
+            check.hosts = configuration.namedHosts
             for finding in check.findings(nowMs: clock.nowMs()) { add(finding, settings: ("tls.cert", "tls.key", "tls.ca")) }
             examineAuthority(serverFile: file)
+            examineAuthorityKey(DevelopmentCertificates(directory: Self.parent(of: absolute(file))).authorityKeyFile)
+            examineTogether(file)
             return
         }
         let own = DevelopmentCertificates(directory: absolute(configuration.certificateDirectory))
@@ -39,16 +34,64 @@ extension Doctor {
                 add(finding, settings: ("certs", "certs", "certs"))
             }
         }
-        if let status = FileStatus(own.authorityKeyFile), status.mode & 0o077 != 0 {
-            add(
-                "key-readable-by-others", .error,
-                "the authority's key \(own.authorityKeyFile) can be read by others (mode \(status.octal)): they can be anybody",
-                next: "chmod 0600 \(own.authorityKeyFile)")
-        }
+        examineAuthorityKey(own.authorityKeyFile)
         if isReachable {
             add(
                 "own-authority", .note, "the key of the authority lies beside what it signs, in \(own.directory)",
                 setting: "tls.cert", next: "certificates of your organisation's authority, once others depend on this broker")
+        }
+    }
+
+    private mutating func examineAuthorityKey(_ file: String) {
+        guard let status = FileStatus(file), status.mode & 0o077 != 0 else { return }
+        add(
+            "key-readable-by-others", .error,
+            "the authority's key \(file) can be \(status.mode & 0o022 != 0 ? "changed" : "read") by others (mode \(status.octal)): they can be anybody",
+            next: "chmod 0600 \(file)")
+    }
+
+    /// What the TLS library says of the files as a whole, if no single one has been found bad.
+    private mutating func examineTogether(_ file: String) {
+        guard configuration.tls.key != nil, !findings.contains(where: { $0.severity == .error && $0.setting?.hasPrefix("tls.") == true })
+        else { return }
+        do throws(TransportError) {
+            _ = try TLSContext.server(
+                TLSOptions(
+                    authorityFile: configuration.tls.authority, certificateFile: file, keyFile: configuration.tls.key))
+        } catch {
+            add("certificates-unusable", .error, error.message, setting: "tls.cert", next: "files that fit together")
+        }
+    }
+
+    /// A list that has expired, or that a CA lacks, keeps out every client of that CA.
+    private mutating func examineRevocationLists() {
+        guard let file = configuration.tls.revocationLists else { return }
+        let setting = "ssl.crl.location"
+        let lists: [RevocationListSummary]
+        do throws(TransportError) {
+            lists = try RevocationListSummary.read(file)
+        } catch {
+            return add("file-unreadable", .error, error.message, setting: setting, next: "a PEM file with the lists of the CAs in tls.ca")
+        }
+        let nowMs = clock.nowMs()
+        for list in lists {
+            if list.issuedMs > nowMs {
+                add(
+                    "revocation-list-not-yet-valid", .error, "the revocation list of \(list.issuer) is of the future: its clients are refused until then",
+                    setting: setting, next: "set the clock of this machine, or of the CA, right")
+            }
+            guard let expiry = CertificateExpiry(list), expiry.isNear(nowMs: nowMs) else { continue }
+            let isOver = expiry.notAfterMs <= nowMs
+            add(
+                isOver ? "revocation-list-expired" : "revocation-list-expires-soon", isOver ? .error : .warning,
+                expiry.text(nowMs: nowMs), setting: setting, next: "a file with the CA's next list; it is taken while the broker runs")
+        }
+        let authority = configuration.tls.authority
+            ?? DevelopmentCertificates(directory: absolute(configuration.certificateDirectory)).authorityFile
+        for name in CertificateFile.subjects(of: authority) where !lists.contains(where: { $0.issuer == name }) {
+            add(
+                "revocation-list-missing", .warning, "\(file) has no list of \(name): every client certificate that it signed is refused",
+                setting: setting, next: "add that CA's list; nothing if it signs only other CAs")
         }
     }
 
@@ -80,12 +123,6 @@ extension Doctor {
             next: finding.next)
     }
 
-    /// Names and addresses that clients use: those that were chosen, not those that mean every address.
-    private var hosts: [String] {
-        let all = configuration.listeners.map(\.host) + (configuration.advertise.map { [$0.host] } ?? [])
-        return all.filter { !["*", "0.0.0.0", "::", ""].contains($0) && !Address(host: $0).isLoopback }
-    }
-
     mutating func examinePasswords(_ files: [String]) {
         for file in files {
             guard let status = FileStatus(file) else {
@@ -103,14 +140,10 @@ extension Doctor {
                 continue
             }
             // What it is must not be told.
-            if password.isEmpty || Self.knownPasswords.contains(password.lowercased()) {
-                add("default-password", .error, "password file \(file): it is empty or one that everybody tries first", next: "24 random letters: openssl rand -base64 18")
-            } else if password.count < Self.passwordLengthMin || Set(password).count < 5 {
-                add(
-                    "weak-password", .warning,
-                    "password file \(file): shorter than \(Self.passwordLengthMin) letters, or of less than 5 different ones",
-                    next: "24 random letters: openssl rand -base64 18")
-            }
+            guard let weakness = PasswordWeakness(of: password) else { continue }
+            add(
+                weakness.id, weakness == .known ? .error : .warning, "password file \(file): it is \(weakness)",
+                next: PasswordWeakness.advice)
         }
     }
 }

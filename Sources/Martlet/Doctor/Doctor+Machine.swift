@@ -38,7 +38,7 @@ extension Doctor {
                 add("cannot-listen", .error, "cannot listen on \(address): \(TextFile.reason(number))", setting: "listen", next: "an address of this machine")
             }
         }
-        if configuration.listeners.contains(where: { ["*", "0.0.0.0", "::"].contains($0.host) }), configuration.tls.certificate != nil,
+        if configuration.listeners.contains(where: \.isEverywhere), configuration.tls.certificate != nil,
             configuration.advertise == nil
         {
             add(
@@ -75,13 +75,18 @@ extension Doctor {
                 "data-unusable", .error, "this user may not write in \(dataPath) (mode \(status.octal), owner \(status.owner))",
                 setting: "data", next: "chown it to the user that the broker runs as, and ask as that user")
         }
+        do throws(StorageError) {
+            try DataDirectory.judge(ReadOnlyFileSystem(root: dataPath))
+        } catch {
+            return add("data-unusable", .error, "\(dataPath): \(error.message)", setting: "data", next: "a directory of this broker's own")
+        }
+        examineUse()
         if status.mode & 0o007 != 0 {
             add(
                 "data-readable-by-others", status.mode & 0o002 != 0 ? .error : .warning,
                 "\(dataPath) is open to every user of this machine (mode \(status.octal)): records, and salted passwords",
                 setting: "data", next: "chmod o-rwx \(dataPath)")
         }
-        if isInUse { add("broker-runs", .note, "a broker runs in \(dataPath)", next: "nothing; a second one would be refused") }
         for name in ["martlet.format", "martlet.checkpoint", "martlet.lock", "."] {
             guard let file = FileStatus("\(dataPath)/\(name)"), file.modifiedMs > clock.nowMs() + Self.clockSkewMs else { continue }
             add(
@@ -92,9 +97,21 @@ extension Doctor {
         examineDisk()
     }
 
+    /// The broker that runs may be the one whose configuration this is; it is not if it listens elsewhere.
+    private mutating func examineUse() {
+        guard isInUse else { return }
+        let isThatOne = configuration.listeners.contains { $0.port == 0 || Self.bindError($0) == EADDRINUSE }
+        if isThatOne {
+            add("broker-runs", .note, "a broker runs in \(dataPath)", next: "nothing; a second one would be refused")
+        } else {
+            add(
+                "data-in-use", .error, "another broker, which listens elsewhere, runs in \(dataPath)", setting: "data",
+                next: "a directory of its own for each broker, or stop that one")
+        }
+    }
+
     private mutating func examineMissing() {
-        let parent = dataPath.split(separator: "/").dropLast().reduce("") { $0 + "/" + $1 }
-        guard FileStatus.allows(parent.isEmpty ? "/" : parent, W_OK | X_OK) else {
+        guard FileStatus.allows(Self.parent(of: dataPath), W_OK | X_OK) else {
             return add(
                 "data-unusable", .error, "\(dataPath) does not exist, and cannot be made", setting: "data",
                 next: "make it, and give it to the user that the broker runs as")
@@ -138,8 +155,7 @@ extension Doctor {
                 next: "\(shares.connections), or raise the limit to \(configuration.maxConnections + DescriptorShares.filesEnough + DescriptorShares.reserve) (ulimit -Hn, LimitNOFILE= of the service)")
         }
         if let file = configuration.readyFile {
-            let directory = absolute(file).split(separator: "/").dropLast().reduce("") { $0 + "/" + $1 }
-            if !FileStatus.allows(directory.isEmpty ? "/" : directory, W_OK | X_OK) {
+            if !FileStatus.allows(Self.parent(of: absolute(file)), W_OK | X_OK) {
                 add("ready-file", .error, "\(file) cannot be written", setting: "ready.file", next: "a file in a directory that exists and is writable")
             }
         }

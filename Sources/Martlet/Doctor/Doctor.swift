@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, Martlet: `martlet doctor`: the mistakes of a configuration, before they are an outage.
+// Martlet, Martlet: the mistakes of a configuration, before they are an outage: the one list of checks.
 //
 // Looks at what a broker would be started with, and at the machine it would be started on; changes nothing and needs no
-// running broker. Every finding names the setting to change and where it was set. A plain value; one pass.
+// running broker. Every finding names the setting to change and where it was set. `martlet doctor` prints them all,
+// `--check` those that are more than notes, and a broker that starts tells the errors of `examineSettings` in its log.
+// A plain value; one pass.
 
 import Bytes
 import Glibc
@@ -20,21 +22,27 @@ package struct Doctor {
         configFile = loader.configFile
         self.clock = clock
         for problem in loader.problems {
-            add("configuration", .error, problem.description, next: "correct it; docs/configuration.md has every setting")
+            add(DoctorFinding.ofConfiguration, .error, problem.description, next: "correct it; docs/configuration.md has every setting")
         }
-        for warning in loader.warnings { add("configuration", .warning, warning, next: "correct or remove it") }
+        for warning in loader.warnings { add(DoctorFinding.ofConfiguration, .warning, warning, next: "correct or remove it") }
     }
 
     /// Looks at everything. `passwordFiles`: files with passwords in them that others are given.
     package mutating func examine(passwordFiles: [String] = []) {
-        examineFile()
-        examineExposure()
-        examinePolicy()
-        examineCertificates()
+        examineSettings()
         examinePasswords(passwordFiles)
         examineListeners()
         examineData()
         examineProcess()
+    }
+
+    /// What the start of a broker does not find out by itself.
+    mutating func examineSettings() {
+        examineFile()
+        examineExposure()
+        examinePolicy()
+        examineCertificates()
+        examineValues()
     }
 
     mutating func add(
@@ -82,8 +90,15 @@ package struct Doctor {
         let takesAnybody = configuration.clientAuthentication != .required && configuration.saslMechanisms.isEmpty
         if takesAnybody, isReachable {
             add(
-                "nobody-is-asked", .warning, "clients need neither a certificate nor a password: they are User:ANONYMOUS",
+                "nobody-is-asked", .error, "clients need neither a certificate nor a password: they are User:ANONYMOUS",
                 setting: "tls.client.auth", next: "required; or set sasl.enabled.mechanisms: SCRAM-SHA-256")
+        }
+        let wantsBoth = configuration.clientAuthentication == .required && !configuration.saslMechanisms.isEmpty
+        if wantsBoth, isReachable, configuration.plaintext != .anywhere {
+            add(
+                "login-needs-certificate", .warning,
+                "who logs in with a password or a token must have a client certificate as well: without one the TLS handshake fails",
+                setting: "tls.client.auth", next: "requested, so that either will do; nothing if clients are to have both")
         }
         if configuration.allowsEveryoneWithoutRule, isReachable {
             add(

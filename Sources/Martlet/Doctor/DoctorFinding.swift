@@ -39,6 +39,15 @@ package struct DoctorFinding: Equatable, Sendable {
         return "\(severity.rawValue) \(id): \(JSONText.escaped(what))\n  next: \(JSONText.escaped(change + next))"
     }
 
+    /// For those who look for a mistake in a file, as one line.
+    package var line: String {
+        guard id != Self.ofConfiguration else { return JSONText.escaped(what) }
+        return JSONText.escaped("\(what); \(setting.map { "\($0) (\(place ?? "default")): " } ?? "")\(next)")
+    }
+
+    /// What cannot be read as a configuration says by itself where and what to do.
+    static let ofConfiguration = "configuration"
+
     package var json: String {
         let fields = [
             ("id", id), ("severity", severity.rawValue), ("what", what), ("setting", setting), ("place", place), ("next", next),
