@@ -205,7 +205,10 @@ final class Worker: GRPCSession, @unchecked Sendable {
                 maxRecords: min(maxInFlight - items.count - unconfirmed, Limits.itemsPerMessage),
                 maxBytes: pace.messageBytes(atMost: Limits.itemBytesPerMessage), isStrict: true, lockDurationMs: leaseMs)
             switch try queue.fetch(id, limits, on: call.loop) {
-            case .nothing(let seenEnd, let wake): idle.append((queue, seenEnd, wake))
+            case .nothing(let seenEnd, let wake):
+                idle.append((queue, seenEnd, wake))
+                // One that has no time to wait, because there is always work elsewhere, is told here.
+                if queue.isClosed, let status = whatIsGone() { return call.loop.execute { [self] in call.fail(status) } }
             case .acquired(let bytes, let runs):
                 idle = []
                 try deliver(bytes, runs, of: queue, into: &buffer)
