@@ -110,7 +110,7 @@ final class GRPCCall: @unchecked Sendable {
     /// The call's headers have been taken. `authorization`: what they say about the caller; `traceparent`: about its trace.
     func begin(traceparent: String?, authorization: @autoclosure () -> String?) {
         trace = traceparent.flatMap { TraceContext($0.utf8) }
-        guard connection.server.logins.areRequired else { return begin() }
+        guard connection.server.logins[peer.listenerName].areRequired else { return begin() }
         let said = authorization()
         guard connection.server.requiresLogin(peer, route, hasAuthorization: said != nil) else { return begin() }
         do throws(GRPCStatus) {

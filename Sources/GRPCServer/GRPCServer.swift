@@ -21,13 +21,14 @@ package final class GRPCServer: Sendable {
     let publishing: PublishGatherers
     let compressors = AnswerCompressors()
     let web: WebOptions
-    let logins: GRPCLogins
+    let logins: ByListener<GRPCLogins>
     /// Where records without key and partition go that come over HTTP/1.1, where connections are many and short.
     let unkeyed = Atomic<UInt32>(0)
 
     package convenience init(
         engine: Engine, memory: RequestMemory = RequestMemory(limit: .max), metrics: Metrics, logger: Logger,
-        http2: HTTP2Configuration = HTTP2Configuration(), web: WebOptions = WebOptions(), logins: GRPCLogins = GRPCLogins(),
+        http2: HTTP2Configuration = HTTP2Configuration(), web: WebOptions = WebOptions(),
+        logins: ByListener<GRPCLogins> = ByListener(GRPCLogins()),
         gatheredBatchBytes: Int = Limits.gatheredBatchBytes
     ) {
         self.init(
@@ -38,7 +39,8 @@ package final class GRPCServer: Sendable {
     /// With methods that a test adds.
     init(
         engine: Engine, memory: RequestMemory = RequestMemory(limit: .max), metrics: Metrics, logger: Logger,
-        http2: HTTP2Configuration, web: WebOptions = WebOptions(), logins: GRPCLogins = GRPCLogins(),
+        http2: HTTP2Configuration, web: WebOptions = WebOptions(),
+        logins: ByListener<GRPCLogins> = ByListener(GRPCLogins()),
         gatheredBatchBytes: Int = Limits.gatheredBatchBytes, adding methods: [GRPCMethod]
     ) {
         self.memory = memory

@@ -97,7 +97,7 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
         self.peer = peer
         self.loop = loop
         turn = server.engine.turns.turn(for: loop)
-        login = Login(server.login, peer: peer)
+        login = Login(server.logins[peer.listenerName], peer: peer)
     }
 
     func handlerAdded(context: ChannelHandlerContext) {

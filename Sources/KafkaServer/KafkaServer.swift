@@ -25,15 +25,15 @@ package final class KafkaServer: Sendable {
     let metrics: KafkaMetrics
     let router = Router()
     let memory: RequestMemory
-    let login: LoginConfiguration
+    let logins: ByListener<LoginConfiguration>
     let telemetry: ClientTelemetry
 
     package init(
         engine: Engine, advertised: Advertised?, memory: RequestMemory = RequestMemory(limit: .max),
-        login: LoginConfiguration = LoginConfiguration(), metrics: Metrics, logger: Logger
+        logins: ByListener<LoginConfiguration> = ByListener(LoginConfiguration()), metrics: Metrics, logger: Logger
     ) {
         self.memory = memory
-        self.login = login
+        self.logins = logins
         self.engine = engine
         self.advertised = advertised
         self.logger = logger

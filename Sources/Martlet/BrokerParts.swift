@@ -96,12 +96,12 @@ final class BrokerParts: Sendable {
     /// Binds every listener and says that the broker answers.
     func listen() async throws -> [Address] {
         let handlers = handlers
-        for (index, address) in configuration.listeners.enumerated() {
+        for (index, policy) in configuration.listenerPolicies.enumerated() {
             // Names must differ, also of two listeners that both asked for any port.
-            let name = index == 0 ? address.description : "\(address) #\(index + 1)"
+            let name = policy.address.name ?? (index == 0 ? "\(policy.address)" : "\(policy.address) #\(index + 1)")
             do {
                 let listener = try await Listener.bind(
-                    options(name, address), handlers: handlers, group: group, logger: logger("Transport"))
+                    options(name, policy), handlers: handlers, group: group, logger: logger("Transport"))
                 listeners.withLock { $0.append(listener) }
             } catch {
                 throw BrokerError(error.message)
@@ -165,7 +165,7 @@ extension BrokerParts {
     private var handlers: ProtocolHandlers {
         let advertised = configuration.advertise.map { KafkaServer.Advertised(host: $0.host, port: $0.port) }
         let kafka = KafkaServer(
-            engine: engine, advertised: advertised, memory: memory, login: configuration.login, metrics: metrics,
+            engine: engine, advertised: advertised, memory: memory, logins: configuration.logins, metrics: metrics,
             logger: logger("KafkaServer"))
         let http = HTTPServer(
             version: Version.current, metrics: metrics, logger: logger("HTTPServer"), taker: grpc.taker,
@@ -176,10 +176,10 @@ extension BrokerParts {
             http1: { try http.configure($0, $1) })
     }
 
-    private func options(_ name: String, _ address: Address) -> ListenerOptions {
+    private func options(_ name: String, _ policy: ListenerPolicy) -> ListenerOptions {
         var options = ListenerOptions(
-            name: name, host: address.host, port: address.port, plaintext: configuration.plaintext.policy,
-            tls: certificates.store, clientAuthentication: configuration.clientAuthentication.transport,
+            name: name, host: policy.address.host, port: policy.address.port, plaintext: policy.plaintext.policy,
+            tls: certificates.store, clientAuthentication: policy.clientAuthentication.transport,
             seenClients: certificates.seenClients, principal: principal)
         // Those of all listeners are counted by `connectionLimits`; here come those that are refused by them.
         options.limits.connectionsMax =

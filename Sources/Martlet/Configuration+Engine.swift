@@ -42,7 +42,7 @@ extension Configuration {
         engine.access.tokens = tokens.rules
         engine.logDirectory = isEphemeral ? "" : absolute(dataDirectory)
         engine.otherSettings = [
-            "listeners": listeners.map { "PLAINTEXT://\($0)" }.joined(separator: ","),
+            "listeners": listeners.map { "\($0.name?.uppercased() ?? "PLAINTEXT")://\($0)" }.joined(separator: ","),
             "max.connections": "\(maxConnections)",
             "max.connections.per.ip": "\(maxConnectionsPerAddress)",
             "max.connections.per.ip.overrides": Setting.text(maxConnectionsByAddress),

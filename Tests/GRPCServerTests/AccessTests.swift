@@ -9,6 +9,7 @@ import GRPCWire
 import NIOCore
 import Security
 import Testing
+import Transport
 
 @testable import GRPCServer
 
@@ -203,6 +204,34 @@ import Testing
             "/martlet.v1.Admin/ListTopics", Martlet_V1_ListTopicsRequest(),
             extra: [("authorization", "Basic " + Base64.encode(Array("nobody:secret".utf8)))])
         #expect(unknown.status == .unauthenticated && unknown.message.contains("wrong"))
+    }
+
+    /// Three listeners: nobody, who has no certificate, and everybody has to log in.
+    @Test func `Of whom a login is wanted is the listener's to say`() throws {
+        let fixture = try Fixture(
+            logins: ByListener(
+                GRPCLogins(),
+                own: ["some": GRPCLogins(passwords: true), "all": GRPCLogins(passwords: true, areForAll: true)]))
+        func publish(_ listener: String, certificate: Bool) throws -> Call {
+            let peer = try fixture.connect {
+                $0.listenerName = listener
+                guard certificate else { return }
+                $0.isTLS = true
+                $0.principal = "User:CN=client"
+                $0.peerCertificate = PeerCertificate(
+                    subject: "CN=client", issuer: "CN=ca", notBeforeMs: 0, notAfterMs: .max, serial: "01")
+            }
+            let health = try peer.call("/grpc.health.v1.Health/Check", Grpc_Health_V1_HealthCheckRequest())
+            #expect(health.status == .ok)
+            return try peer.publish("orders", ["x"])
+        }
+        #expect(try publish("none", certificate: false).status == .ok)
+        #expect(try publish("some", certificate: true).status == .ok)
+        let either = try publish("some", certificate: false)
+        #expect(either.status == .unauthenticated && either.message.hasSuffix("or a client certificate"))
+        let both = try publish("all", certificate: true)
+        #expect(both.status == .unauthenticated && !both.message.contains("certificate"))
+        #expect(try publish("all", certificate: false).status == .unauthenticated)
     }
 
     @Test func `A name and its password are who calls, for gRPC and for a page`() throws {
