@@ -65,10 +65,14 @@ final class GRPCCall: @unchecked Sendable {
     private var isLoggingIn = false
     /// Who calls, as access rules know it.
     private(set) lazy var principal = peer.principal
+    /// How often access rules had changed when it began.
+    let rulesSeen: UInt64
     private var onEnd: (() -> Void)?
     /// Which trace its caller says that it belongs to.
     private(set) var trace: TraceContext?
     private var tokenTimer: Scheduled<Void>?
+    /// Where a stream is known under the name that its caller gave with a password.
+    private var userSession: UserSessions.Ticket?
 
     init(
         connection: any CallOwner, stream: any CallStream, route: GRPCRoute, encoding: MessageEncoding,
@@ -81,6 +85,7 @@ final class GRPCCall: @unchecked Sendable {
         self.answers = answers
         self.deadline = deadline
         deframer = MessageDeframer(messageBytesMax: Limits.messageBytes)
+        rulesSeen = connection.server.engine.access.changes.count
         startedNs = connection.server.engine.clock.monotonicNs()
     }
 
@@ -151,6 +156,20 @@ final class GRPCCall: @unchecked Sendable {
         }
     }
 
+    /// A stream goes on for long: it ends when its caller is nobody here any more.
+    private func endWithUser(_ user: String) {
+        userSession = engine.access.sessions.enter(user, on: loop) { [weak self] in self?.userWasRemoved() }
+        if !engine.access.hasUser(user) { userWasRemoved() }
+    }
+
+    private func userWasRemoved() {
+        guard phase != .ended else { return }
+        engine.audit.record(
+            AuditEvent(.login, auditSubject, "basic", .failed, cause: "the user was removed while it was connected"))
+        logFailedLogin("\(principal) was removed while a call of it went on")
+        fail(GRPCStatus(.unauthenticated, "the user was removed"))
+    }
+
     private func logFailedLogin(_ cause: String) {
         connection.server.logger.warning(
             "gRPC login failed: \(cause)", metadata: ["peer": "\(peer.remoteAddress):\(peer.remotePort)"])
@@ -167,6 +186,8 @@ final class GRPCCall: @unchecked Sendable {
         }
         principal = "User:\(user)"
         if engine.audit.recordsAllowed { engine.audit.record(AuditEvent(.login, auditSubject, "basic", .succeeded)) }
+        if route.method.kind != .unary { endWithUser(user) }
+        guard phase != .ended else { return }
         stream.isInboundHeld = false
         begin()
         guard phase != .ended else { return }
@@ -264,6 +285,8 @@ final class GRPCCall: @unchecked Sendable {
         phase = .ended
         tokenTimer?.cancel()
         tokenTimer = nil
+        if let userSession { engine.access.sessions.leave(userSession) }
+        userSession = nil
         request = nil
         deframer.removeAll()
         accountBuffered()

@@ -20,7 +20,7 @@ package final class GRPCServer: Sendable {
     let memory: RequestMemory
     let publishing: PublishGatherers
     let compressors = AnswerCompressors()
-    let web: WebOptions
+    private let webOptions: Mutex<WebOptions>
     let logins: ByListener<GRPCLogins>
     /// Where records without key and partition go that come over HTTP/1.1, where connections are many and short.
     let unkeyed = Atomic<UInt32>(0)
@@ -44,7 +44,7 @@ package final class GRPCServer: Sendable {
         gatheredBatchBytes: Int = Limits.gatheredBatchBytes, adding methods: [GRPCMethod]
     ) {
         self.memory = memory
-        self.web = web
+        webOptions = Mutex(web)
         self.logins = logins
         self.engine = engine
         publishing = PublishGatherers(engine: engine, batchBytesMax: gatheredBatchBytes)
@@ -60,6 +60,11 @@ package final class GRPCServer: Sendable {
                 + ReflectionService(services: reflected).methods + methods,
             metrics: self.metrics)
     }
+
+    /// Which web pages may use the broker now.
+    var web: WebOptions { webOptions.withLock { $0 } }
+
+    package func use(_ web: WebOptions) { webOptions.withLock { $0 = web } }
 
     /// Takes the requests of browsers and curl over HTTP/1.1, and leaves all others.
     package var taker: HTTPTaker {

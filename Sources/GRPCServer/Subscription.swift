@@ -26,6 +26,9 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
     private let filters: RecordFilters?
     private var topics: SubscribedTopics
     private var observer: UInt64?
+    private var accessObserver: UInt64?
+    /// The group from whose commits it began, or whose member it is.
+    private let group: String?
     private let messageBytes: Int
     private let messageRecords: Int
     private var recordsLeft: UInt64
@@ -65,6 +68,7 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
         self.topics = topics
         self.filters = filters
         pace = QuotaPace(call, .consumerByteRate) { call.resume() }
+        group = if request.hasMember { request.member.group } else if case .group(let id)? = request.start { id } else { nil }
         progress = Progress(milliseconds: request.progressIntervalMs)
         origin = request.origin
         messageBytes = request.maxBytesPerMessage == 0 ? Limits.subscribeMessageBytes : Int(request.maxBytesPerMessage)
@@ -74,6 +78,8 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
         if topics.mayChange, !request.untilEnd {
             observer = call.engine.topics.changes.observe(on: call.loop) { [weak self] in self?.topicsChanged() }
         }
+        accessObserver = call.engine.access.changes.observe(on: call.loop) { [weak self] in self?.rulesChanged() }
+        if call.engine.access.changes.count != call.rulesSeen { call.loop.execute { self.rulesChanged() } }
     }
 
     func produce(room: Int, into buffer: inout ByteBuffer) -> GRPCProduction {
@@ -126,6 +132,8 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
     func ended() {
         if let observer { call.engine.topics.changes.remove(observer) }
         observer = nil
+        if let accessObserver { call.engine.access.changes.remove(accessObserver) }
+        accessObserver = nil
         progress?.timer?.cancel()
         progress = nil
         member?.leave()
@@ -362,6 +370,28 @@ extension Subscription {
             for partition in added { add(Cursor.Position(partition: partition, offset: partition.offsets.start)) }
         }
         wake()
+    }
+
+    /// Access rules are others: what may not be read any more is not. What a pattern has found is passed over, as at its
+    /// beginning; what was named, or comes from a group, ends the stream.
+    private func rulesChanged() {
+        guard accessObserver != nil, ending == nil else { return }
+        do throws(GRPCStatus) {
+            if let group { try call.require(.read, .group, group) }
+            var allowed: [String: Bool] = [:]
+            for (index, position) in cursor.positions.enumerated() where !position.isGone {
+                let topic = position.partition.topic
+                let isPassedOver = member == nil && !topics.named.contains(topic)
+                if allowed[topic] == nil {
+                    if !isPassedOver { try call.require(.read, .topic, topic) }
+                    allowed[topic] = !isPassedOver || call.may(.read, .topic, topic)
+                }
+                if allowed[topic] == false { forget(index) }
+            }
+        } catch {
+            dropReading()
+            end(error)
+        }
     }
 
     func add(_ position: Cursor.Position) {

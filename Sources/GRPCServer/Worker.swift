@@ -42,6 +42,7 @@ final class Worker: GRPCSession, @unchecked Sendable {
     private var answers = ByteBuffer()
     private var waiter: Waiter?
     private var leaseTimer: Scheduled<Void>?
+    private var accessObserver: UInt64?
     private var isClosing = false
     private var isReadingHeld = false
     private let pace: QuotaPace
@@ -118,6 +119,19 @@ final class Worker: GRPCSession, @unchecked Sendable {
         group = open.group
         maxInFlight = open.maxInFlight == 0 ? Limits.workItems : Int(open.maxInFlight)
         leaseMs = Int64(open.leaseMs)
+        accessObserver = call.engine.access.changes.observe(on: call.loop) { [weak self] in self?.rulesChanged() }
+        if call.engine.access.changes.count != call.rulesSeen { rulesChanged() }
+    }
+
+    /// Access rules are others: who may not have the work any more gets no more of it, and what it holds is for others.
+    private func rulesChanged() {
+        guard accessObserver != nil, !call.hasEnded else { return }
+        do throws(GRPCStatus) {
+            try call.require(.read, .group, group)
+            for topic in topics { try call.require(.read, .topic, topic.name) }
+        } catch {
+            call.fail(error)
+        }
     }
 
     /// Gets the queues ready, answers `open`, and begins to deliver.
@@ -161,6 +175,8 @@ final class Worker: GRPCSession, @unchecked Sendable {
         waiter?.cancel()
         waiter = nil
         leaseTimer?.cancel()
+        if let accessObserver { call.engine.access.changes.remove(accessObserver) }
+        accessObserver = nil
         pace.end()
         items = [:]
         answers = ByteBuffer()

@@ -14,6 +14,7 @@ import Engine
 import KafkaWire
 import Logging
 import NIOCore
+import Security
 import Telemetry
 import Transport
 
@@ -40,6 +41,8 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     /// Replies that are next in order and not yet given to the channel.
     private var replies = ByteBuffer()
     private var waiters: [Int: Waiter] = [:]
+    /// Where it is known under the name that it logged in by with a password.
+    private var session: UserSessions.Ticket?
     /// Share sessions came over it, which end with it.
     var hasShareSessions = false
     private var isReading = false
@@ -123,6 +126,8 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     private func abandon() {
         for waiter in waiters.values { waiter.cancel() }
         waiters = [:]
+        if let session { server.engine.access.sessions.leave(session) }
+        session = nil
         muted?.timer.cancel()
         muted = nil
         if hasShareSessions { server.engine.shares.connectionClosed(ObjectIdentifier(self), on: loop) }
@@ -267,7 +272,7 @@ extension KafkaConnection {
             case .challenge(let bytes):
                 self.answer(slot, token: bytes)
             case .success(let bytes, _, let mechanism):
-                self.loggedIn(mechanism.rawValue)
+                self.loggedIn(mechanism)
                 self.answer(slot, token: bytes)
             case .failure(let cause, let mechanism):
                 self.completeWithoutReply(slot)
@@ -285,10 +290,22 @@ extension KafkaConnection {
         }
     }
 
-    func loggedIn(_ mechanism: String) {
+    func loggedIn(_ mechanism: SaslMechanism) {
         server.metrics.loggedIn()
-        server.engine.audit.record(AuditEvent(.login, auditSubject, mechanism, .succeeded))
+        server.engine.audit.record(AuditEvent(.login, auditSubject, mechanism.rawValue, .succeeded))
         server.logger.debug("logged in", metadata: metadata)
+        guard mechanism != .oauthBearer, session == nil, context != nil else { return }
+        let access = server.engine.access
+        session = access.sessions.enter(login.user, on: loop) { [weak self] in self?.userWasRemoved(mechanism) }
+        // After the answer: the client has been told already that it is in.
+        if !access.hasUser(login.user) { loop.execute { self.userWasRemoved(mechanism) } }
+    }
+
+    private func userWasRemoved(_ mechanism: SaslMechanism) {
+        guard context != nil else { return }
+        server.engine.audit.record(
+            AuditEvent(.login, auditSubject, mechanism.rawValue, .failed, cause: "the user was removed while it was connected"))
+        close("its user was removed")
     }
 
     /// Closes the connection, a moment later, so that whoever tries passwords has to wait (Kafka's

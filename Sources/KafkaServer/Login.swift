@@ -63,6 +63,8 @@ struct Login {
     /// Empty where a password could be read on the way.
     let mechanisms: [SaslMechanism]
     private(set) var principal: String
+    /// The name within the principal.
+    var user: String { String(principal.dropFirst("User:".count)) }
     /// The tokens of version 0 of the handshake come as frames without a header.
     private(set) var takesBareTokens = false
     private var state: State

@@ -31,14 +31,14 @@ final class BrokerParts: Sendable {
     private let housekeeping = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     private let grpc: GRPCServer
     private let connectionLimits: ConnectionLimits
-    private let audit: BrokerAudit
+    let audit: BrokerAudit
     /// What unfinished requests of all connections hold.
     private let memory: RequestMemory
     private let storage: BrokerStorage
     private let readyFile: ReadyFile?
     private let principal: PrincipalChoice
     private let tokenKeys: TokenKeys?
-    private let listeners = Mutex<[Listener]>([])
+    let listeners = Mutex<[Listener]>([])
     private let stopping = Atomic(false)
     /// Where commands on this machine are listened for.
     let controlChannel = Mutex<(any Channel)?>(nil)
@@ -82,9 +82,7 @@ final class BrokerParts: Sendable {
         grpc = GRPCServer(
             engine: engine, memory: memory, metrics: metrics,
             logger: output.logger("GRPCServer"),
-            web: WebOptions(
-                allowedOrigins: configuration.corsAllowedOrigins,
-                hosts: (configuration.listen + (configuration.advertise.map { [$0] } ?? [])).map(\.host)),
+            web: configuration.web,
             logins: configuration.callLogins)
         if let warning = DescriptorShares(configuration).warning(configuration) { logger.warning("\(warning)") }
         ProcessMetrics.register(metrics, startMs: clock.nowMs())
@@ -198,8 +196,8 @@ extension BrokerParts {
         let loop = housekeeping.next()
         engine.startHousekeeping(on: loop)
         loop.scheduleRepeatedTask(initialDelay: .zero, delay: Limits.certificateCheckInterval) {
-            [certificates, grpc, logger, tokenKeys, engine] _ in
-            certificates.refresh(logger: logger)
+            [weak self, certificates, grpc, logger, tokenKeys, engine] _ in
+            if certificates.refresh(logger: logger) { self?.endRevoked() }
             tokenKeys?.refresh(engine.tokens, logger: logger)
             grpc.health.set(warning: certificates.healthWarning)
         }
@@ -212,7 +210,7 @@ extension BrokerParts {
             case .success(let configuration): take(configuration)
             case .failure(let error): logger.error("the configuration cannot be used, the old one stays in force: \(error)")
             }
-            certificates.refresh(logger: logger, isAsked: true)
+            if certificates.refresh(logger: logger, isAsked: true) { endRevoked() }
             grpc.health.set(warning: certificates.healthWarning)
         }.get()
     }
@@ -223,7 +221,9 @@ extension BrokerParts {
         }
         guard case .success((let change, let configuration)) = outcome else { return }
         if change.changed("log.level") { output.level = configuration.logLevel }
-        if change.applied.contains(where: { !$0.hasPrefix("log.level:") }) {
+        if change.changed("super.users") { engine.access.use(superUsers: Set(configuration.superUsers)) }
+        if change.changed("cors.allowed.origins") { grpc.use(configuration.web) }
+        if change.applied.contains(where: { $0.hasPrefix("log.") || $0.hasPrefix("message.") }) {
             engine.changeStartDefaults(configuration.topicDefaults.overrides)
         }
         if change.applied.isEmpty, change.needsRestart.isEmpty { logger.notice("the configuration has not changed") }

@@ -75,6 +75,12 @@ extension Configuration {
         }
     }
 
+    /// Which web pages may use the broker.
+    var web: WebOptions {
+        WebOptions(
+            allowedOrigins: corsAllowedOrigins, hosts: (listen + (advertise.map { [$0] } ?? [])).map(\.host))
+    }
+
     /// What gRPC calls may log in with.
     var callLogins: ByListener<GRPCLogins> {
         byListener { policy in

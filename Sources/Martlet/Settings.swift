@@ -156,6 +156,7 @@ package enum Settings {
     /// What SIGHUP puts in force; everything else needs a restart.
     package static let reloadable: Set<String> = [
         "log.level", "log.retention.ms", "log.retention.bytes", "log.segment.bytes", "log.roll.ms", "message.max.bytes",
+        "super.users", "cors.allowed.origins",
     ]
 
     package static func named(_ key: String) -> Setting? {

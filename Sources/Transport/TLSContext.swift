@@ -61,6 +61,7 @@ package struct TLSOptions: Sendable {
     package let authorities: [PeerCertificate]
     /// The certificates in PEM, ours first: two contexts with the same ones need not replace each other.
     private let certificateTexts: [[UInt8]]
+    private let revocationLists: [RevocationList]
     let side: Side
     let clock: any Clock
     let pointer: OpaquePointer
@@ -95,8 +96,12 @@ package struct TLSOptions: Sendable {
         let identity: TLSIdentity?
         let authorities: [X509Certificate]
         var revoked: [UInt8] = []
+        var lists: [RevocationList] = []
         do {
-            if let file = options.revocationFile { revoked = try PrivateFile.read(file, what: "revocation list") }
+            if let file = options.revocationFile {
+                revoked = try PrivateFile.read(file, what: "revocation list")
+                lists = try RevocationList.load(revoked, file)
+            }
             identity = try TLSIdentity.load(options)
             authorities = try options.authorityFile.map { file throws(TransportError) in
                 try TLSIdentity.certificates(in: file, what: "CA certificate")
@@ -112,6 +117,7 @@ package struct TLSOptions: Sendable {
         self.certificate = identity?.certificates.first?.summary
         self.authorities = authorities.map(\.summary)
         self.certificateTexts = ((identity?.certificates ?? []) + authorities).map(\.pem) + [revoked]
+        self.revocationLists = lists
         try setRules()
         if let identity { try use(identity) }
         try trust(authorities)
@@ -120,6 +126,14 @@ package struct TLSOptions: Sendable {
     /// Whether both show and trust the same certificates, and refuse the same ones.
     package func hasSameCertificates(as other: TLSContext) -> Bool {
         certificateTexts == other.certificateTexts
+    }
+
+    /// Whether there is anything that could be revoked.
+    package var hasRevocationLists: Bool { !revocationLists.isEmpty }
+
+    /// Whether its CA has taken it back since its handshake. Of a chain only the certificate itself is known here.
+    package func hasRevoked(_ certificate: PeerCertificate) -> Bool {
+        revocationLists.contains { $0.issuer == certificate.issuer && $0.has(serial: certificate.serial) }
     }
 
     deinit {
@@ -237,16 +251,15 @@ extension TLSContext {
             // Tells clients which certificates would do, so that they can choose one.
             if side == .server { unsafe SSL_CTX_add_client_CA(pointer, authority.pointer) }
         }
-        if let file = options.revocationFile { try revoke(file) }
+        if hasRevocationLists { useRevocationLists() }
         ERR_clear_error()
     }
 
     /// Loads what CAs have taken back. From then on a peer's certificate must be on a list that is there and current.
-    private func revoke(_ file: String) throws(TransportError) {
-        let lists = try RevocationList.load(file)
+    private func useRevocationLists() {
         // SAFETY: the store takes its own references.
         let store = unsafe SSL_CTX_get_cert_store(pointer)
-        for list in lists { unsafe X509_STORE_add_crl(store, list.pointer) }
+        for list in revocationLists { unsafe X509_STORE_add_crl(store, list.pointer) }
         unsafe X509_STORE_set_flags(store, UInt(X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL))
     }
 }

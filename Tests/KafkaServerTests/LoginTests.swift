@@ -65,6 +65,29 @@ import Transport
         #expect(try isServed(connection))
     }
 
+    @Test func `A connection ends with its user, and one by a certificate does not`() throws {
+        let test = try TestEngine()
+        let key = CredentialKey(user: "alice", mechanism: .sha512)
+        func set(_ password: String?) {
+            let credential = password.map { ScramCredential(mechanism: .sha512, password: $0, salt: [1], iterations: 4_096) }
+            test.engine.access.set([key: credential], on: test.loop) { _ in }
+            test.sync()
+        }
+        set("right")
+        let connection = try connect(test, "some")
+        let certified = try connect(test, "some", certificate: true)
+        var handshake = SaslHandshakeRequest()
+        handshake.mechanism = "PLAIN"
+        _ = try connection.call(handshake, version: 1)
+        var token = SaslAuthenticateRequest()
+        token.authBytes = ByteBuffer(string: "\0alice\0right")
+        #expect(try connection.call(token, version: 1).errorCode == .none)
+        set("another")
+        #expect(connection.isOpen)
+        set(nil)
+        #expect(!connection.isOpen && certified.isOpen)
+    }
+
     @Test func `Listeners offer their own mechanisms`() throws {
         let test = try TestEngine()
         var handshake = SaslHandshakeRequest()
