@@ -15,7 +15,7 @@ chmod 0755 "$root"
 install -D -m 0755 "$binary" "$root/usr/bin/martlet"
 install -D -m 0644 "$here/systemd/martlet.service" "$root/lib/systemd/system/martlet.service"
 install -D -m 0644 "$here/martlet.yaml" "$root/etc/martlet/martlet.yaml"
-for page in operations configuration security reliability; do
+for page in operations configuration security reliability audit quotas threat-model grpc work-queues kafka-support; do
   install -D -m 0644 "$here/../docs/$page.md" "$root/usr/share/doc/martlet/$page.md"
 done
 install -D -m 0644 "$here/../LICENSE" "$root/usr/share/doc/martlet/copyright"

@@ -103,7 +103,10 @@ final class BrokerCertificates: Sendable {
     var reloads: Reloads { state.withLock { $0.reloads } }
 
     /// Looks whether the files changed, must be renewed, or expire soon. `isAsked`: somebody wants to hear what became of it.
-    func refresh(logger: Logger, isAsked: Bool = false) {
+    /// Returns whether others are in force now.
+    @discardableResult
+    func refresh(logger: Logger, isAsked: Bool = false) -> Bool {
+        let before = store.current
         let isDue = state.withLock { state in
             guard isAsked || clock.nowMs() - Limits.expiryCheckMs >= state.expiryCheckedMs else { return false }
             state.expiryCheckedMs = clock.nowMs()
@@ -115,6 +118,7 @@ final class BrokerCertificates: Sendable {
         let mustRead = state.withLock { isAsked || $0.mustLookAgain || $0.stamps != found }
         if mustRead { read(found, logger, isAsked: isAsked) }
         if isDue || mustRead { warnOfExpiry(logger: logger) }
+        return store.current !== before
     }
 
     private func read(_ found: [FileStamp?], _ logger: Logger, isAsked: Bool) {

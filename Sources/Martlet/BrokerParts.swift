@@ -32,7 +32,7 @@ final class BrokerParts: Sendable {
     private let housekeeping = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     private let grpc: GRPCServer
     private let connectionLimits: ConnectionLimits
-    private let audit: BrokerAudit
+    let audit: BrokerAudit
     /// What unfinished requests of all connections hold.
     private let memory: RequestMemory
     private let storage: BrokerStorage
@@ -40,7 +40,7 @@ final class BrokerParts: Sendable {
     private let principal: PrincipalChoice
     private let tokenKeys: TokenKeys?
     private let policy: PolicyClient?
-    private let listeners = Mutex<[Listener]>([])
+    let listeners = Mutex<[Listener]>([])
     private let stopping = Atomic(false)
     /// Where commands on this machine are listened for.
     let controlChannel = Mutex<(any Channel)?>(nil)
@@ -85,9 +85,7 @@ final class BrokerParts: Sendable {
         grpc = GRPCServer(
             engine: engine, memory: memory, metrics: metrics,
             logger: output.logger("GRPCServer"),
-            web: WebOptions(
-                allowedOrigins: configuration.corsAllowedOrigins,
-                hosts: (configuration.listen + (configuration.advertise.map { [$0] } ?? [])).map(\.host)),
+            web: configuration.web,
             logins: configuration.callLogins)
         if let warning = DescriptorShares(configuration).warning(configuration) { logger.warning("\(warning)") }
         ProcessMetrics.register(metrics, startMs: clock.nowMs())
@@ -99,12 +97,12 @@ final class BrokerParts: Sendable {
     /// Binds every listener and says that the broker answers.
     func listen() async throws -> [Address] {
         let handlers = handlers
-        for (index, address) in configuration.listeners.enumerated() {
+        for (index, policy) in configuration.listenerPolicies.enumerated() {
             // Names must differ, also of two listeners that both asked for any port.
-            let name = index == 0 ? address.description : "\(address) #\(index + 1)"
+            let name = policy.address.name ?? (index == 0 ? "\(policy.address)" : "\(policy.address) #\(index + 1)")
             do {
                 let listener = try await Listener.bind(
-                    options(name, address), handlers: handlers, group: group, logger: logger("Transport"))
+                    options(name, policy), handlers: handlers, group: group, logger: logger("Transport"))
                 listeners.withLock { $0.append(listener) }
             } catch {
                 throw BrokerError(error.message)
@@ -169,7 +167,7 @@ extension BrokerParts {
     private var handlers: ProtocolHandlers {
         let advertised = configuration.advertise.map { KafkaServer.Advertised(host: $0.host, port: $0.port) }
         let kafka = KafkaServer(
-            engine: engine, advertised: advertised, memory: memory, login: configuration.login,
+            engine: engine, advertised: advertised, memory: memory, logins: configuration.logins,
             maxIdleMs: configuration.maxIdleMs, metrics: metrics,
             logger: logger("KafkaServer"))
         let http = HTTPServer(
@@ -181,10 +179,10 @@ extension BrokerParts {
             http1: { try http.configure($0, $1) })
     }
 
-    private func options(_ name: String, _ address: Address) -> ListenerOptions {
+    private func options(_ name: String, _ policy: ListenerPolicy) -> ListenerOptions {
         var options = ListenerOptions(
-            name: name, host: address.host, port: address.port, plaintext: configuration.plaintext.policy,
-            tls: certificates.store, clientAuthentication: configuration.clientAuthentication.transport,
+            name: name, host: policy.address.host, port: policy.address.port, plaintext: policy.plaintext.policy,
+            tls: certificates.store, clientAuthentication: policy.clientAuthentication.transport,
             seenClients: certificates.seenClients, principal: principal)
         // Those of all listeners are counted by `connectionLimits`; here come those that are refused by them.
         options.limits.connectionsMax =
@@ -203,8 +201,8 @@ extension BrokerParts {
         let loop = housekeeping.next()
         engine.startHousekeeping(on: loop)
         loop.scheduleRepeatedTask(initialDelay: .zero, delay: Limits.certificateCheckInterval) {
-            [certificates, grpc, logger, tokenKeys, engine] _ in
-            certificates.refresh(logger: logger)
+            [weak self, certificates, grpc, logger, tokenKeys, engine] _ in
+            if certificates.refresh(logger: logger) { self?.endRevoked() }
             tokenKeys?.refresh(engine.tokens, logger: logger)
             grpc.health.set(warning: certificates.healthWarning)
         }
@@ -217,7 +215,7 @@ extension BrokerParts {
             case .success(let configuration): take(configuration)
             case .failure(let error): logger.error("the configuration cannot be used, the old one stays in force: \(error)")
             }
-            certificates.refresh(logger: logger, isAsked: true)
+            if certificates.refresh(logger: logger, isAsked: true) { endRevoked() }
             grpc.health.set(warning: certificates.healthWarning)
         }.get()
     }
@@ -228,7 +226,9 @@ extension BrokerParts {
         }
         guard case .success((let change, let configuration)) = outcome else { return }
         if change.changed("log.level") { output.level = configuration.logLevel }
-        if change.applied.contains(where: { !$0.hasPrefix("log.level:") }) {
+        if change.changed("super.users") { engine.access.use(superUsers: Set(configuration.superUsers)) }
+        if change.changed("cors.allowed.origins") { grpc.use(configuration.web) }
+        if change.applied.contains(where: { $0.hasPrefix("log.") || $0.hasPrefix("message.") }) {
             engine.changeStartDefaults(configuration.topicDefaults.overrides)
         }
         if change.applied.isEmpty, change.needsRestart.isEmpty { logger.notice("the configuration has not changed") }

@@ -25,6 +25,27 @@ public struct Configuration: Equatable, Sendable {
         case required, requested, none
     }
 
+    /// Where clients can log in by SASL: who has to.
+    public enum SASLRequired: String, Sendable, CaseIterable {
+        /// All where a certificate is required, and who has no certificate elsewhere.
+        case auto
+        /// All, whatever certificate they have.
+        case always
+        /// Who has no certificate.
+        case withoutCertificate = "without-certificate"
+    }
+
+    /// What one listener has of its own; nil: as for all.
+    public struct ListenerRules: Equatable, Sendable {
+        public var plaintext: Plaintext?
+        public var clientAuthentication: ClientAuthentication?
+        /// Empty: no logins.
+        public var saslMechanisms: [SASLMechanism]?
+        public var saslRequired: SASLRequired?
+
+        public init() {}
+    }
+
     /// The oldest version of TLS that is spoken.
     public enum TLSVersion: String, Sendable, CaseIterable {
         case tls13 = "1.3"
@@ -165,8 +186,11 @@ public struct Configuration: Equatable, Sendable {
     /// Kafka's rules, which make a principal of that name.
     public var principalRules = "DEFAULT"
     public var plaintext = Plaintext.loopback
-    /// SASL mechanisms that Kafka clients may log in with; those with a client certificate need not.
+    /// SASL mechanisms that clients may log in with.
     public var saslMechanisms: [SASLMechanism] = []
+    public var saslRequired = SASLRequired.auto
+    /// What listeners have of their own, by `Address.name`.
+    public var listenerRules: [String: ListenerRules] = [:]
     public var tokens = Tokens()
     /// After how long a client that logged in has to do so again; 0: never.
     public var maxReauthenticationMs: Int64 = 0
@@ -257,12 +281,6 @@ public struct Configuration: Equatable, Sendable {
 
     /// The durability in force.
     public var effectiveDurability: Durability { isEphemeral ? .memory : durability }
-
-    /// `listen` with `port` applied.
-    var listeners: [Address] {
-        guard let port, let first = listen.first else { return listen }
-        return [Address(host: first.host, port: port)] + listen.dropFirst()
-    }
 
     /// Names and addresses that clients elsewhere use: those that were chosen, not those that mean every address.
     var namedHosts: [String] {

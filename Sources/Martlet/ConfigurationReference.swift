@@ -14,6 +14,12 @@ package enum ConfigurationReference {
             let lines = wrapped(setting.help + note, width: 68).map { "          \($0)\n" }
             text += "  \(head)\n" + lines.joined()
         }
+        text += """
+              --listener-name-<name>-<setting> <value>
+                      On the listener that `listen` names <name>: plaintext,
+                      tls-client-auth, sasl-enabled-mechanisms or sasl-required.
+
+            """
         return text
     }
 
@@ -66,6 +72,37 @@ package enum ConfigurationReference {
             let form = setting.form.replacing("|", with: ", ")
             text += "| `\(setting.key)` | \(form) | \(setting.show(development)) | \(setting.show(production)) "
                 + "| \(setting.help)\(setting.isReloadable ? " ↻" : "") |\n"
+        }
+        return text + listeners
+    }
+
+    private static var listeners: String {
+        var text = """
+
+            ## Listeners with rules of their own
+
+            A name in `listen` lets a listener have some settings of its own, under the prefix `listener.name.` and that name, as in
+            Kafka; what it has not is as for all. Names are letters and digits, in keys in lower case. Flags and variables follow:
+            `--listener-name-team-tls-client-auth`, `MARTLET_LISTENER_NAME_TEAM_TLS_CLIENT_AUTH`.
+
+            ```yaml
+            listen: [apps://0.0.0.0:9092, team://0.0.0.0:9093]
+            listener.name:
+              apps:
+                tls.client.auth: required
+              team:
+                tls.client.auth: none
+                sasl.enabled.mechanisms: SCRAM-SHA-256
+            ```
+
+            | key | values | default |
+            |---|---|---|
+
+            """
+        for setting in ListenerSettings.all(of: "name") {
+            let form = setting.form.replacing("|", with: ", ")
+            let common = setting.key.dropFirst("listener.name.name.".count)
+            text += "| `listener.name.<name>.\(common)` | \(form) | as `\(common)` |\n"
         }
         return text
     }

@@ -61,7 +61,7 @@ package struct TLSOptions: Sendable {
     /// Whom peers' certificates are checked against.
     package let authorities: [PeerCertificate]
     /// What those have taken back.
-    package let revocationLists: [RevocationListSummary]
+    private let revocationLists: [RevocationList]
     /// Ours, the leaf first, and the authorities.
     private let chain: [X509Certificate]
     private let trusted: [X509Certificate]
@@ -120,13 +120,13 @@ package struct TLSOptions: Sendable {
         self.clock = clock
         self.certificate = identity?.certificates.first?.summary
         self.authorities = authorities.map(\.summary)
-        self.revocationLists = lists.map(\.summary)
+        self.revocationLists = lists
         self.chain = identity?.certificates ?? []
         self.trusted = authorities
         self.certificateTexts = ((identity?.certificates ?? []) + authorities).map(\.pem) + [revoked]
         try setRules()
         if let identity { try use(identity) }
-        trust(authorities, lists)
+        trust(authorities)
     }
 
     /// What is wrong with our own certificate, for a server that is reached by these names.
@@ -158,6 +158,16 @@ package struct TLSOptions: Sendable {
     }
 
     var monotonicMs: Int64 { Int64(clock.monotonicNs() / 1_000_000) }
+
+    package var revocationSummaries: [RevocationListSummary] { revocationLists.map(\.summary) }
+
+    /// Whether there is anything that could be revoked.
+    package var hasRevocationLists: Bool { !revocationLists.isEmpty }
+
+    /// Whether its CA has taken it back since its handshake. Of a chain only the certificate itself is known here.
+    package func hasRevoked(_ certificate: PeerCertificate) -> Bool {
+        revocationLists.contains { $0.issuer == certificate.issuer && $0.has(serial: certificate.serial) }
+    }
 
     deinit {
         // SAFETY: self owns one reference; sessions hold their own.
@@ -260,7 +270,7 @@ extension TLSContext {
     }
 
     /// Loads the CAs that peers are checked against.
-    private func trust(_ authorities: [X509Certificate], _ lists: [RevocationList]) {
+    private func trust(_ authorities: [X509Certificate]) {
         guard options.authorityFile != nil else {
             // SAFETY: `pointer` is live.
             if side == .client { _ = unsafe SSL_CTX_set_default_verify_paths(pointer) }
@@ -276,15 +286,15 @@ extension TLSContext {
             // Tells clients which certificates would do, so that they can choose one.
             if side == .server { unsafe SSL_CTX_add_client_CA(pointer, authority.pointer) }
         }
-        if !lists.isEmpty { revoke(lists) }
+        if hasRevocationLists { useRevocationLists() }
         ERR_clear_error()
     }
 
     /// Loads what CAs have taken back. From then on a peer's certificate must be on a list that is there and current.
-    private func revoke(_ lists: [RevocationList]) {
+    private func useRevocationLists() {
         // SAFETY: the store takes its own references.
         let store = unsafe SSL_CTX_get_cert_store(pointer)
-        for list in lists { unsafe X509_STORE_add_crl(store, list.pointer) }
+        for list in revocationLists { unsafe X509_STORE_add_crl(store, list.pointer) }
         unsafe X509_STORE_set_flags(store, UInt(X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL))
     }
 }

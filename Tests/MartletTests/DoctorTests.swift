@@ -82,6 +82,11 @@ private final class Patient {
         ("not-durable", .warning, "durability", 1, "durability: os\n"),
         ("not-durable", .warning, "ephemeral", 1, "ephemeral: true\n"),
         ("descriptors", .warning, "max.connections", 1, "max.connections: 1000000\n"),
+        ("plaintext-exposed", .error, "listener.name.a.plaintext", 2, "listen: a://0.0.0.0:9092\nlistener.name.a.plaintext: anywhere\n"),
+        ("plaintext-exposed", .error, "plaintext", 2, "listen: 'a://0.0.0.0:9092'\nplaintext: anywhere\n"),
+        ("nobody-is-asked", .error, "listener.name.a.tls.client.auth", 2,
+            "listen: [127.0.0.1:1, a://0.0.0.0:9092]\nlistener.name.a.tls.client.auth: none\n"),
+        ("login-not-needed", .note, "sasl.required", 2, "sasl.enabled.mechanisms: PLAIN\nsasl.required: without-certificate\n"),
         ("ready-file", .error, "ready.file", 1, "ready.file: /nowhere/at/all/ready.json\n"),
     ])
     func `A setting that should be another one is named with its line`(

@@ -22,7 +22,7 @@ enum SaslAuthenticateHandler: KafkaHandler {
             case .success(let bytes, let lifetimeMs, let mechanism):
                 response.authBytes = ByteBuffer(bytes: bytes)
                 response.sessionLifetimeMs = lifetimeMs
-                connection.loggedIn(mechanism.rawValue)
+                connection.loggedIn(mechanism)
             case .failure(let cause, let mechanism, let advice):
                 response.errorCode = .saslAuthenticationFailed
                 response.errorMessage = "Authentication failed: invalid credentials with SASL mechanism \(mechanism.rawValue)"
