@@ -243,7 +243,11 @@ extension BrokerParts {
     private func logStart(_ addresses: [Address]) {
         if !certificates.minted.isEmpty {
             logger.notice(
-                "certificates were made", metadata: ["files": "\(certificates.minted.joined(separator: " "))"])
+                "certificates were made",
+                metadata: [
+                    "files": "\(certificates.minted.joined(separator: " "))",
+                    "names": "\(certificates.mintedHosts.joined(separator: " "))",
+                ])
         }
         logger.notice(
             "ready",
