@@ -143,6 +143,7 @@ final class BrokerParts: Sendable {
         await stopListeningForCommands()
         policy?.close()
         await audit.flush()
+        if isClean { await withCheckedContinuation { done in engine.shares.writeDeliveries { done.resume() } } }
         // On the housekeeping loop, so that no checkpoint is being written at the same time.
         let end = isClean ? housekeeping.next().submit { [engine] in Result { try engine.shutDown() } } : nil
         let outcome = try await end?.get()

@@ -94,6 +94,14 @@ package struct SharePartition: Sendable {
         runs.reduce(0) { $0 + ($1.state.isTerminal ? $1.count : 0) }
     }
 
+    /// What is done with from `offset` on, as few ranges as that takes.
+    package func done(from offset: Int64) -> [ClosedRange<Int64>] {
+        var done = OffsetRanges()
+        if startOffset > offset { done.insert(offset...startOffset - 1) }
+        for run in runs where run.state.isTerminal && run.last >= offset { done.insert(max(run.first, offset)...run.last) }
+        return done.ranges
+    }
+
     /// When something happens by itself next: a lock ends (monotonic), a delay ends (wall clock).
     package var nextDeadlines: (lockMs: Int64, notBeforeMs: Int64) {
         var next: (lockMs: Int64, notBeforeMs: Int64) = (.max, .max)
@@ -239,6 +247,11 @@ package struct SharePartition: Sendable {
     }
 
     var hasChanges: Bool { !dirty.isEmpty || isStartDirty }
+
+    /// What is held is to be written as well, for the sake of its delivery count.
+    mutating func noteDeliveries() {
+        for run in runs where run.state == .acquired { dirty.insert(run.first...run.last) }
+    }
 
     /// What changed since the last call.
     mutating func takeChanges() -> [Run] {

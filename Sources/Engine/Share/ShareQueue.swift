@@ -90,6 +90,17 @@ package final class ShareQueue: Sendable {
     package var isClosed: Bool { state.withLock { $0.isClosed } }
     package var snapshot: SharePartition { state.withLock { $0.machine } }
 
+    /// What no write has told so far, deliveries that nothing was said of included; nil if that is nothing.
+    func unwrittenRecord(nowMs: Int64) -> KeyedRecord? {
+        state.withLock { state in
+            guard !state.isClosed else { return nil }
+            if state.mustWriteAll { return ShareStateRecord.snapshot(key, state.machine, nowMs: nowMs) }
+            state.machine.noteDeliveries()
+            guard state.machine.hasChanges else { return nil }
+            return ShareStateRecord.update(key, state.machine, changes: state.machine.takeChanges())
+        }
+    }
+
     /// The record that would restore it.
     func durableRecord(nowMs: Int64) -> KeyedRecord {
         state.withLock { ShareStateRecord.snapshot(key, $0.machine, nowMs: nowMs) }

@@ -289,6 +289,19 @@ private struct ShareLife {
         try setUp()
     }
 
+    /// The broker stops in order: every delivery counts.
+    mutating func stop() throws {
+        test.engine.prepareToShutDown()
+        final class Written: @unchecked Sendable { var isDone = false }
+        let written = Written()
+        test.engine.shares.writeDeliveries { written.isDone = true }
+        settle()
+        #expect(written.isDone, comment)
+        try test.engine.shutDown()
+        for (value, job) in jobs { jobs[value]?.durableDeliveries = job.deliveries }
+        try restart(.loseUnsynced)
+    }
+
     /// One worker takes everything that is left and accepts it; then every job must have had its end.
     mutating func drainAndCheck() throws {
         try setUp()
@@ -364,6 +377,17 @@ private struct ShareLife {
 }
 
 @Suite struct ShareCrashTests {
+    @Test(arguments: 100..<130)
+    func aStopLosesNoDelivery(seed: Int) throws {
+        var life = try ShareLife(seed: UInt64(seed))
+        for _ in 0..<4 {
+            try life.run(steps: 30)
+            try life.stop()
+        }
+        try life.run(steps: 20)
+        try life.drainAndCheck()
+    }
+
     @Test(arguments: 0..<60)
     func aCrashAnywhereLosesNoJobAndNoAnsweredAcknowledgement(seed: Int) throws {
         var life = try ShareLife(seed: UInt64(seed))
