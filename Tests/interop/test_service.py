@@ -4,18 +4,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Any, Callable, Iterator
 
+import grpc
 import pytest
+from confluent_kafka import Producer
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from broker import Broker
+from broker import Broker, wait_until
 from conftest import REPOSITORY
 
 PACKAGING = REPOSITORY / "packaging"
@@ -87,6 +93,52 @@ def test_a_watchdog_that_is_for_another_process_is_left_alone(start_broker: Call
     broker.terminate()
     assert listening.hear()["STOPPING"] == "1"
     place.unlink()
+
+
+def readyz(broker: Broker) -> tuple[int, list[str]]:
+    try:
+        with urllib.request.urlopen(f"http://{broker.address}/readyz", timeout=10) as answer:
+            return answer.status, json.load(answer)["problems"]
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)["problems"]
+
+
+def test_a_stop_is_told_before_anything_is_closed(start_broker: Callable[..., Broker]) -> None:
+    broker = start_broker(arguments=["--shutdown-delay-ms", "4000"])
+    producer = Producer({"bootstrap.servers": broker.address, "broker.address.family": "v4", "acks": "all"})
+
+    def produce(value: bytes) -> None:
+        outcome: list[Any] = []
+        producer.produce("lasting", value, on_delivery=lambda error, _: outcome.append(error))
+        producer.flush(10)
+        assert outcome == [None]
+
+    produce(b"before")
+    assert readyz(broker) == (200, [])
+    with grpc.insecure_channel(broker.address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        serving = health_pb2.HealthCheckResponse.SERVING
+        assert health.Check(health_pb2.HealthCheckRequest(), timeout=10).status == serving
+        begun = time.monotonic()
+        broker.terminate()
+        wait_until(lambda: readyz(broker) == (503, ["the broker is stopping"]), "readiness to end")
+        assert health.Check(health_pb2.HealthCheckRequest(), timeout=10).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert not broker.ready_file.exists()
+    # Those that are there go on, and new ones are served.
+    produce(b"meanwhile")
+    done = broker.run("consume", "lasting", "--bootstrap", broker.address, "--from", "earliest", "--exit-at-end")
+    assert done.stdout.split() == [b"before", b"meanwhile"]
+    assert time.monotonic() - begun < 4, "this machine is too slow for this test"
+    assert broker.wait() == 0
+    assert time.monotonic() - begun >= 4
+
+
+def test_a_second_signal_ends_the_delay(start_broker: Callable[..., Broker]) -> None:
+    broker = start_broker(arguments=["--shutdown-delay-ms", "600000"])
+    broker.terminate()
+    broker.wait_log("not ready any more; clients are served for a while yet")
+    broker.terminate()
+    assert broker.wait() == 128 + signal.SIGTERM
 
 
 def test_the_unit_is_one_that_systemd_takes() -> None:
