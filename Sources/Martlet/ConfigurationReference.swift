@@ -54,7 +54,7 @@ package enum ConfigurationReference {
 
             ```yaml
             listen: [0.0.0.0:9092, "[::1]:9092"]
-            data: /var/lib/martlet
+            data: /var/lib/martlet/data
             log:
               retention.ms: 86400000
             ```
