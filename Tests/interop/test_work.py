@@ -156,6 +156,41 @@ def test_an_item_whose_lease_ends_is_delivered_again_and_an_extended_one_is_not(
         assert worker.ack(kept) == ["DONE"]
 
 
+def test_a_worker_that_says_nothing_does_not_get_its_items_again_while_another_is_idle(
+    endpoint: Endpoint, client: Client, api: Any, topic: str
+) -> None:
+    client.create(topic)
+    client.publish(topic, *[f"{number}".encode() for number in range(6)])
+    with open_worker(endpoint, api, f"{topic}-g", topic, lease_ms=1_000, max_in_flight=50) as stuck:
+        assert len(stuck.take(6)) == 6
+        # One item at a time, so that it never could have taken them all at once.
+        with open_worker(endpoint, api, f"{topic}-g", topic, max_in_flight=1) as idle:
+            for _ in range(6):
+                [item] = idle.take(1)
+                assert item.delivery_count == 2
+                assert idle.ack(item) == ["DONE"]
+        # Alone, it is served again, and at once.
+        client.publish(topic, b"last")
+        assert values(stuck.take(1)) == [b"last"]
+        assert not stuck.items
+
+
+def test_a_worker_that_is_late_is_heard_of_and_gets_its_share(
+    endpoint: Endpoint, client: Client, api: Any, topic: str
+) -> None:
+    client.create(topic)
+    client.publish(topic, b"slow")
+    with open_worker(endpoint, api, f"{topic}-g", topic, lease_ms=500, max_in_flight=5) as late:
+        [item] = late.take(1)
+        with open_worker(endpoint, api, f"{topic}-g", topic, max_in_flight=1) as other:
+            assert values(other.take(1)) == [b"slow"]
+            client.publish(topic, b"waiting")
+            assert late.ack(item) == ["NOT_HELD"]
+            # It would have had to wait for ten seconds.
+            begun = time.monotonic()
+            assert values(late.take(1)) == [b"waiting"] and time.monotonic() - begun < 5
+
+
 def test_a_stream_that_ends_releases_what_it_holds(endpoint: Endpoint, client: Client, api: Any, topic: str) -> None:
     client.create(topic)
     client.publish(topic, b"job")

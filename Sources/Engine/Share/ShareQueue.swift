@@ -133,6 +133,12 @@ extension ShareQueue {
         }
     }
 
+    /// A member says something of records that it does not hold any more: it is there, at least. On `loop`.
+    package func heard(from member: ShareMemberId, on loop: any EventLoop) {
+        guard state.withLock({ $0.machine.standings.isSilent(member) }) else { return }
+        change(on: loop, settings().rules) { $0.machine.standings.heard(from: member) }
+    }
+
     /// A member is gone: what it holds here is available again. On `loop`.
     package func release(_ member: ShareMemberId, on loop: any EventLoop) {
         let settings = settings()
@@ -201,7 +207,9 @@ extension ShareQueue {
             let hasEnded = state.machine.hasReleased
             let value = body(&state)
             if hasEnded || state.machine.hasReleased { state.needsWrite = true }
-            let isWaking = state.machine.takeReleased() || couldNotTake || before != state.machine.startOffset
+            let isReleased = state.machine.takeReleased()
+            let isRestored = state.machine.standings.takeRestored()
+            let isWaking = isReleased || isRestored || couldNotTake || before != state.machine.startOffset
             if isWaking, !state.waiters.isEmpty, state.machine.nextFetchOffset(wallMs: wallMs, rules: rules) != nil {
                 outcome.woken = state.waiters
                 state.waiters = []
