@@ -52,6 +52,8 @@ package enum Limits {
     package static let quotaUsages = 10_000
     /// Passwords that wait to be checked; one more is taken for wrong.
     package static let passwordChecks = 64
+    /// Connections and streams of removed users that are told before other work of the loop comes first.
+    package static let sessionsEndedAtOnce = 256
     /// Users whose password was checked and need not be again; beyond it all are checked anew.
     package static let rememberedPasswords = 10_000
     /// Tokens that were checked and need not be again; beyond it all are checked anew.

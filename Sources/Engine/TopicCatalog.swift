@@ -32,7 +32,7 @@ package final class TopicCatalog: @unchecked Sendable {
     /// Is told of every change of a topic while its name is reserved, so in order, and under no lock.
     private let onChange: @Sendable (TopicChange) -> Void
     /// Told whenever the table, or the number of a topic's partitions, has changed.
-    package let changes = TopicChanges()
+    package let changes = Changes()
     /// Forgets what others keep by the topic's name, and says whether it is durably forgotten.
     private let onDeleted: @Sendable (Topic, _ done: @escaping @Sendable (Bool) -> Void) -> Void
 

@@ -2,7 +2,8 @@
 // Martlet, GRPCServer: how the caller of one call proves who it is, where a certificate does not say it.
 //
 //   token:     checked at once -------------------------> accepted --it expires--> the call ends
-//   password:  requests are held --checked elsewhere----> accepted | refused
+//   password:  requests are held --checked elsewhere----> accepted --the user is removed--> a stream ends
+//                                          '------------> refused
 //
 // Made only for calls that have to log in (`GRPCServer.requiresLogin`). Confined to the call's loop. Every outcome is an audit
 // event; a refusal is logged as well, and the caller is not told more than that it is one.
@@ -17,6 +18,8 @@ final class CallLogin: @unchecked Sendable {
     // Unchecked: see above; the check of a password answers on the loop.
     private let call: GRPCCall
     private var tokenTimer: Scheduled<Void>?
+    /// Where a stream is known under the name that its caller gave with a password.
+    private var userSession: UserSessions.Ticket?
 
     init(_ call: GRPCCall) {
         self.call = call
@@ -40,6 +43,8 @@ final class CallLogin: @unchecked Sendable {
     func end() {
         tokenTimer?.cancel()
         tokenTimer = nil
+        if let userSession { call.engine.access.sessions.leave(userSession) }
+        userSession = nil
     }
 
     private func begin(token: String) throws(GRPCStatus) {
@@ -68,7 +73,22 @@ final class CallLogin: @unchecked Sendable {
             refuse("basic", "wrong user or password for \(user)")
             return call.fail(GRPCStatus(.unauthenticated, "the name or the password is wrong"))
         }
+        if call.route.method.kind != .unary { endWithUser(user) }
+        guard !call.hasEnded else { return }
         accept(user, "basic")
+    }
+
+    /// A stream goes on for long: it ends when its caller is nobody here any more.
+    private func endWithUser(_ user: String) {
+        userSession = call.engine.access.sessions.enter(user, on: call.loop) { [weak self] in self?.userWasRemoved(user) }
+        if !call.engine.access.hasUser(user) { userWasRemoved(user) }
+    }
+
+    private func userWasRemoved(_ user: String) {
+        guard !call.hasEnded else { return }
+        call.principal = "User:\(user)"
+        refuse("basic", "the user was removed while it was connected")
+        call.fail(GRPCStatus(.unauthenticated, "the user was removed"))
     }
 
     private func accept(_ name: String, _ mechanism: String) {

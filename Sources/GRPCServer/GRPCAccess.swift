@@ -2,9 +2,10 @@
 // Martlet, GRPCServer: who calls, and what that principal may do: the same rules and passwords as over Kafka's
 // protocol.
 //
-// A client with a certificate is who the certificate says, unless a call says otherwise. Where SASL is on, all others
-// have to give a name and a password, or a token, with each call (`authorization: Basic` or `Bearer`), over TLS or
-// from this machine; only health checks are answered to anybody. A call ends with its token.
+// A client with a certificate is who the certificate says, unless a call says otherwise. Where SASL is on, all others (or
+// all, if a certificate does not stand for a login) have to give a name and a password, or a token, with each call
+// (`authorization: Basic` or `Bearer`), over TLS or from this machine; only health checks are answered to anybody. A call
+// ends with its token.
 
 import Bytes
 import Engine
@@ -12,18 +13,27 @@ import GRPCWire
 import Telemetry
 import Transport
 
-/// What callers may prove who they are with, other than a certificate.
+/// What callers may prove who they are with, other than a certificate, on a listener.
 package struct GRPCLogins: Sendable {
     package var passwords: Bool
     package var tokens: Bool
+    /// Callers with a certificate have to, too.
+    package var areForAll: Bool
 
-    package init(passwords: Bool = false, tokens: Bool = false) {
+    package init(passwords: Bool = false, tokens: Bool = false, areForAll: Bool = false) {
         self.passwords = passwords
         self.tokens = tokens
+        self.areForAll = areForAll
     }
 
     /// Clients without a certificate have to.
     var areRequired: Bool { passwords || tokens }
+
+    /// In words.
+    var wanted: String {
+        let password = passwords ? ["a name and a password (authorization: Basic)"] : []
+        return (password + (tokens ? ["a token (authorization: Bearer)"] : [])).joined(separator: " or ")
+    }
 }
 
 /// What a call says about its caller.
@@ -52,26 +62,24 @@ struct BasicCredentials {
 extension GRPCServer {
     /// Whether a caller has to say who it is before this method is served.
     func requiresLogin(_ peer: ConnectionContext, _ route: GRPCRoute, hasAuthorization: Bool) -> Bool {
-        logins.areRequired && (peer.peerCertificate == nil || hasAuthorization)
+        let logins = logins[peer.listenerName]
+        return logins.areRequired && (logins.areForAll || peer.peerCertificate == nil || hasAuthorization)
             && !route.method.path.hasPrefix("/\(HealthService.name)/")
     }
 
     /// Reads what a caller says about itself. Throws `UNAUTHENTICATED`.
     func credentials(_ authorization: String?, _ peer: ConnectionContext) throws(GRPCStatus) -> CallCredentials {
+        let logins = logins[peer.listenerName]
         guard let authorization else {
-            throw GRPCStatus(.unauthenticated, "this broker wants \(wanted), or a client certificate")
+            let certificate = logins.areForAll ? "" : ", or a client certificate"
+            throw GRPCStatus(.unauthenticated, "this broker wants \(logins.wanted)\(certificate)")
         }
         guard peer.isTLS || isLoopback(peer.remoteAddress) else {
             throw GRPCStatus(.unauthenticated, "passwords and tokens are taken over TLS only, or from this machine")
         }
         if logins.passwords, let credentials = BasicCredentials(authorization) { return .password(credentials) }
         if logins.tokens, let token = Self.token(authorization) { return .token(token) }
-        throw GRPCStatus(.unauthenticated, "authorization is not what this broker wants: \(wanted)")
-    }
-
-    private var wanted: String {
-        let password = logins.passwords ? ["a name and a password (authorization: Basic)"] : []
-        return (password + (logins.tokens ? ["a token (authorization: Bearer)"] : [])).joined(separator: " or ")
+        throw GRPCStatus(.unauthenticated, "authorization is not what this broker wants: \(logins.wanted)")
     }
 
     private static func token(_ authorization: String) -> String? {

@@ -34,6 +34,8 @@ final class GRPCCall: @unchecked Sendable {
     private var source: (any GRPCStreamSource)?
     /// Who calls, as access rules know it.
     lazy var principal = peer.principal
+    /// How often access rules had changed when it began.
+    let rulesSeen: UInt64
     /// What an external policy is asked and has said, while something is checked or follows from that.
     var inquiry: AccessInquiry?
     private var onEnd: (() -> Void)?
@@ -50,6 +52,7 @@ final class GRPCCall: @unchecked Sendable {
         self.encoding = encoding
         self.answers = answers
         self.deadline = deadline
+        rulesSeen = connection.server.engine.access.changes.count
         startedNs = connection.server.engine.clock.monotonicNs()
     }
 
@@ -65,7 +68,7 @@ final class GRPCCall: @unchecked Sendable {
     /// The call's headers have been taken. `authorization`: what they say about the caller; `traceparent`: about its trace.
     func begin(traceparent: String?, authorization: @autoclosure () -> String?) {
         trace = traceparent.flatMap { TraceContext($0.utf8) }
-        guard connection.server.logins.areRequired else { return open() }
+        guard connection.server.logins[peer.listenerName].areRequired else { return open() }
         let said = authorization()
         guard connection.server.requiresLogin(peer, route, hasAuthorization: said != nil) else { return open() }
         let login = CallLogin(self)

@@ -20,14 +20,15 @@ package final class GRPCServer: Sendable {
     let memory: RequestMemory
     let publishing: PublishGatherers
     let compressors = AnswerCompressors()
-    let web: WebOptions
-    let logins: GRPCLogins
+    private let webOptions: Mutex<WebOptions>
+    let logins: ByListener<GRPCLogins>
     /// Where records without key and partition go that come over HTTP/1.1, where connections are many and short.
     let unkeyed = Atomic<UInt32>(0)
 
     package convenience init(
         engine: Engine, memory: RequestMemory = RequestMemory(limit: .max), metrics: Metrics, logger: Logger,
-        http2: HTTP2Configuration = HTTP2Configuration(), web: WebOptions = WebOptions(), logins: GRPCLogins = GRPCLogins(),
+        http2: HTTP2Configuration = HTTP2Configuration(), web: WebOptions = WebOptions(),
+        logins: ByListener<GRPCLogins> = ByListener(GRPCLogins()),
         gatheredBatchBytes: Int = Limits.gatheredBatchBytes
     ) {
         self.init(
@@ -38,11 +39,12 @@ package final class GRPCServer: Sendable {
     /// With methods that a test adds.
     init(
         engine: Engine, memory: RequestMemory = RequestMemory(limit: .max), metrics: Metrics, logger: Logger,
-        http2: HTTP2Configuration, web: WebOptions = WebOptions(), logins: GRPCLogins = GRPCLogins(),
+        http2: HTTP2Configuration, web: WebOptions = WebOptions(),
+        logins: ByListener<GRPCLogins> = ByListener(GRPCLogins()),
         gatheredBatchBytes: Int = Limits.gatheredBatchBytes, adding methods: [GRPCMethod]
     ) {
         self.memory = memory
-        self.web = web
+        webOptions = Mutex(web)
         self.logins = logins
         self.engine = engine
         publishing = PublishGatherers(engine: engine, batchBytesMax: gatheredBatchBytes)
@@ -58,6 +60,11 @@ package final class GRPCServer: Sendable {
                 + ReflectionService(services: reflected).methods + methods,
             metrics: self.metrics)
     }
+
+    /// Which web pages may use the broker now.
+    var web: WebOptions { webOptions.withLock { $0 } }
+
+    package func use(_ web: WebOptions) { webOptions.withLock { $0 = web } }
 
     /// Takes the requests of browsers and curl over HTTP/1.1, and leaves all others.
     package var taker: HTTPTaker {

@@ -5,6 +5,7 @@ import Engine
 import KafkaWire
 import Logging
 import NIOCore
+import Security
 import Telemetry
 
 extension KafkaConnection {
@@ -16,9 +17,9 @@ extension KafkaConnection {
             case .challenge(let bytes):
                 self.answer(slot, token: bytes)
             case .success(let bytes, _, let mechanism):
-                self.loggedIn(mechanism.rawValue)
+                self.loggedIn(mechanism)
                 self.answer(slot, token: bytes)
-            case .failure(let cause, let mechanism):
+            case .failure(let cause, let mechanism, _):
                 self.completeWithoutReply(slot)
                 self.loginFailed(cause, mechanism.rawValue)
             case .outOfOrder:
@@ -34,11 +35,24 @@ extension KafkaConnection {
         }
     }
 
-    func loggedIn(_ mechanism: String) {
+    func loggedIn(_ mechanism: SaslMechanism) {
         hasLoggedIn = true
         server.metrics.loggedIn()
-        server.engine.audit.record(AuditEvent(.login, auditSubject, mechanism, .succeeded))
+        server.engine.audit.record(AuditEvent(.login, auditSubject, mechanism.rawValue, .succeeded))
         server.logger.debug("logged in", metadata: metadata)
+        guard mechanism != .oauthBearer, session == nil, context != nil else { return }
+        let access = server.engine.access
+        session = access.sessions.enter(login.user, on: loop) { [weak self] in self?.userWasRemoved(mechanism) }
+        // After the answer: the client has been told already that it is in.
+        if !access.hasUser(login.user) { loop.execute { self.userWasRemoved(mechanism) } }
+    }
+
+    private func userWasRemoved(_ mechanism: SaslMechanism) {
+        guard context != nil else { return }
+        server.engine.audit.record(
+            AuditEvent(
+                .login, auditSubject, mechanism.rawValue, .failed, cause: "the user was removed while it was connected"))
+        close("its user was removed")
     }
 
     /// Closes the connection, a moment later, so that whoever tries passwords has to wait (Kafka's

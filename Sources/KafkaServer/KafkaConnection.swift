@@ -14,6 +14,7 @@ import Engine
 import KafkaWire
 import Logging
 import NIOCore
+import Security
 import Telemetry
 import Transport
 
@@ -32,7 +33,7 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     var login: Login
     /// What the client said that it is (ApiVersions, KIP-511).
     var software: (name: String, version: String) = ("unknown", "unknown")
-    private var context: ChannelHandlerContext?
+    private(set) var context: ChannelHandlerContext?
     private var frames = FrameReader(limit: Limits.requestBytes, otherLimit: Limits.otherRequestBytes)
     private var slots = CircularBuffer<Slot>(initialCapacity: 4)
     /// Number of the first open slot.
@@ -40,6 +41,8 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     /// Replies that are next in order and not yet given to the channel.
     private var replies = ByteBuffer()
     private var waiters: [Int: Waiter] = [:]
+    /// Where it is known under the name that it logged in by with a password.
+    var session: UserSessions.Ticket?
     /// Share sessions came over it, which end with it.
     var hasShareSessions = false
     private var isReading = false
@@ -104,7 +107,7 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
         self.peer = peer
         self.loop = loop
         turn = server.engine.turns.turn(for: loop)
-        login = Login(server.login, peer: peer)
+        login = Login(server.logins[peer.listenerName], peer: peer)
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
@@ -131,6 +134,8 @@ final class KafkaConnection: ChannelDuplexHandler, TurnParticipant, @unchecked S
     private func abandon() {
         for waiter in waiters.values { waiter.cancel() }
         waiters = [:]
+        if let session { server.engine.access.sessions.leave(session) }
+        session = nil
         muted?.timer.cancel()
         muted = nil
         idleCheck?.cancel()

@@ -25,17 +25,18 @@ package final class KafkaServer: Sendable {
     let metrics: KafkaMetrics
     let router = Router()
     let memory: RequestMemory
-    let login: LoginConfiguration
+    let logins: ByListener<LoginConfiguration>
     let telemetry: ClientTelemetry
     /// After how long a connection without requests is closed (`connections.max.idle.ms`).
     let maxIdleMs: Int64
 
     package init(
         engine: Engine, advertised: Advertised?, memory: RequestMemory = RequestMemory(limit: .max),
-        login: LoginConfiguration = LoginConfiguration(), maxIdleMs: Int64 = 600_000, metrics: Metrics, logger: Logger
+        logins: ByListener<LoginConfiguration> = ByListener(LoginConfiguration()), maxIdleMs: Int64 = 600_000,
+        metrics: Metrics, logger: Logger
     ) {
         self.memory = memory
-        self.login = login
+        self.logins = logins
         self.maxIdleMs = maxIdleMs
         self.engine = engine
         self.advertised = advertised

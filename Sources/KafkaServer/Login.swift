@@ -3,9 +3,9 @@
 //
 //   required --SaslHandshake--> chosen --SaslAuthenticate, once or more--> done --SaslHandshake--> chosen (KIP-368)
 //
-// Part of its connection, on that connection's loop. A connection with a client certificate is logged in by it and may
-// log in as somebody else. Until a connection that must log in has done so, nothing but this exchange and ApiVersions
-// is answered. The password of PLAIN is checked elsewhere, so the state is `checking` meanwhile. A session ends with its
+// Part of its connection, on that connection's loop. A connection with a client certificate is logged in by it, unless
+// everybody has to log in, and may log in as somebody else. Until a connection that must log in has done so, nothing but
+// this exchange and ApiVersions is answered. The password of PLAIN is checked elsewhere, so the state is `checking` meanwhile. A session ends with its
 // token, or after `connections.max.reauth.ms`: a request after that, other than a new login, closes the connection. From
 // this machine the first user of all can be made without a login.
 
@@ -16,10 +16,12 @@ import NIOCore
 import Security
 import Transport
 
-/// What the Kafka edge offers.
+/// What the Kafka edge offers on a listener.
 package struct LoginConfiguration: Sendable {
     /// Empty: no SASL.
     package var mechanisms: [SaslMechanism] = []
+    /// Clients with a certificate have to log in too.
+    package var isForAll = false
     /// After how long a client has to log in again; 0: never (`connections.max.reauth.ms`).
     package var maxReauthMs: Int64 = 0
     /// Makes up salts for unknown users.
@@ -48,8 +50,8 @@ struct Login {
     enum Step {
         case challenge([UInt8])
         case success([UInt8], sessionLifetimeMs: Int64, mechanism: SaslMechanism)
-        /// The cause is for the log.
-        case failure(cause: String, mechanism: SaslMechanism)
+        /// The cause is for the log; the client is told the advice.
+        case failure(cause: String, mechanism: SaslMechanism, advice: String? = nil)
         /// The exchange was not begun, or is over.
         case outOfOrder
     }
@@ -61,6 +63,8 @@ struct Login {
     /// Empty where a password could be read on the way.
     let mechanisms: [SaslMechanism]
     private(set) var principal: String
+    /// The name within the principal.
+    var user: String { String(principal.dropFirst("User:".count)) }
     /// The tokens of version 0 of the handshake come as frames without a header.
     private(set) var takesBareTokens = false
     private var state: State
@@ -70,9 +74,11 @@ struct Login {
 
     /// Whether it may make the first user: nobody could have logged in for that.
     private let isLocal: Bool
+    private let hasCertificate: Bool
 
     init(_ configuration: LoginConfiguration, peer: ConnectionContext) {
         isLocal = isLoopback(peer.remoteAddress)
+        hasCertificate = peer.peerCertificate != nil
         self.configuration = configuration
         principal = peer.principal
         let isSecret = peer.isTLS || isLoopback(peer.remoteAddress)
@@ -80,7 +86,7 @@ struct Login {
         if configuration.mechanisms.isEmpty {
             state = .notOffered
         } else {
-            state = peer.principal == ConnectionContext.anonymous ? .required : .done
+            state = configuration.isForAll || peer.principal == ConnectionContext.anonymous ? .required : .done
         }
     }
 
@@ -98,7 +104,8 @@ struct Login {
         case .notOffered: return nil
         case .done: return nowNs < endsNs ? nil : "the session has ended; the client has to log in again"
         case .required, .chosen, .exchanging, .tokenRefused, .checking:
-            return "a request before the login; set security.protocol and sasl.mechanism of the client"
+            let certificate = hasCertificate ? "; its certificate does not stand for a login here (sasl.required)" : ""
+            return "a request before the login; set security.protocol and sasl.mechanism of the client" + certificate
         }
     }
 
@@ -178,8 +185,8 @@ struct Login {
             return .challenge(bytes)
         case .success(let bytes):
             return succeed(exchange.user ?? "", mechanism, bytes, engine)
-        case .failure(let cause):
-            return fail(cause, mechanism)
+        case .failure(let cause, let advice):
+            return fail(cause, mechanism, advice: advice)
         }
     }
 
@@ -220,10 +227,10 @@ struct Login {
         return .success(bytes, sessionLifetimeMs: sessionMs, mechanism: mechanism)
     }
 
-    private mutating func fail(_ cause: String, _ mechanism: SaslMechanism) -> Step {
+    private mutating func fail(_ cause: String, _ mechanism: SaslMechanism, advice: String? = nil) -> Step {
         state = .required
         takesBareTokens = false
-        return .failure(cause: cause, mechanism: mechanism)
+        return .failure(cause: cause, mechanism: mechanism, advice: advice)
     }
 }
 

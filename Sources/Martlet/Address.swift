@@ -10,10 +10,13 @@ public struct Address: Hashable, Sendable, CustomStringConvertible {
     public var host: String
     /// 0 lets the system choose a free port.
     public var port: Int
+    /// The name of a listener that has one, in lower case: letters and digits.
+    public var name: String?
 
-    public init(host: String, port: Int = defaultPort) {
+    public init(host: String, port: Int = defaultPort, name: String? = nil) {
         self.host = host
         self.port = port
+        self.name = name
     }
 
     /// Reads `host:port`, `[v6]:port`, `host`, `:port` (all interfaces); nil if it is none of these.

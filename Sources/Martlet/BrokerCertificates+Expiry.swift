@@ -13,7 +13,7 @@ extension BrokerCertificates {
         let server = context.certificate.map { [CertificateExpiry(.server, $0)] } ?? []
         let authorities = context.authorities.map { CertificateExpiry(.authority, $0) }
         let clients = seenClients.all(nowMs: clock.nowMs()).map { CertificateExpiry(.client, $0) }
-        let lists = context.revocationLists.compactMap { CertificateExpiry($0) }
+        let lists = context.revocationSummaries.compactMap { CertificateExpiry($0) }
         return server + authorities.sorted { $0.notAfterMs < $1.notAfterMs } + clients
             + lists.sorted { $0.notAfterMs < $1.notAfterMs }
     }

@@ -32,7 +32,7 @@ final class BrokerParts: Sendable {
     private let housekeeping = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     private let grpc: GRPCServer
     private let connectionLimits: ConnectionLimits
-    private let audit: BrokerAudit
+    let audit: BrokerAudit
     /// What unfinished requests of all connections hold.
     private let memory: RequestMemory
     private let storage: BrokerStorage
@@ -40,7 +40,8 @@ final class BrokerParts: Sendable {
     private let principal: PrincipalChoice
     private let tokenKeys: TokenKeys?
     private let policy: PolicyClient?
-    private let listeners = Mutex<[Listener]>([])
+    private let policyToken: PolicyToken?
+    let listeners = Mutex<[Listener]>([])
     private let stopping = Atomic(false)
     /// Where commands on this machine are listened for.
     let controlChannel = Mutex<(any Channel)?>(nil)
@@ -67,7 +68,8 @@ final class BrokerParts: Sendable {
         audit = try BrokerAudit(configuration, clock: clock, metrics: metrics, logger: output.logger("Audit"))
         group = MultiThreadedEventLoopGroup(
             numberOfThreads: configuration.threads == 0 ? System.coreCount : configuration.threads)
-        policy = try configuration.policy.client(on: group.next())
+        policyToken = try configuration.policy.token()
+        policy = try configuration.policy.client(on: group.next(), token: policyToken?.first)
         do {
             engine = try Engine(
                 configuration: configuration.engine, directory: storage.directory, groupCommit: storage.groupCommit,
@@ -85,9 +87,7 @@ final class BrokerParts: Sendable {
         grpc = GRPCServer(
             engine: engine, memory: memory, metrics: metrics,
             logger: output.logger("GRPCServer"),
-            web: WebOptions(
-                allowedOrigins: configuration.corsAllowedOrigins,
-                hosts: (configuration.listen + (configuration.advertise.map { [$0] } ?? [])).map(\.host)),
+            web: configuration.web,
             logins: configuration.callLogins)
         if let warning = DescriptorShares(configuration).warning(configuration) { logger.warning("\(warning)") }
         ProcessMetrics.register(metrics, startMs: clock.nowMs())
@@ -99,12 +99,12 @@ final class BrokerParts: Sendable {
     /// Binds every listener and says that the broker answers.
     func listen() async throws -> [Address] {
         let handlers = handlers
-        for (index, address) in configuration.listeners.enumerated() {
+        for (index, policy) in configuration.listenerPolicies.enumerated() {
             // Names must differ, also of two listeners that both asked for any port.
-            let name = index == 0 ? address.description : "\(address) #\(index + 1)"
+            let name = policy.address.name ?? (index == 0 ? "\(policy.address)" : "\(policy.address) #\(index + 1)")
             do {
                 let listener = try await Listener.bind(
-                    options(name, address), handlers: handlers, group: group, logger: logger("Transport"))
+                    options(name, policy), handlers: handlers, group: group, logger: logger("Transport"))
                 listeners.withLock { $0.append(listener) }
             } catch {
                 throw BrokerError(error.message)
@@ -115,7 +115,7 @@ final class BrokerParts: Sendable {
         await listenForCommands()
         try readyFile?.write(
             address: addresses[0].reachable, durability: configuration.effectiveDurability,
-            certificates: certificates.forClients)
+            data: configuration.isEphemeral ? nil : absolute(configuration.dataDirectory), certificates: certificates.forClients)
         logStart(addresses)
         return addresses
     }
@@ -125,12 +125,27 @@ final class BrokerParts: Sendable {
         for loop in group.makeIterator() { try await loop.submit {}.get() }
     }
 
-    /// Accepts nothing new and lets connections end.
+    /// Whether they all turn within `limit`. On a thread that may wait.
+    func loopsTurn(within limit: TimeAmount) -> Bool {
+        let turned = control.makePromise(of: Void.self)
+        let timer = control.scheduleTask(in: limit) { turned.fail(BrokerError("an event loop does not turn")) }
+        EventLoopFuture.andAllSucceed(group.makeIterator().map { $0.submit {} }, on: control).cascade(to: turned)
+        defer { timer.cancel() }
+        return (try? turned.futureResult.wait()) != nil
+    }
+
+    /// Says that it stops, and, once whoever balances load could notice, accepts nothing new and lets connections end.
     func drain() async {
         stopping.store(true, ordering: .relaxed)
         readyFile?.clear()
-        engine.prepareToShutDown()
         grpc.health.set(isServing: false)
+        if configuration.shutdownDelayMs > 0 {
+            logger.notice(
+                "not ready any more; clients are served for a while yet",
+                metadata: ["shutdown.delay.ms": "\(configuration.shutdownDelayMs)"])
+            try? await housekeeping.next().scheduleTask(in: .milliseconds(configuration.shutdownDelayMs)) {}.futureResult.get()
+        }
+        engine.prepareToShutDown()
         await withTaskGroup { tasks in
             for listener in listeners.withLock({ $0 }) {
                 tasks.addTask { await listener.drain(grace: Limits.drainGrace) }
@@ -170,7 +185,7 @@ extension BrokerParts {
     private var handlers: ProtocolHandlers {
         let advertised = configuration.advertise.map { KafkaServer.Advertised(host: $0.host, port: $0.port) }
         let kafka = KafkaServer(
-            engine: engine, advertised: advertised, memory: memory, login: configuration.login,
+            engine: engine, advertised: advertised, memory: memory, logins: configuration.logins,
             maxIdleMs: configuration.maxIdleMs, metrics: metrics,
             logger: logger("KafkaServer"))
         let http = HTTPServer(
@@ -182,10 +197,10 @@ extension BrokerParts {
             http1: { try http.configure($0, $1) })
     }
 
-    private func options(_ name: String, _ address: Address) -> ListenerOptions {
+    private func options(_ name: String, _ policy: ListenerPolicy) -> ListenerOptions {
         var options = ListenerOptions(
-            name: name, host: address.host, port: address.port, plaintext: configuration.plaintext.policy,
-            tls: certificates.store, clientAuthentication: configuration.clientAuthentication.transport,
+            name: name, host: policy.address.host, port: policy.address.port, plaintext: policy.plaintext.policy,
+            tls: certificates.store, clientAuthentication: policy.clientAuthentication.transport,
             seenClients: certificates.seenClients, principal: principal)
         // Those of all listeners are counted by `connectionLimits`; here come those that are refused by them.
         options.limits.connectionsMax =
@@ -204,9 +219,10 @@ extension BrokerParts {
         let loop = housekeeping.next()
         engine.startHousekeeping(on: loop)
         loop.scheduleRepeatedTask(initialDelay: .zero, delay: Limits.certificateCheckInterval) {
-            [certificates, grpc, logger, tokenKeys, engine] _ in
-            certificates.refresh(logger: logger)
+            [weak self, certificates, grpc, logger, tokenKeys, engine, policy, policyToken] _ in
+            if certificates.refresh(logger: logger) { self?.endRevoked() }
             tokenKeys?.refresh(engine.tokens, logger: logger)
+            if let policy { policyToken?.refresh(policy, logger: logger) }
             grpc.health.set(warning: certificates.healthWarning)
         }
     }
@@ -218,7 +234,8 @@ extension BrokerParts {
             case .success(let configuration): take(configuration)
             case .failure(let error): logger.error("the configuration cannot be used, the old one stays in force: \(error)")
             }
-            certificates.refresh(logger: logger, isAsked: true)
+            if certificates.refresh(logger: logger, isAsked: true) { endRevoked() }
+            if let policy { policyToken?.refresh(policy, logger: logger) }
             grpc.health.set(warning: certificates.healthWarning)
         }.get()
     }
@@ -229,7 +246,9 @@ extension BrokerParts {
         }
         guard case .success((let change, let configuration)) = outcome else { return }
         if change.changed("log.level") { output.level = configuration.logLevel }
-        if change.applied.contains(where: { !$0.hasPrefix("log.level:") }) {
+        if change.changed("super.users") { engine.access.use(superUsers: Set(configuration.superUsers)) }
+        if change.changed("cors.allowed.origins") { grpc.use(configuration.web) }
+        if change.applied.contains(where: { $0.hasPrefix("log.") || $0.hasPrefix("message.") }) {
             engine.changeStartDefaults(configuration.topicDefaults.overrides)
         }
         if change.applied.isEmpty, change.needsRestart.isEmpty { logger.notice("the configuration has not changed") }
@@ -244,7 +263,11 @@ extension BrokerParts {
     private func logStart(_ addresses: [Address]) {
         if !certificates.minted.isEmpty {
             logger.notice(
-                "certificates were made", metadata: ["files": "\(certificates.minted.joined(separator: " "))"])
+                "certificates were made",
+                metadata: [
+                    "files": "\(certificates.minted.joined(separator: " "))",
+                    "names": "\(certificates.mintedHosts.joined(separator: " "))",
+                ])
         }
         logger.notice(
             "ready",

@@ -45,7 +45,7 @@ extension Configuration {
         engine.access.policy.entriesMax = policy.cacheEntries
         engine.logDirectory = isEphemeral ? "" : absolute(dataDirectory)
         engine.otherSettings = [
-            "listeners": listeners.map { "PLAINTEXT://\($0)" }.joined(separator: ","),
+            "listeners": listeners.map { "\($0.name?.uppercased() ?? "PLAINTEXT")://\($0)" }.joined(separator: ","),
             "connections.max.idle.ms": "\(maxIdleMs)",
             "max.connections": "\(maxConnections)",
             "max.connections.per.ip": "\(maxConnectionsPerAddress)",

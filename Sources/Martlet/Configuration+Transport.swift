@@ -80,16 +80,38 @@ extension Configuration {
         }
     }
 
-    /// What gRPC calls may log in with.
-    var callLogins: GRPCLogins {
-        GRPCLogins(
-            passwords: saslMechanisms.contains { $0 != .oauthBearer }, tokens: saslMechanisms.contains(.oauthBearer))
+    /// Which web pages may use the broker.
+    var web: WebOptions {
+        WebOptions(
+            allowedOrigins: corsAllowedOrigins, hosts: (listen + (advertise.map { [$0] } ?? [])).map(\.host))
     }
 
-    var login: LoginConfiguration {
-        LoginConfiguration(
-            mechanisms: saslMechanisms.compactMap { SaslMechanism(rawValue: $0.rawValue) },
-            maxReauthMs: maxReauthenticationMs)
+    /// What gRPC calls may log in with.
+    var callLogins: ByListener<GRPCLogins> {
+        byListener { policy in
+            GRPCLogins(
+                passwords: policy.saslMechanisms.contains { $0 != .oauthBearer },
+                tokens: policy.saslMechanisms.contains(.oauthBearer), areForAll: policy.wantsLoginOfAll)
+        }
+    }
+
+    var logins: ByListener<LoginConfiguration> {
+        // One secret, or a name that there is not would be known by its salt, which differed between listeners.
+        let common = LoginConfiguration(maxReauthMs: maxReauthenticationMs)
+        return byListener { policy in
+            var login = common
+            login.mechanisms = policy.saslMechanisms.compactMap { SaslMechanism(rawValue: $0.rawValue) }
+            login.isForAll = policy.wantsLoginOfAll
+            return login
+        }
+    }
+
+    private func byListener<Value: Sendable>(_ value: (ListenerPolicy) -> Value) -> ByListener<Value> {
+        let policies = listenerPolicies
+        let own = policies.compactMap { policy in policy.address.name.map { ($0, value(policy)) } }
+        let common = policies.first { $0.address.name == nil } ?? policies.first
+        guard let common else { preconditionFailure("a broker listens somewhere") }
+        return ByListener(value(common), own: Dictionary(own) { $1 })
     }
 }
 

@@ -25,6 +25,27 @@ public struct Configuration: Equatable, Sendable {
         case required, requested, none
     }
 
+    /// Where clients can log in by SASL: who has to.
+    public enum SASLRequired: String, Sendable, CaseIterable {
+        /// All where a certificate is required, and who has no certificate elsewhere.
+        case auto
+        /// All, whatever certificate they have.
+        case always
+        /// Who has no certificate.
+        case withoutCertificate = "without-certificate"
+    }
+
+    /// What one listener has of its own; nil: as for all.
+    public struct ListenerRules: Equatable, Sendable {
+        public var plaintext: Plaintext?
+        public var clientAuthentication: ClientAuthentication?
+        /// Empty: no logins.
+        public var saslMechanisms: [SASLMechanism]?
+        public var saslRequired: SASLRequired?
+
+        public init() {}
+    }
+
     /// The oldest version of TLS that is spoken.
     public enum TLSVersion: String, Sendable, CaseIterable {
         case tls13 = "1.3"
@@ -94,6 +115,8 @@ public struct Configuration: Equatable, Sendable {
         public var url: String?
         /// The authorities that its certificate is checked against, PEM; nil: the machine's.
         public var authority: String?
+        /// A file with a bearer token that it is shown; nil: none.
+        public var tokenFile: String?
         public var timeoutMs: Int64 = 1_000
         /// Decisions that are remembered, and for how long each.
         public var cacheEntries = 10_000
@@ -165,8 +188,11 @@ public struct Configuration: Equatable, Sendable {
     /// Kafka's rules, which make a principal of that name.
     public var principalRules = "DEFAULT"
     public var plaintext = Plaintext.loopback
-    /// SASL mechanisms that Kafka clients may log in with; those with a client certificate need not.
+    /// SASL mechanisms that clients may log in with.
     public var saslMechanisms: [SASLMechanism] = []
+    public var saslRequired = SASLRequired.auto
+    /// What listeners have of their own, by `Address.name`.
+    public var listenerRules: [String: ListenerRules] = [:]
     public var tokens = Tokens()
     /// After how long a client that logged in has to do so again; 0: never.
     public var maxReauthenticationMs: Int64 = 0
@@ -219,6 +245,8 @@ public struct Configuration: Equatable, Sendable {
     public var auditAllowed = AuditAllowed.none
     public var logLevel = Logger.Level.info
     package var logFormat = LogFormat.text
+    /// How long a stop says that it is one before it closes anything.
+    public var shutdownDelayMs: Int64 = 0
     /// A JSON file that is there exactly while the broker answers.
     public var readyFile: String?
     /// How much longer every sync takes, in ms: a slow disk, for development.
@@ -257,12 +285,6 @@ public struct Configuration: Equatable, Sendable {
 
     /// The durability in force.
     public var effectiveDurability: Durability { isEphemeral ? .memory : durability }
-
-    /// `listen` with `port` applied.
-    var listeners: [Address] {
-        guard let port, let first = listen.first else { return listen }
-        return [Address(host: first.host, port: port)] + listen.dropFirst()
-    }
 
     /// Names and addresses that clients elsewhere use: those that were chosen, not those that mean every address.
     var namedHosts: [String] {

@@ -9,7 +9,7 @@ struct ConfigurationChange: Equatable {
 
     /// Gives `running` what of `wanted` can change while a broker runs.
     init(_ running: inout Configuration, wanted: Configuration) throws(ConfigurationError) {
-        for setting in Settings.all {
+        for setting in Settings.all + ListenerSettings.all(in: running, wanted) {
             let (old, new) = (setting.show(running), setting.show(wanted))
             guard old != new else { continue }
             guard setting.isReloadable else {

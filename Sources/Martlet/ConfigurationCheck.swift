@@ -23,7 +23,8 @@ package enum ConfigurationCheck {
 
     /// What is set, and where: for a person who wonders.
     package static func summary(_ loader: ConfigurationLoader) -> String {
-        let set = Settings.all.compactMap { setting in
+        let all = Settings.all + ListenerSettings.all(in: loader.configuration)
+        let set = all.compactMap { setting in
             loader.origins[setting.key].map { "  \(setting.key) = \(setting.show(loader.configuration)) (\($0))" }
         }
         let head = "the configuration is good; \(set.isEmpty ? "nothing is set" : "\(set.count) settings are set:")"

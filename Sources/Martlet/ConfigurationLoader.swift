@@ -103,7 +103,7 @@ package struct ConfigurationLoader {
         }
         for entry in document.entries {
             guard let setting = Settings.named(entry.key) else {
-                let question = Suggestion.question(for: entry.key, among: Settings.all.map(\.key))
+                let question = Suggestion.question(for: entry.key, among: Self.known(entry.key, "listener.name.", ".", \.key))
                 try mistake(
                     ConfigurationError(
                         "unknown key `\(entry.key)` at \(name):\(entry.line)"
@@ -126,7 +126,7 @@ package struct ConfigurationLoader {
         let mine = environment.filter { $0.name.hasPrefix("MARTLET_") }
         guard !mine.isEmpty else { return }
         for (name, value) in mine where name != Self.configVariable {
-            guard let setting = (Settings.all + Settings.hidden).first(where: { $0.variable == name }) else {
+            guard let setting = Settings.variable(name) else {
                 warnings += Self.warning(about: name)
                 continue
             }
@@ -147,20 +147,58 @@ package struct ConfigurationLoader {
         return ["the variable \(name) is not known and ignored; did you mean `\(prefix)\(closest)`?"]
     }
 
+    /// What asks everybody for a login needs a way to log in. A listener that says `none` itself is meant so.
+    private mutating func checkLogins(_ policies: [ListenerPolicy]) throws(ConfigurationError) {
+        for policy in policies where policy.saslRequired == .always && policy.saslMechanisms.isEmpty {
+            guard policy.rules.saslMechanisms == nil || policy.rules.saslRequired != nil else { continue }
+            let prefix = policy.rules == Configuration.ListenerRules() ? "" : ListenerSettings.prefix + (policy.address.name ?? "") + "."
+            return try mistake(ConfigurationError(
+                "`sasl.required: always` asks everybody on \(policy.address.name ?? "\(policy.address)") for a login, and there is no way"
+                    + " to log in; set `\(prefix)sasl.enabled.mechanisms`"))
+        }
+    }
+
+    /// What may have been meant by something that is not known.
+    private static func known(
+        _ text: String, _ prefix: String, _ separator: Character, _ spelling: (Setting) -> String
+    ) -> [String] {
+        guard text.hasPrefix(prefix), let name = ListenerSettings.name(text.dropFirst(prefix.count).prefix { $0 != separator })
+        else { return Settings.all.map(spelling) }
+        return ListenerSettings.all(of: name).map(spelling)
+    }
+
+    /// Every listener that has rules must be there, once.
+    private mutating func checkListeners() throws(ConfigurationError) {
+        let names = configuration.listen.compactMap(\.name)
+        for (index, name) in names.enumerated() where names[..<index].contains(name) {
+            try mistake(ConfigurationError("`listen` has two listeners of the name \(name); name them differently"))
+        }
+        for setting in ListenerSettings.all(in: configuration) where !setting.show(configuration).isEmpty {
+            let name = setting.key.dropFirst(ListenerSettings.prefix.count).prefix { $0 != "." }
+            guard !names.contains(where: { $0 == name }) else { continue }
+            let place = origins[setting.key].map { " (\($0))" } ?? ""
+            try mistake(ConfigurationError(
+                "`\(setting.key)`\(place) is for a listener that `listen` does not have; name it there: \(name)://host:port"))
+        }
+    }
+
     /// What no single value can say.
     private mutating func check() throws(ConfigurationError) {
+        try checkListeners()
+        let policies = configuration.listenerPolicies
+        try checkLogins(policies)
         if (configuration.tls.certificate == nil) != (configuration.tls.key == nil) {
             let (given, missing) =
                 configuration.tls.key == nil ? ("tls.cert", "tls.key") : ("tls.key", "tls.cert")
             try mistake(ConfigurationError("`\(given)` is set without `\(missing)`; give both, or neither to use `certs`"))
         }
         if configuration.tls.certificate != nil, configuration.tls.authority == nil,
-            configuration.clientAuthentication != .none
+            policies.contains(where: { $0.clientAuthentication != .none })
         {
             try mistake(ConfigurationError(
                 "`tls.ca` is not set, so no client certificate could be accepted; set it, or `tls.client.auth: none`"))
         }
-        if configuration.saslMechanisms.contains(.oauthBearer), configuration.tokens.keyFile == nil {
+        if policies.contains(where: { $0.saslMechanisms.contains(.oauthBearer) }), configuration.tokens.keyFile == nil {
             try mistake(ConfigurationError(
                 "`sasl.enabled.mechanisms` has OAUTHBEARER without `sasl.oauthbearer.jwks.endpoint.url`; "
                     + "say where the keys are"))
@@ -205,8 +243,7 @@ package struct ConfigurationLoader {
                 flags.config = if let given { given } else { try value(of: name, "file", from: &rest) }
                 continue
             }
-            let all = Settings.all + Settings.hidden
-            guard let setting = all.first(where: { $0.flag == name }) else { throw unknown(argument, name) }
+            guard let setting = Settings.flagged(name) else { throw unknown(argument, name) }
             let value = if let given { given }
                 else if setting.isSwitch { "true" }
                 else { try value(of: name, setting.form, from: &rest) }
@@ -230,7 +267,8 @@ package struct ConfigurationLoader {
         guard name.hasPrefix("-") else {
             return ConfigurationError("unexpected `\(argument)`; see --help for what can be set", isUsage: true)
         }
-        let question = Suggestion.question(for: name, among: Settings.all.map(\.flag) + [configFlag])
+        let question = Suggestion.question(
+            for: name, among: known(name, "--listener-name-", "-", \.flag) + [configFlag])
         return ConfigurationError(
             "unknown flag `\(name)`" + (question.isEmpty ? "; see --help for all flags" : question), isUsage: true)
     }

@@ -14,6 +14,12 @@ package enum ConfigurationReference {
             let lines = wrapped(setting.help + note, width: 68).map { "          \($0)\n" }
             text += "  \(head)\n" + lines.joined()
         }
+        text += """
+              --listener-name-<name>-<setting> <value>
+                      On the listener that `listen` names <name>: plaintext,
+                      tls-client-auth, sasl-enabled-mechanisms or sasl-required.
+
+            """
         return text
     }
 
@@ -48,14 +54,16 @@ package enum ConfigurationReference {
 
             ```yaml
             listen: [0.0.0.0:9092, "[::1]:9092"]
-            data: /var/lib/martlet
+            data: /var/lib/martlet/data
             log:
               retention.ms: 86400000
             ```
 
             `martlet dev` and `martlet serve` differ only in these defaults. Settings that Kafka has too carry Kafka's name;
             the topic configurations named after "Per topic" can be changed while the broker runs. Those marked ↻ are read again
-            on SIGHUP, as certificate files are; the others need a restart, and the log says which of them have changed.
+            on SIGHUP; the others need a restart, and the log says which of them have changed. The files that `tls.cert`, `tls.key`,
+            `tls.ca`, `ssl.crl.location`, `sasl.oauthbearer.jwks.endpoint.url` and `authorizer.opa.token.file` name are watched, and
+            used when their content changes; to name another file needs a restart.
 
             | key | values | default of `dev` | default of `serve` | meaning |
             |---|---|---|---|---|
@@ -66,6 +74,37 @@ package enum ConfigurationReference {
             let form = setting.form.replacing("|", with: ", ")
             text += "| `\(setting.key)` | \(form) | \(setting.show(development)) | \(setting.show(production)) "
                 + "| \(setting.help)\(setting.isReloadable ? " ↻" : "") |\n"
+        }
+        return text + listeners
+    }
+
+    private static var listeners: String {
+        var text = """
+
+            ## Listeners with rules of their own
+
+            A name in `listen` lets a listener have some settings of its own, under the prefix `listener.name.` and that name, as in
+            Kafka; what it has not is as for all. Names are letters and digits, in keys in lower case. Flags and variables follow:
+            `--listener-name-team-tls-client-auth`, `MARTLET_LISTENER_NAME_TEAM_TLS_CLIENT_AUTH`.
+
+            ```yaml
+            listen: [apps://0.0.0.0:9092, team://0.0.0.0:9093]
+            listener.name:
+              apps:
+                tls.client.auth: required
+              team:
+                tls.client.auth: none
+                sasl.enabled.mechanisms: SCRAM-SHA-256
+            ```
+
+            | key | values | default |
+            |---|---|---|
+
+            """
+        for setting in ListenerSettings.all(of: "name") {
+            let form = setting.form.replacing("|", with: ", ")
+            let common = setting.key.dropFirst("listener.name.name.".count)
+            text += "| `listener.name.<name>.\(common)` | \(form) | as `\(common)` |\n"
         }
         return text
     }

@@ -23,7 +23,7 @@ package struct Setting: Sendable {
     package let isSwitch: Bool
     /// What stands between several values; nil: it has only one.
     let separator: String?
-    private let read: @Sendable (inout Configuration, String) throws(Refusal) -> Void
+    let read: @Sendable (inout Configuration, String) throws(Refusal) -> Void
     /// The value in a configuration, as it would be written; empty if it is not set.
     package let show: @Sendable (Configuration) -> String
 
@@ -119,36 +119,65 @@ extension Setting {
 
     static func choice<Value>(_ key: String, _ help: String, _ field: Field<Value>) -> Setting
     where Value: RawRepresentable<String> & CaseIterable & Sendable {
-        let names = Value.allCases.map(\.rawValue)
-        let form = names.joined(separator: "|")
-        return Setting(key: key, form: form, help: help) { (configuration, text) throws(Refusal) in
-            guard let value = Value(rawValue: text.lowercased()) else {
-                throw Refusal(expected: names.dropLast().joined(separator: ", ") + " or " + (names.last ?? ""))
-            }
-            configuration[keyPath: field] = value
+        Setting(key: key, form: form(of: Value.self), help: help) { (configuration, text) throws(Refusal) in
+            configuration[keyPath: field] = try one(text)
         } show: {
             $0[keyPath: field].rawValue
         }
     }
 
+    /// What a listener may have of its own.
+    static func ownChoice<Value>(_ key: String, _ help: String, _ field: Field<Value?>) -> Setting
+    where Value: RawRepresentable<String> & CaseIterable & Sendable {
+        Setting(key: key, form: form(of: Value.self), help: help, isSwitch: false) { (configuration, text) throws(Refusal) in
+            configuration[keyPath: field] = try one(text)
+        } show: {
+            $0[keyPath: field]?.rawValue ?? ""
+        }
+    }
+
+    private static func form<Value: RawRepresentable<String> & CaseIterable>(of _: Value.Type) -> String {
+        Value.allCases.map(\.rawValue).joined(separator: "|")
+    }
+
+    private static func one<Value: RawRepresentable<String> & CaseIterable>(_ text: String) throws(Refusal) -> Value {
+        if let value = Value(rawValue: text.lowercased()) { return value }
+        let names = Value.allCases.map(\.rawValue)
+        throw Refusal(expected: names.dropLast().joined(separator: ", ") + " or " + (names.last ?? ""))
+    }
+
     /// Several of them, in the order in which they were given.
     static func choices<Value>(_ key: String, _ help: String, _ field: Field<[Value]>) -> Setting
     where Value: RawRepresentable<String> & CaseIterable & Sendable {
-        let names = Value.allCases.map(\.rawValue)
-        return Setting(key: key, form: names.joined(separator: ","), help: help, separator: ",") {
-            (configuration, text) throws(Refusal) in
-            var values: [Value] = []
-            for name in text.split(separator: ",") {
-                let name = name.filter { $0 != " " }
-                guard let value = Value.allCases.first(where: { $0.rawValue.lowercased() == name.lowercased() }) else {
-                    throw Refusal(expected: "some of " + names.joined(separator: ", "))
-                }
-                values.append(value)
-            }
-            configuration[keyPath: field] = values
+        let form = Value.allCases.map(\.rawValue).joined(separator: ",")
+        return Setting(key: key, form: form, help: help, separator: ",") { (configuration, text) throws(Refusal) in
+            configuration[keyPath: field] = try several(text)
         } show: {
             $0[keyPath: field].map(\.rawValue).joined(separator: ",")
         }
+    }
+
+    /// Those of a listener of its own; an empty list is written `none`.
+    static func ownMechanisms(_ key: String, _ help: String, _ field: Field<[Configuration.SASLMechanism]?>) -> Setting {
+        let form = Configuration.SASLMechanism.allCases.map(\.rawValue).joined(separator: ",") + "|none"
+        return Setting(key: key, form: form, help: help, separator: ",") { (configuration, text) throws(Refusal) in
+            configuration[keyPath: field] = text.lowercased() == "none" ? [] : try several(text)
+        } show: {
+            guard let mechanisms = $0[keyPath: field] else { return "" }
+            return mechanisms.isEmpty ? "none" : mechanisms.map(\.rawValue).joined(separator: ",")
+        }
+    }
+
+    private static func several<Value: RawRepresentable<String> & CaseIterable>(_ text: String) throws(Refusal) -> [Value] {
+        var values: [Value] = []
+        for name in text.split(separator: ",") {
+            let name = name.filter { $0 != " " }.lowercased()
+            guard let value = Value.allCases.first(where: { $0.rawValue.lowercased() == name }) else {
+                throw Refusal(expected: "some of " + Value.allCases.map(\.rawValue).joined(separator: ", "))
+            }
+            values.append(value)
+        }
+        return values
     }
 
     /// Separated by semicolons, because names of certificates have commas in them. Kafka refuses what is no principal too.
@@ -236,15 +265,26 @@ extension Setting {
     }
 
     static func addresses(_ key: String, _ help: String, _ field: Field<[Address]>) -> Setting {
-        Setting(key: key, form: "host:port,…", help: help, separator: ",") { (configuration, text) throws(Refusal) in
+        Setting(key: key, form: "[name://]host:port,…", help: help, separator: ",") { (configuration, text) throws(Refusal) in
             var addresses: [Address] = []
             for part in text.split(separator: ",", omittingEmptySubsequences: false) {
-                addresses.append(try parsed(String(part.filter { $0 != " " })))
+                addresses.append(try listener(part.filter { $0 != " " }))
             }
             configuration[keyPath: field] = addresses
         } show: {
-            $0[keyPath: field].map(\.description).joined(separator: ",")
+            $0[keyPath: field].map { ($0.name.map { $0 + "://" } ?? "") + $0.description }.joined(separator: ",")
         }
+    }
+
+    /// An address, or one with a name: `team://0.0.0.0:9093`.
+    private static func listener(_ text: String) throws(Refusal) -> Address {
+        guard let range = text.firstRange(of: "://") else { return try parsed(text) }
+        guard let name = ListenerSettings.name(text[..<range.lowerBound]) else {
+            throw Refusal(expected: "addresses whose names are letters and digits, such as team://0.0.0.0:9093")
+        }
+        var address = try parsed(String(text[range.upperBound...]))
+        address.name = name
+        return address
     }
 
     static func origins(_ key: String, _ help: String, _ field: Field<[String]>) -> Setting {

@@ -7,7 +7,9 @@
 /// All settings, in the order in which they are documented.
 package enum Settings {
     package static let all: [Setting] = [
-        .addresses("listen", "Addresses to listen on; each tells Kafka, gRPC, HTTP and TLS apart.", \.listen),
+        .addresses(
+            "listen", "Addresses to listen on; each tells Kafka, gRPC, HTTP and TLS apart. A name lets it have rules of its own.",
+            \.listen),
         .number("port", "0-65535", "Port of the first listener, instead of the one in listen. 0 takes a free one.",
             \.port, in: 0...65_535),
         .address("advertise", "Address that clients are told; otherwise the one that each of them used.", \.advertise),
@@ -29,8 +31,12 @@ package enum Settings {
             \.principalRules),
         .choice("plaintext", "From where connections without TLS are accepted.", \.plaintext),
         .choices("sasl.enabled.mechanisms",
-            "How clients without a certificate log in; none if empty. PLAIN, OAUTHBEARER need TLS or this machine.",
+            "How clients log in; not at all if empty. PLAIN, OAUTHBEARER need TLS or this machine.",
             \.saslMechanisms),
+        .choice(
+            "sasl.required",
+            "Where they can log in, who has to: all; who has no certificate; auto: all if tls.client.auth is required.",
+            \.saslRequired),
         .fileURL("sasl.oauthbearer.jwks.endpoint.url", "The keys that tokens are signed for (OAUTHBEARER): a JWKS file.",
             \.tokens.keyFile),
         .names("sasl.oauthbearer.expected.audience", "Tokens must be for one of these; empty: for anybody.",
@@ -54,6 +60,8 @@ package enum Settings {
             "An external policy that decides about access, asked in Open Policy Agent's form (docs/security.md).", \.policy.url),
         .text("authorizer.opa.tls.ca", "file", "Authorities of its certificate (PEM), for https; otherwise the machine's.",
             \.policy.authority),
+        .text("authorizer.opa.token.file", "file",
+            "A bearer token for it: the first line; the file is read again when it changes.", \.policy.tokenFile),
         .number("authorizer.opa.timeout.ms", "ms", "How long it has for a decision; after that access is denied.",
             \.policy.timeoutMs, in: 1...60_000),
         .number("authorizer.opa.cache.maximum.size", "count", "Its decisions that are remembered at most.",
@@ -153,6 +161,9 @@ package enum Settings {
         .choice("audit.allowed", "Whether what access rules allow is written too: none of it, or all.", \.auditAllowed),
         .choice("log.level", "The least severe messages that are logged.", \.logLevel),
         .choice("log.format", "How log lines look.", \.logFormat),
+        .number("shutdown.delay.ms", "ms",
+            "How long a stop says that it is one (/readyz, health) before it closes anything, for load balancers.",
+            \.shutdownDelayMs, in: 0...3_600_000),
         .text("ready.file", "file", "A JSON file that is there exactly while the broker answers.", \.readyFile),
     ]
 
@@ -164,7 +175,18 @@ package enum Settings {
     /// What SIGHUP puts in force; everything else needs a restart.
     package static let reloadable: Set<String> = [
         "log.level", "log.retention.ms", "log.retention.bytes", "log.segment.bytes", "log.roll.ms", "message.max.bytes",
+        "super.users", "cors.allowed.origins",
     ]
 
-    package static func named(_ key: String) -> Setting? { (all + hidden).first { $0.key == key } }
+    package static func named(_ key: String) -> Setting? {
+        (all + hidden).first { $0.key == key } ?? ListenerSettings.named(key)
+    }
+
+    static func flagged(_ flag: String) -> Setting? {
+        (all + hidden).first { $0.flag == flag } ?? ListenerSettings.flagged(flag)
+    }
+
+    static func variable(_ name: String) -> Setting? {
+        (all + hidden).first { $0.variable == name } ?? ListenerSettings.variable(name)
+    }
 }

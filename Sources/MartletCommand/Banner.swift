@@ -9,11 +9,25 @@ enum Banner {
         var lines = ["Martlet \(Version.current) is ready on \(broker.addresses.map(\.description).joined(separator: ", "))", ""]
         lines.append("  durability   \(meaning(of: configuration.effectiveDurability))")
         lines.append("  access       \(access(broker))")
+        lines += clients(configuration)
         lines.append("  data         \(broker.dataDirectory ?? "in memory; gone when the broker stops")")
         if let certificates = broker.certificates { lines.append("  certificates \(certificates.directory)") }
         lines += ["", "Try it from another terminal:", ""]
         lines += commands(broker).map { "  # \($0.title)\n  \($0.line)" }
         return lines.joined(separator: "\n") + "\n"
+    }
+
+    /// Whom each listener lets in, where that is not the default.
+    private static func clients(_ configuration: Configuration) -> [String] {
+        let policies = configuration.listenerPolicies
+        guard policies.contains(where: { $0.address.name != nil || !$0.saslMechanisms.isEmpty }) else { return [] }
+        var seen: [String] = []
+        for policy in policies {
+            let label = (policy.address.name ?? "clients").padding(to: 12)
+            let line = "  \(label) \(policy.words)"
+            if !seen.contains(line) { seen.append(line) }
+        }
+        return seen
     }
 
     private static func access(_ broker: Broker) -> String {
@@ -24,7 +38,7 @@ enum Banner {
         let count = broker.accessRuleCount
         guard count > 0 else {
             let then = isFree ? "what an access rule speaks of is for those whom it allows" : "the first access rule closes the broker"
-            let whoever = broker.configuration.saslMechanisms.isEmpty ? "everybody" : "whoever logs in or shows a certificate"
+            let whoever = broker.configuration.listenerPolicies.contains { $0.saslMechanisms.isEmpty } ? "everybody" : "whoever logs in or shows a certificate"
             return "open: there are no access rules, \(whoever) may do everything; \(then)"
         }
         let rules = count == 1 ? "1 access rule" : "\(count) access rules"
@@ -44,10 +58,10 @@ enum Banner {
     private static func commands(_ broker: Broker) -> [(title: String, line: String)] {
         let address = broker.address
         var commands: [(String, String)] = []
-        let mechanisms = broker.configuration.saslMechanisms
-        if broker.configuration.plaintext != .never, !mechanisms.isEmpty {
-            commands += logins(address, mechanisms)
-        } else if broker.configuration.plaintext != .never {
+        let policy = broker.configuration.listenerPolicies[0]
+        if policy.plaintext != .never, !policy.saslMechanisms.isEmpty {
+            commands += logins(address, policy.saslMechanisms)
+        } else if policy.plaintext != .never {
             commands += [
                 ("Kafka", "kcat -b \(address) -L"),
                 ("gRPC", "grpcurl -plaintext \(address) list"),
@@ -94,4 +108,30 @@ enum Banner {
         }
         return isPlain ? path : "'" + path.replacing("'", with: "'\\''") + "'"
     }
+}
+
+extension ListenerPolicy {
+    /// Whom it lets in.
+    fileprivate var words: String {
+        let tls =
+            switch clientAuthentication {
+            case .required: "TLS with a certificate"
+            case .requested: "TLS, with a certificate or without"
+            case .none: "TLS"
+            }
+        let plain =
+            switch plaintext {
+            case .never: ""
+            case .loopback: ", plaintext from this machine"
+            case .anywhere: ", plaintext from everywhere"
+            }
+        guard !saslMechanisms.isEmpty else { return "\(tls)\(plain); no login" }
+        let names = saslMechanisms.map(\.rawValue).joined(separator: ", ")
+        let whom = wantsLoginOfAll || clientAuthentication == .none ? "of all" : "of those without a certificate"
+        return "\(tls)\(plain); a login \(whom): \(names)"
+    }
+}
+
+extension String {
+    fileprivate func padding(to width: Int) -> String { self + String(repeating: " ", count: max(0, width - count)) }
 }

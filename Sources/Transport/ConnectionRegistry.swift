@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Transport: the open connections of one listener.
 //
-// Needed for three things only: to count them against the limit, to tell them all that the broker
-// stops, and to know when the last one is gone. Safe to use from any thread. One lock, taken when a
-// connection comes and when it goes; no channel is touched while it is held.
+// Needed for four things only: to count them against the limit, to tell them all that the broker
+// stops, to know when the last one is gone, and to end those whose certificate was revoked. Safe to
+// use from any thread. One lock, taken when a connection comes, when its client's certificate is
+// known, and when it goes; no channel is touched while it is held.
 
 import NIOCore
 import Synchronization
@@ -21,6 +22,8 @@ package final class ConnectionRegistry: Sendable {
 
     private struct State {
         var channels: [UInt64: any Channel] = [:]
+        /// Those whose clients have shown a certificate.
+        var certified: [UInt64: ConnectionContext] = [:]
         var isDraining = false
         var emptied: [EventLoopPromise<Void>] = []
     }
@@ -61,11 +64,49 @@ package final class ConnectionRegistry: Sendable {
     private func leave(_ id: UInt64) {
         let emptied = state.withLock { state -> [EventLoopPromise<Void>] in
             state.channels[id] = nil
+            state.certified[id] = nil
             guard state.channels.isEmpty else { return [] }
             defer { state.emptied = [] }
             return state.emptied
         }
         for promise in emptied { promise.succeed() }
+    }
+
+    /// The client has shown a certificate.
+    func note(_ connection: ConnectionContext) {
+        state.withLock { state in
+            if state.channels[connection.id] != nil { state.certified[connection.id] = connection }
+        }
+    }
+
+    /// Connections looked at before other work of the loop comes first.
+    static let endedAtOnceMax = 256
+
+    /// Closes the connections whose clients' certificates are now revoked, a few at a time on `loop`; `ended` is told of each.
+    func end(
+        on loop: any EventLoop, where isRevoked: @escaping @Sendable (PeerCertificate) -> Bool,
+        ended: @escaping @Sendable (ConnectionContext) -> Void
+    ) {
+        let ids = state.withLock { Array($0.certified.keys) }
+        end(ids[...], loop, isRevoked, ended)
+    }
+
+    private func end(
+        _ ids: ArraySlice<UInt64>, _ loop: any EventLoop, _ isRevoked: @escaping @Sendable (PeerCertificate) -> Bool,
+        _ ended: @escaping @Sendable (ConnectionContext) -> Void
+    ) {
+        for id in ids.prefix(Self.endedAtOnceMax) {
+            let found = state.withLock { state in
+                state.channels[id].flatMap { channel in state.certified[id].map { (channel, $0) } }
+            }
+            guard let (channel, connection) = found, let certificate = connection.peerCertificate, isRevoked(certificate)
+            else { continue }
+            ended(connection)
+            channel.close(promise: nil)
+        }
+        let rest = ids.dropFirst(Self.endedAtOnceMax)
+        guard !rest.isEmpty else { return }
+        loop.execute { self.end(rest, loop, isRevoked, ended) }
     }
 
     /// Admits nobody from now on and sends `DrainEvent` down every pipeline.

@@ -29,7 +29,7 @@ package final class Listener: Sendable {
         let registry = ConnectionRegistry(limits: options.limits)
         let counters = ListenerCounters()
         let rules = DetectionRules(
-            options: options, handlers: handlers, counters: counters, logger: logger)
+            options: options, handlers: handlers, counters: counters, registry: registry, logger: logger)
         let bootstrap = bootstrap(rules: rules, registry: registry, group: group)
         let channel: any Channel
         do {
@@ -62,6 +62,14 @@ package final class Listener: Sendable {
     package var port: Int { localAddress.port ?? 0 }
     package var connectionCount: Int { registry.count }
     package var statistics: ListenerStatistics { counters.snapshot }
+
+    /// Closes the connections whose clients' certificates `context` says are revoked, bit by bit on `loop`.
+    package func endRevoked(
+        by context: TLSContext, on loop: any EventLoop, ended: @escaping @Sendable (ConnectionContext) -> Void
+    ) {
+        guard context.hasRevocationLists else { return }
+        registry.end(on: loop, where: { context.hasRevoked($0) }, ended: ended)
+    }
 
     /// Closes the listening socket; connections live on. Returns when the port is free. Idempotent.
     package func stopAccepting() async {

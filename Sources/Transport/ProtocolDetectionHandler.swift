@@ -20,18 +20,20 @@ struct DetectionRules: Sendable {
     var handlers: ProtocolHandlers
     var sniffer: ProtocolSniffer
     var counters: ListenerCounters
+    var registry: ConnectionRegistry?
     /// Of all listeners together.
     var connectionLimits: ConnectionLimits? { options.connectionLimits }
     var logger: Logger
 
     init(
         options: ListenerOptions, handlers: ProtocolHandlers, counters: ListenerCounters,
-        logger: Logger
+        registry: ConnectionRegistry? = nil, logger: Logger
     ) {
         self.options = options
         self.handlers = handlers
         self.sniffer = ProtocolSniffer(kafkaFrameBytesMax: options.limits.kafkaFrameBytesMax)
         self.counters = counters
+        self.registry = registry
         self.logger = logger
     }
 }
@@ -53,8 +55,11 @@ final class ProtocolDetectionHandler: ChannelInboundHandler, RemovableChannelHan
     private var state = State.waiting
     private var received = ByteBuffer()
     private var timer: Scheduled<Void>?
-    /// The client has proved a certificate that names nobody.
-    private var unnamed: Refusal?
+    /// The client has proved a certificate that names nobody, or was revoked meanwhile.
+    private var unwelcome: Refusal?
+    private var hasChosenByALPN = false
+    /// With what the handshake began.
+    private var tlsContext: TLSContext?
 
     /// `refusal`: there are too many; find out the protocol only to say so.
     init(rules: DetectionRules, connection: ConnectionContext, refusal: Refusal?) {
@@ -128,7 +133,7 @@ final class ProtocolDetectionHandler: ChannelInboundHandler, RemovableChannelHan
 
     private func refusal(of wire: WireProtocol) -> Refusal? {
         if let refusal { return refusal }
-        if connection.isTLS { return unnamed }
+        if connection.isTLS { return unwelcome ?? (wire == .http2 && !hasChosenByALPN ? .http2WithoutALPN : nil) }
         if wire == .tls { return rules.options.tls == nil ? .tlsOff : nil }
         switch rules.options.plaintext {
         case .allowed: return nil
@@ -144,8 +149,10 @@ final class ProtocolDetectionHandler: ChannelInboundHandler, RemovableChannelHan
             return refuseUnknown("TLS inside TLS", context)
         }
         do {
+            let current = store.current
+            tlsContext = current
             let tls = try TLSHandler.server(
-                context: store.current, clientAuthentication: rules.options.clientAuthentication,
+                context: current, clientAuthentication: rules.options.clientAuthentication,
                 limits: rules.options.limits)
             try context.pipeline.syncOperations.addHandler(tls, position: .before(self))
         } catch {
@@ -165,6 +172,7 @@ final class ProtocolDetectionHandler: ChannelInboundHandler, RemovableChannelHan
         rules.counters.handshakes.add(1, ordering: .relaxed)
         if handshake.isResumed { rules.counters.handshakesResumed.add(1, ordering: .relaxed) }
         connection.isTLS = true
+        hasChosenByALPN = handshake.applicationProtocol != nil
         connection.serverName = handshake.serverName
         if let name = handshake.serverName { connection.localHost = name }
         if let certificate = handshake.peerCertificate {
@@ -174,10 +182,16 @@ final class ProtocolDetectionHandler: ChannelInboundHandler, RemovableChannelHan
             case .success(let principal): connection.principal = principal
             case .failure(let nobody):
                 let refusal = Refusal.noPrincipal(subject: certificate.subject, reason: nobody.reason)
-                unnamed = refusal
+                unwelcome = refusal
                 rules.options.onFailedLogin?(connection, refusal.explanation)
             }
+            rules.registry?.note(connection)
+            // Whoever ends what is revoked looks at the connections that are noted, after new lists are in force.
+            if let current = rules.options.tls?.current, current !== tlsContext, current.hasRevoked(certificate) {
+                unwelcome = .revoked(subject: certificate.subject)
+            }
         }
+        tlsContext = nil
         switch handshake.applicationProtocol {
         case "h2": decide(.http2, context)
         case "http/1.1": decide(.http1, context)

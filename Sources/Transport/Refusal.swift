@@ -17,6 +17,10 @@ enum Refusal: Sendable, Equatable {
     case tooManyFromAddress(String, max: Int)
     /// A good certificate whose owner has no name here.
     case noPrincipal(subject: String, reason: String)
+    /// A certificate that was revoked while its handshake was under way.
+    case revoked(subject: String)
+    /// HTTP/2 inside TLS whose client did not offer it in the handshake (RFC 9113 section 3.2).
+    case http2WithoutALPN
 
     /// The cause and the next step, for the peer and for the log.
     var explanation: String {
@@ -36,6 +40,8 @@ enum Refusal: Sendable, Equatable {
         case .noPrincipal(let subject, let reason):
             // A subject may be as long as a certificate, and an HTTP/2 frame may not.
             "client certificate (\(subject.prefix(1_000))) names nobody here: \(reason.prefix(1_000))"
+        case .revoked(let subject): "client certificate (\(subject.prefix(1_000))) was revoked by its CA"
+        case .http2WithoutALPN: "HTTP/2 over TLS is agreed upon by ALPN; let the client offer h2 in its handshake"
         }
     }
 
@@ -43,7 +49,7 @@ enum Refusal: Sendable, Equatable {
     private var isTooMany: Bool {
         switch self {
         case .tooManyConnections, .tooManyFromAddress: true
-        case .plaintextOff, .plaintextNotLoopback, .tlsOff, .noPrincipal: false
+        case .plaintextOff, .plaintextNotLoopback, .tlsOff, .noPrincipal, .revoked, .http2WithoutALPN: false
         }
     }
 

@@ -43,9 +43,31 @@ package struct RevocationListSummary: Equatable, Sendable {
     var summary: RevocationListSummary {
         // SAFETY: get0 results live as long as the list and are only read.
         unsafe RevocationListSummary(
-            issuer: distinguishedName(X509_CRL_get_issuer(pointer)),
+            issuer: issuer,
             issuedMs: milliseconds(of: X509_CRL_get0_lastUpdate(pointer)),
             nextMs: X509_CRL_get0_nextUpdate(pointer).map { unsafe milliseconds(of: $0) })
+    }
+
+    /// Of whom it is, as certificates name their issuer.
+    var issuer: String {
+        // SAFETY: the name lives as long as the list and is only read.
+        unsafe distinguishedName(X509_CRL_get_issuer(pointer))
+    }
+
+    /// Whether the certificate of this number (hexadecimal) is on it.
+    func has(serial: String) -> Bool {
+        let digits = Array(serial.utf8)
+        let bytes = stride(from: 0, to: digits.count - 1, by: 2).compactMap {
+            UInt8(String(decoding: digits[$0...$0 + 1], as: UTF8.self), radix: 16)
+        }
+        // SAFETY: the number is private to the call and freed; its bytes are copied. The library sorts the list at the first
+        // look-up, under a lock of its own; the entry that it finds is borrowed and not used.
+        guard let number = unsafe ASN1_INTEGER_new() else { return false }
+        defer { unsafe ASN1_INTEGER_free(number) }
+        guard unsafe ASN1_STRING_set(number, bytes, Int32(bytes.count)) == 1 else { return false }
+        var entry: OpaquePointer?
+        // 2 is an entry that takes an earlier one back (removeFromCRL).
+        return unsafe X509_CRL_get0_by_serial(pointer, &entry, number) == 1
     }
 
     /// The lists of a PEM file, at least one, and its text.

@@ -3,8 +3,9 @@
 //
 // Owns the SSL_CTX. Everything is set before the initialiser returns and nothing is changed
 // afterwards, so a context is shared by all event loops; certificates are reloaded by making a new
-// one (TLSContextStore). Session tickets are stateless: the library makes random ticket keys for
-// each context, so a reload makes earlier tickets worthless and their holders do a full handshake.
+// one (TLSContextStore). Session tickets are stateless; each context has ticket keys of its own
+// (SessionTicketKeys), so a reload makes earlier tickets worthless and their holders do a full
+// handshake.
 
 import Bytes
 import COpenSSL
@@ -60,7 +61,7 @@ package struct TLSOptions: Sendable {
     /// Whom peers' certificates are checked against.
     package let authorities: [PeerCertificate]
     /// What those have taken back.
-    package let revocationLists: [RevocationListSummary]
+    private let revocationLists: [RevocationList]
     /// Ours, the leaf first, and the authorities.
     private let chain: [X509Certificate]
     private let trusted: [X509Certificate]
@@ -68,6 +69,8 @@ package struct TLSOptions: Sendable {
     private let certificateTexts: [[UInt8]]
     let side: Side
     let clock: any Clock
+    /// What a server seals its session tickets with.
+    let ticketKeys = SessionTicketKeys()
     let pointer: OpaquePointer
 
     /// Loads the files for the server's side.
@@ -117,13 +120,13 @@ package struct TLSOptions: Sendable {
         self.clock = clock
         self.certificate = identity?.certificates.first?.summary
         self.authorities = authorities.map(\.summary)
-        self.revocationLists = lists.map(\.summary)
+        self.revocationLists = lists
         self.chain = identity?.certificates ?? []
         self.trusted = authorities
         self.certificateTexts = ((identity?.certificates ?? []) + authorities).map(\.pem) + [revoked]
         try setRules()
         if let identity { try use(identity) }
-        trust(authorities, lists)
+        trust(authorities)
     }
 
     /// What is wrong with our own certificate, for a server that is reached by these names.
@@ -147,6 +150,23 @@ package struct TLSOptions: Sendable {
     /// Whether both show and trust the same certificates, and refuse the same ones.
     package func hasSameCertificates(as other: TLSContext) -> Bool {
         certificateTexts == other.certificateTexts
+    }
+
+    /// Changes the keys of session tickets when it is time, also where nobody connects.
+    package func rotateTicketKeys() {
+        ticketKeys.rotate(nowMs: monotonicMs)
+    }
+
+    var monotonicMs: Int64 { Int64(clock.monotonicNs() / 1_000_000) }
+
+    package var revocationSummaries: [RevocationListSummary] { revocationLists.map(\.summary) }
+
+    /// Whether there is anything that could be revoked.
+    package var hasRevocationLists: Bool { !revocationLists.isEmpty }
+
+    /// Whether its CA has taken it back since its handshake. Of a chain only the certificate itself is known here.
+    package func hasRevoked(_ certificate: PeerCertificate) -> Bool {
+        revocationLists.contains { $0.issuer == certificate.issuer && $0.has(serial: certificate.serial) }
     }
 
     deinit {
@@ -209,6 +229,8 @@ extension TLSContext {
         // One ticket a handshake; the library lets it be used more than once.
         unsafe SSL_CTX_set_num_tickets(pointer, 1)
         unsafe SSL_CTX_set_session_ticket_cb(pointer, nil, judgeTicket, nil)
+        unsafe SSL_CTX_set_tlsext_ticket_key_evp_cb(pointer, chooseTicketKey)
+        unsafe SSL_CTX_set_timeout(pointer, Int(SessionTicketKeys.ticketMs / 1000))
         unsafe SSL_CTX_set_alpn_select_cb(pointer, selectApplicationProtocol, nil)
         unsafe martlet_SSL_CTX_set_server_name_callback(pointer, acceptServerName)
     }
@@ -248,7 +270,7 @@ extension TLSContext {
     }
 
     /// Loads the CAs that peers are checked against.
-    private func trust(_ authorities: [X509Certificate], _ lists: [RevocationList]) {
+    private func trust(_ authorities: [X509Certificate]) {
         guard options.authorityFile != nil else {
             // SAFETY: `pointer` is live.
             if side == .client { _ = unsafe SSL_CTX_set_default_verify_paths(pointer) }
@@ -264,15 +286,15 @@ extension TLSContext {
             // Tells clients which certificates would do, so that they can choose one.
             if side == .server { unsafe SSL_CTX_add_client_CA(pointer, authority.pointer) }
         }
-        if !lists.isEmpty { revoke(lists) }
+        if hasRevocationLists { useRevocationLists() }
         ERR_clear_error()
     }
 
     /// Loads what CAs have taken back. From then on a peer's certificate must be on a list that is there and current.
-    private func revoke(_ lists: [RevocationList]) {
+    private func useRevocationLists() {
         // SAFETY: the store takes its own references.
         let store = unsafe SSL_CTX_get_cert_store(pointer)
-        for list in lists { unsafe X509_STORE_add_crl(store, list.pointer) }
+        for list in revocationLists { unsafe X509_STORE_add_crl(store, list.pointer) }
         unsafe X509_STORE_set_flags(store, UInt(X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL))
     }
 }

@@ -9,6 +9,7 @@ import GRPCWire
 import NIOCore
 import Security
 import Testing
+import Transport
 
 @testable import GRPCServer
 
@@ -119,6 +120,68 @@ import Testing
         #expect(try work(peer) { $0.deadLetterTopic = "" }.status == nil)
     }
 
+    private func deny(_ fixture: Fixture, _ rules: [AccessRule]) {
+        fixture.engine.access.remove(rules, on: fixture.loop) { _ in }
+        fixture.loop.run()
+    }
+
+    @Test func `An open subscription ends when its caller may not read any more`() throws {
+        let fixture = try Fixture()
+        for name in ["orders", "others"] { _ = try fixture.topic(name) }
+        let peer = try fixture.connect()
+        let (orders, others) = (rule(.read, .topic, "orders"), rule(.read, .topic, "others"))
+        try allow(fixture, [orders, others])
+        let named = try peer.subscribe("orders")
+        let untouched = try peer.subscribe("others")
+        let pattern = try peer.subscribe("") { $0.topics = []; $0.topicPattern = "o*" }
+        deny(fixture, [orders])
+        try peer.run()
+        #expect(named.status == .permissionDenied && named.message.contains("orders"))
+        #expect(untouched.status == nil && pattern.status == nil)
+        // What is published now is for the others.
+        for (topic, value) in [("orders", "secret"), ("others", "x")] {
+            try fixture.append([value], to: try #require(fixture.engine.topics.topic(named: topic)?.partition(0)))
+        }
+        try peer.run()
+        #expect(try named.values().isEmpty && untouched.values() == ["x"] && pattern.values() == ["x"])
+    }
+
+    @Test func `A worker ends when it may not have the work any more, and what it held is for others`() throws {
+        let fixture = try Fixture()
+        let topic = try fixture.topic("jobs")
+        try fixture.append(["a"], to: try #require(topic.partition(0)))
+        let peer = try fixture.connect()
+        let group = rule(.read, .group, "workers")
+        try allow(fixture, [rule(.read, .topic, "jobs"), group])
+        let worker = try work(peer) { $0.origin = .earliest }
+        #expect(worker.status == nil)
+        deny(fixture, [group])
+        try peer.run()
+        #expect(worker.status == .permissionDenied && worker.message.contains("workers"))
+        try allow(fixture, [group])
+        let next = try work(peer)
+        let items = try next.decoded(Martlet_V1_ReceiveResponse.self).flatMap(\.items.items)
+        #expect(items.map { String(decoding: $0.value, as: UTF8.self) } == ["a"])
+    }
+
+    @Test func `A stream ends with the user who began it`() throws {
+        let fixture = try Fixture(requiresLogin: true)
+        _ = try fixture.topic("orders")
+        let peer = try fixture.connect()
+        let key = CredentialKey(user: "alice", mechanism: .sha256)
+        let credential = ScramCredential(mechanism: .sha256, password: "secret", salt: [7], iterations: 4_096)
+        fixture.engine.access.set([key: credential], on: fixture.loop) { _ in }
+        fixture.loop.run()
+        let alice = [("authorization", "Basic " + Base64.encode(Array("alice:secret".utf8)))]
+        let request = Martlet_V1_SubscribeRequest.with { $0.topics = [.with { $0.topic = "orders" }] }
+        let call = try peer.call("/martlet.v1.Streams/Subscribe", request, extra: alice)
+        #expect(call.status == nil)
+        fixture.engine.access.set([key: nil], on: fixture.loop) { _ in }
+        fixture.loop.run()
+        try peer.run()
+        #expect(call.status == .unauthenticated && call.message.contains("removed"))
+    }
+
     @Test func `Redriving needs to read the dead letters, and to write where they go`() throws {
         let fixture = try Fixture()
         for name in ["jobs", "dlq.workers"] { _ = try fixture.topic(name) }
@@ -203,6 +266,34 @@ import Testing
             "/martlet.v1.Admin/ListTopics", Martlet_V1_ListTopicsRequest(),
             extra: [("authorization", "Basic " + Base64.encode(Array("nobody:secret".utf8)))])
         #expect(unknown.status == .unauthenticated && unknown.message.contains("wrong"))
+    }
+
+    /// Three listeners: nobody, who has no certificate, and everybody has to log in.
+    @Test func `Of whom a login is wanted is the listener's to say`() throws {
+        let fixture = try Fixture(
+            logins: ByListener(
+                GRPCLogins(),
+                own: ["some": GRPCLogins(passwords: true), "all": GRPCLogins(passwords: true, areForAll: true)]))
+        func publish(_ listener: String, certificate: Bool) throws -> Call {
+            let peer = try fixture.connect {
+                $0.listenerName = listener
+                guard certificate else { return }
+                $0.isTLS = true
+                $0.principal = "User:CN=client"
+                $0.peerCertificate = PeerCertificate(
+                    subject: "CN=client", issuer: "CN=ca", notBeforeMs: 0, notAfterMs: .max, serial: "01")
+            }
+            let health = try peer.call("/grpc.health.v1.Health/Check", Grpc_Health_V1_HealthCheckRequest())
+            #expect(health.status == .ok)
+            return try peer.publish("orders", ["x"])
+        }
+        #expect(try publish("none", certificate: false).status == .ok)
+        #expect(try publish("some", certificate: true).status == .ok)
+        let either = try publish("some", certificate: false)
+        #expect(either.status == .unauthenticated && either.message.hasSuffix("or a client certificate"))
+        let both = try publish("all", certificate: true)
+        #expect(both.status == .unauthenticated && !both.message.contains("certificate"))
+        #expect(try publish("all", certificate: false).status == .unauthenticated)
     }
 
     @Test func `A name and its password are who calls, for gRPC and for a page`() throws {

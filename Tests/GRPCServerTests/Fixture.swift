@@ -27,13 +27,14 @@ final class Fixture {
     init(
         autoCreate: Bool = true, memory: RequestMemory = RequestMemory(limit: .max),
         http2: HTTP2Configuration = HTTP2Configuration(), requiresLogin: Bool = false,
-        audit: AuditLog = .off, policy: TestPolicy? = nil, adding methods: [GRPCMethod] = []
+        audit: AuditLog = .off, policy: TestPolicy? = nil, logins: ByListener<GRPCLogins>? = nil,
+        adding methods: [GRPCMethod] = []
     ) throws {
         broker = try TestEngine(durability: .memory, audit: audit, policy: policy) { $0.autoCreateTopics = autoCreate }
         server = GRPCServer(
             engine: broker.engine, memory: memory, metrics: broker.metrics,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, http2: http2,
-            logins: GRPCLogins(passwords: requiresLogin), adding: methods)
+            logins: logins ?? ByListener(GRPCLogins(passwords: requiresLogin)), adding: methods)
     }
 
     var loop: EmbeddedEventLoop { broker.loop }
@@ -41,8 +42,10 @@ final class Fixture {
     var metrics: Metrics { broker.metrics }
     var engine: Engine { broker.engine }
 
-    func connect(_ configuration: HTTP2Configuration = HTTP2Configuration()) throws -> Peer {
-        try Peer(self, configuration)
+    func connect(
+        _ configuration: HTTP2Configuration = HTTP2Configuration(), _ edit: (inout ConnectionContext) -> Void = { _ in }
+    ) throws -> Peer {
+        try Peer(self, configuration, edit)
     }
 
     /// Creates a topic and waits for it.
@@ -144,14 +147,15 @@ final class Peer: HTTP2SessionDelegate {
     var chunk = Int.max
     private let loop: EmbeddedEventLoop
 
-    init(_ fixture: Fixture, _ configuration: HTTP2Configuration) throws {
+    init(_ fixture: Fixture, _ configuration: HTTP2Configuration, _ edit: (inout ConnectionContext) -> Void) throws {
         loop = fixture.loop
         channel = EmbeddedChannel(loop: loop)
         session = HTTP2Session(role: .client, configuration: configuration, clock: fixture.clock)
         session.delegate = self
         try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 9092)).wait()
-        let context = ConnectionContext(
+        var context = ConnectionContext(
             id: 1, localHost: "127.0.0.1", localPort: 9092, remoteAddress: "127.0.0.1", remotePort: 4000)
+        edit(&context)
         try fixture.server.configure(channel, context)
         try run()
     }

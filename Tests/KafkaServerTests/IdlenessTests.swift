@@ -5,6 +5,7 @@ import KafkaWire
 import NIOCore
 import TestSupport
 import Testing
+import Transport
 
 @testable import Engine
 @testable import KafkaServer
@@ -62,7 +63,7 @@ import Testing
     }
 
     @Test func whoDoesNotLogInInTimeIsClosedHoweverBusy() throws {
-        let connection = try TestConnection(test, login: LoginConfiguration(mechanisms: [.plain]))
+        let connection = try TestConnection(test, logins: ByListener(LoginConfiguration(mechanisms: [.plain])))
         for _ in 0..<5 {
             pass(seconds: 10)
             _ = try connection.call(ApiVersionsRequest.named, version: 3)

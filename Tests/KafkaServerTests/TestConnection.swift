@@ -23,14 +23,17 @@ final class TestConnection {
 
     init(
         _ test: TestEngine, advertised: KafkaServer.Advertised? = nil,
-        memory: RequestMemory = RequestMemory(limit: .max), login: LoginConfiguration = LoginConfiguration(),
-        metrics: Metrics = Metrics(), server: KafkaServer? = nil
+        memory: RequestMemory = RequestMemory(limit: .max), metrics: Metrics = Metrics(), server: KafkaServer? = nil,
+        logins: ByListener<LoginConfiguration> = ByListener(LoginConfiguration()),
+        peer edit: (inout ConnectionContext) -> Void = { _ in }
     ) throws {
         self.test = test
         let server = server ?? KafkaServer(
-            engine: test.engine, advertised: advertised, memory: memory, login: login, metrics: metrics, logger: Logger(label: "test"))
-        let peer = ConnectionContext(
+            engine: test.engine, advertised: advertised, memory: memory, logins: logins, metrics: metrics,
+            logger: Logger(label: "test"))
+        var peer = ConnectionContext(
             id: 1, localHost: "broker.example", localPort: 9092, remoteAddress: "127.0.0.1", remotePort: 50_000)
+        edit(&peer)
         self.server = server
         kafka = KafkaConnection(server: server, peer: peer, loop: test.loop)
         channel = EmbeddedChannel(handlers: [reads, kafka], loop: test.loop)

@@ -82,6 +82,11 @@ private final class Patient {
         ("not-durable", .warning, "durability", 1, "durability: os\n"),
         ("not-durable", .warning, "ephemeral", 1, "ephemeral: true\n"),
         ("descriptors", .warning, "max.connections", 1, "max.connections: 1000000\n"),
+        ("plaintext-exposed", .error, "listener.name.a.plaintext", 2, "listen: a://0.0.0.0:9092\nlistener.name.a.plaintext: anywhere\n"),
+        ("plaintext-exposed", .error, "plaintext", 2, "listen: 'a://0.0.0.0:9092'\nplaintext: anywhere\n"),
+        ("nobody-is-asked", .error, "listener.name.a.tls.client.auth", 2,
+            "listen: [127.0.0.1:1, a://0.0.0.0:9092]\nlistener.name.a.tls.client.auth: none\n"),
+        ("login-not-needed", .note, "sasl.required", 2, "sasl.enabled.mechanisms: PLAIN\nsasl.required: without-certificate\n"),
         ("ready-file", .error, "ready.file", 1, "ready.file: /nowhere/at/all/ready.json\n"),
     ])
     func `A setting that should be another one is named with its line`(
@@ -225,6 +230,25 @@ private final class Patient {
         #expect(found == doctor.findings.filter { $0.severity != .note } && found.map(\.id) == ["wrong-usage"])
         #expect(found[0].line.hasSuffix("; tls.cert (\(file):1): issue one with the usage serverAuth"))
         #expect(ConfigurationCheck.errorsAtStart(loader) == found.map(\.line))
+    }
+
+    @Test func `The token of an external policy: unusable, readable by others, sent in plaintext, for nobody`() throws {
+        let patient = try Patient()
+        let good = try patient.write("token", "abc.def-ghi\n"), empty = try patient.write("empty", "\n")
+        let two = try patient.write("two", "abc def\n")
+        let here = "authorizer.opa.url: http://127.0.0.1:8181/\nauthorizer.opa.token.file: "
+        #expect(try patient.findings(here + good).allSatisfy { !$0.id.hasPrefix("policy-") })
+        for file in [empty, two, "/nowhere/token"] {
+            let finding = try patient.finding("policy-token-unusable", here + file)
+            #expect(finding.severity == .error && finding.setting == "authorizer.opa.token.file" && !finding.what.contains("abc"))
+        }
+        let group = try patient.write("group", "abc\n", mode: 0o640), all = try patient.write("all", "abc\n", mode: 0o644)
+        #expect(try patient.finding("policy-token-readable-by-others", here + group).severity == .warning)
+        #expect(try patient.finding("policy-token-readable-by-others", here + all).severity == .error)
+        let far = "authorizer.opa.url: http://policy.example/\nauthorizer.opa.token.file: \(good)\n"
+        #expect(try patient.finding("policy-token-in-plaintext", far).severity == .error)
+        let unused = try patient.finding("policy-not-used", "authorizer.opa.token.file: \(good)\n")
+        #expect(unused.what.contains("authorizer.opa.token.file") && unused.severity == .note)
     }
 
     @Test func `The disk: less than a segment is a warning`() throws {

@@ -3,6 +3,7 @@
 
 import NIOCore
 import NIOEmbedded
+import Synchronization
 import Testing
 
 @testable import Transport
@@ -38,6 +39,32 @@ struct ConnectionRegistryTests {
         channel.embeddedEventLoop.run()
     }
 
+    @Test("ends the connections whose certificate is revoked, and no others, a few at a time")
+    func revocation() {
+        let registry = registry(max: 1_000, refused: 0)
+        let loop = EmbeddedEventLoop()
+        let count = ConnectionRegistry.endedAtOnceMax + 10
+        let channels = (0..<count).map { _ in EmbeddedChannel(loop: loop) }
+        for (index, channel) in channels.enumerated() {
+            var connection = ConnectionContext(
+                id: registry.enter(channel).id, localHost: "", localPort: 1, remoteAddress: "127.0.0.1", remotePort: 2)
+            // One without a certificate, one with a good one.
+            if index == 0 { continue }
+            connection.peerCertificate = PeerCertificate(
+                subject: "CN=x", issuer: "CN=ca", notBeforeMs: 0, notAfterMs: .max, serial: index == 1 ? "01" : "02")
+            registry.note(connection)
+        }
+        let ended = LockedCount()
+        registry.end(on: loop, where: { $0.serial == "02" }, ended: { _ in ended.add() })
+        #expect((1...ConnectionRegistry.endedAtOnceMax).contains(ended.value), "the rest waits for the loop's next turn")
+        loop.run()
+        #expect(ended.value == count - 2)
+        #expect(registry.count == 2)
+        registry.end(on: loop, where: { _ in true }, ended: { _ in ended.add() })
+        loop.run()
+        #expect(registry.count == 1 && ended.value == count - 1)
+    }
+
     @Test("gives every connection an id of its own, across listeners")
     func ids() {
         let first = registry(max: 10, refused: 0)
@@ -67,4 +94,12 @@ struct ConnectionRegistryTests {
         #expect(isEmpty)
         #expect(registry.count == 0)
     }
+}
+
+private final class LockedCount: Sendable {
+    private let count = Mutex(0)
+
+    var value: Int { count.withLock { $0 } }
+
+    func add() { count.withLock { $0 += 1 } }
 }

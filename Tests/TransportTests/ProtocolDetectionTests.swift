@@ -290,13 +290,22 @@ struct TLSDetectionTests {
     @Test(
         "without ALPN goes by its first bytes",
         arguments: [
-            (kafkaBytes, WireProtocol.kafka), (http1Bytes, .http1), (http2Bytes, .http2),
+            (kafkaBytes, WireProtocol.kafka), (http1Bytes, .http1),
         ])
     func sniffed(bytes: [UInt8], wire: WireProtocol) throws {
         let (_, fresh) = try connect(authority.clientContext(), first: bytes)
         #expect(fresh.edges.handed.first?.wire == wire)
         #expect(fresh.recorder.map { Array(buffer: $0.received) } == bytes)
         #expect(!fresh.isDetecting)
+    }
+
+    @Test("without ALPN may not speak HTTP/2, and is told so")
+    func http2WithoutALPN() throws {
+        let (client, fresh) = try connect(authority.clientContext(), first: http2Bytes)
+        #expect(fresh.edges.handed.isEmpty)
+        #expect(fresh.log.contains("HTTP/2 client: HTTP/2 over TLS is agreed upon by ALPN"))
+        #expect(String(buffer: client.recorder.received).contains("ALPN"))
+        #expect(fresh.counters.snapshot.refused == 1)
     }
 
     @Test(

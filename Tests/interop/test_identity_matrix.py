@@ -37,7 +37,7 @@ CLIENT, SERVER = "extendedKeyUsage=clientAuth", "extendedKeyUsage=serverAuth"
 class Access:
     """What a client is given."""
 
-    broker: str = "open"
+    listener: str = "open"
     host: str = "127.0.0.1"
     #: Whose certificates it trusts; None: plaintext.
     ca: Optional[str] = None
@@ -57,7 +57,7 @@ class Cell:
 
 
 OPEN, TLS = Access(), Access(ca="own")
-SASL = Access(broker="closed", ca="own", user="alice")
+SASL = Access(listener="closed", ca="own", user="alice")
 
 
 def mtls(name: str) -> Access:
@@ -65,7 +65,7 @@ def mtls(name: str) -> Access:
 
 
 def both(name: str, **changes: Any) -> Access:
-    return replace(SASL, pair=name, **changes)
+    return replace(SASL, **({"listener": "both", "pair": name} | changes))
 
 
 UNKNOWN, REVOKED = "unknown.?ca", "certificate.?revoked"
@@ -73,7 +73,7 @@ LOGIN = "invalid credentials|AuthenticationFailed|Authentication ?failed|the nam
 VERIFY = "verify.failed|VERIFY_FAILED|not match|mismatch|hostname|Hostname|UNAVAILABLE"
 CELLS = {
     "plaintext right": Cell(OPEN, None),
-    "plaintext where a login is wanted": Cell(Access(broker="closed"), "", "a request before the login"),
+    "plaintext where a login is wanted": Cell(Access(listener="closed"), "", "a request before the login"),
     "TLS right": Cell(TLS, None),
     "TLS of another CA": Cell(replace(TLS, ca="other"), VERIFY, "it does not trust our certificate"),
     "TLS of another name": Cell(replace(TLS, host="127.0.0.2"), VERIFY, "client ended TLS"),
@@ -87,7 +87,18 @@ CELLS = {
     "SASL of nobody": Cell(replace(SASL, user="nobody"), LOGIN, "(there is no user|wrong user or password for) nobody"),
     "SASL removed": Cell(replace(SASL, user="removed"), LOGIN, "(there is no user|wrong user or password for) removed"),
     "SASL of another CA": Cell(replace(SASL, ca="other"), VERIFY, "it does not trust our certificate"),
+    "SASL of another name": Cell(replace(SASL, host="127.0.0.2"), VERIFY, "client ended TLS"),
+    "mTLS of another name": Cell(replace(mtls("good"), host="127.0.0.2"), VERIFY, "client ended TLS"),
+    "either: a certificate": Cell(replace(mtls("good"), listener="closed"), None),
+    "either: a login with a certificate": Cell(both("good", listener="closed"), None),
     "both right": Cell(both("good"), None),
+    "both, login missing": Cell(both("good", user=None), "", "its certificate does not stand for a login here"),
+    "both, login of nobody": Cell(both("good", user="nobody"), LOGIN, "(there is no user|wrong user or password for) nobody"),
+    "both, login removed": Cell(both("good", user="removed"), LOGIN, "(there is no user|wrong user or password for) removed"),
+    "both, certificate missing": Cell(both("good", pair=None), "certificate.?required", "client sent no certificate, and this listener requires one"),
+    "both, certificate wrong": Cell(both("wrong"), "unsupported.?certificate", "is not meant for a client"),
+    "both of another CA": Cell(both("good", ca="other"), VERIFY, "it does not trust our certificate"),
+    "both of another name": Cell(both("good", host="127.0.0.2"), VERIFY, "client ended TLS"),
     "both, password wrong": Cell(both("good", password="wrong"), LOGIN, "wrong (user or )?password for alice"),
     "both, certificate expired": Cell(both("expired"), "certificate.?expired", "client certificate expired on"),
     "both, certificate revoked": Cell(both("revoked"), REVOKED, "was revoked by its CA"),
@@ -96,7 +107,7 @@ CELLS = {
 
 
 class Place:
-    """Two brokers with one CA, one that wants no login and one that does, and every client for them."""
+    """A broker with a listener that wants no login, one that wants a login or a certificate, one that wants both; every client."""
 
     def __init__(self, binary: str, folder: Path):
         (folder / "own").mkdir()
@@ -110,15 +121,15 @@ class Place:
             "stranger": other.sign("stranger", EARLY, LATE, CLIENT)}  # fmt: skip
         own.revoke(self.pairs["revoked"][0])
         files = ["--tls-cert", server[0], "--tls-key", server[1], "--tls-ca", own.certificate, "--ssl-crl-location", own.list,
-                 "--tls-client-auth", "requested", "--listen", "0.0.0.0:0"]  # fmt: skip
-        sasl = ["--sasl-enabled-mechanisms", "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512"]
-        self.brokers = {
-            "open": Broker(binary, folder / "open", arguments=files).start(),
-            "closed": Broker(binary, folder / "closed", arguments=[*files, *sasl]).start()}  # fmt: skip
+                 "--tls-client-auth", "requested", "--sasl-enabled-mechanisms", "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
+                 "--listen", "open://0.0.0.0:0,closed://0.0.0.0:0,both://0.0.0.0:0",
+                 "--listener-name-open-sasl-enabled-mechanisms", "none", "--listener-name-both-tls-client-auth", "required"]  # fmt: skip
+        self.own = Broker(binary, folder / "broker", arguments=files).start()
+        self.ports = dict(zip(("open", "closed", "both"), ports(self.own)))
         self.make_users()
 
     def make_users(self) -> None:
-        admin = AdminClient(self.rdkafka(replace(mtls("good"), broker="closed")))
+        admin = AdminClient(self.rdkafka(mtls("good")))
         strong = ScramMechanism.SCRAM_SHA_512
         for user in ("alice", "removed"):
             change = UserScramCredentialUpsertion(user, ScramCredentialInfo(strong, 4096), PASSWORD.encode())
@@ -126,7 +137,7 @@ class Place:
         admin.alter_user_scram_credentials([UserScramCredentialDeletion("removed", strong)])["removed"].result(20)
 
     def address(self, access: Access) -> str:
-        return f"{access.host}:{self.brokers[access.broker].port}"
+        return f"{access.host}:{self.ports[access.listener]}"
 
     def protocol(self, access: Access) -> str:
         return ("SASL_" if access.user else "") + ("SSL" if access.ca else "PLAINTEXT")
@@ -229,8 +240,14 @@ class Place:
                 return f"{error.code()} {error.details()}"
 
     def close(self) -> None:
-        for own in self.brokers.values():
-            own.close()
+        self.own.close()
+
+
+def ports(own: Broker) -> list[int]:
+    """Of all listeners, in order."""
+    addresses = re.search(r"address=(\S+)", own.wait_log(" ready "))
+    assert addresses
+    return [int(address.rsplit(":", 1)[1]) for address in addresses.group(1).split(",")]
 
 
 class Said(logging.Handler):
@@ -276,13 +293,13 @@ def expected(client: str, what: str) -> tuple[str, Optional[str]]:
     if client in ("aiokafka", "grpcio") and log in DISTRUST:
         # asyncio and gRPC's core close the connection without an alert.
         log = "the peer closed the connection in the middle of the TLS handshake"
-    if client == "grpcio" and what == "TLS of another name":
+    if client == "grpcio" and what.endswith("of another name"):
         log = None  # it compares names after the handshake, and goes
-    if client == "grpcio" and what.startswith(("TLS", "mTLS", "both, certificate", "SASL of another CA")):
+    if client == "grpcio" and (what.startswith(("TLS", "mTLS", "both, certificate")) or "of another" in what):
         said = "UNAVAILABLE"  # alerts after the handshake have no name there
-    if client == "aiokafka" and what.startswith(("mTLS", "both, certificate")):
+    if client == "aiokafka" and what.startswith(("mTLS", "both, certificate")) and not what.endswith("of another name"):
         said = "Connection at .* closed"  # nor here
-    if client == "grpcio" and what == "plaintext where a login is wanted":
+    if client == "grpcio" and what in ("plaintext where a login is wanted", "both, login missing"):
         said, log = "UNAUTHENTICATED this broker wants a name and a password", None
     return said, log
 
@@ -291,7 +308,7 @@ def expected(client: str, what: str) -> tuple[str, Optional[str]]:
 @pytest.mark.parametrize("client", ["librdkafka", "kafka_python", "aiokafka", "grpcio"])
 def test_who_gets_in_and_what_both_sides_say(place: Place, client: str, what: str) -> None:
     cell = CELLS[what]
-    own = place.brokers[cell.access.broker]
+    own = place.own
     since = own.log_size()
     said = getattr(place, client)(cell.access)
     if cell.client is None:

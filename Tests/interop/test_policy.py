@@ -300,6 +300,54 @@ def test_without_the_policy_nobody_but_super_users_may_do_anything(house: Callab
     assert home.readyz()["warnings"] == [] and "the external policy decides again" in home.own.log()
 
 
+def test_the_policy_is_shown_a_token_that_may_change(house: Callable[..., House], policy: PolicyServer, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    tokens = [f"token-{number}-only-for-the-policy-test" for number in range(3)]
+    for token in tokens:
+        secrecy.keep(token, "a token of test_policy")
+
+    def write(text: str) -> None:
+        (tmp_path / "new").write_text(text)
+        (tmp_path / "new").chmod(0o600)
+        (tmp_path / "new").rename(file)
+
+    write(tokens[0] + "\n")
+    policy.token = tokens[0]
+    home = house("--authorizer-opa-token-file", str(file), "--authorizer-opa-cache-allowed-ms", "0",
+                 "--authorizer-opa-cache-denied-ms", "0")  # fmt: skip
+    assert home.publish("alice", "alice-1") == grpc.StatusCode.OK
+    policy.token = tokens[1]
+    assert home.publish("alice", "alice-1") == grpc.StatusCode.PERMISSION_DENIED
+    assert "status 401" in home.own.log()
+    write(tokens[1])
+    home.own.wait_log("the token for the external policy was read again")
+    assert home.publish("alice", "alice-1") == grpc.StatusCode.OK
+    # What is no token keeps the old one in force.
+    write("two words\n")
+    home.own.wait_log("the token for the external policy changed and cannot be used, the old one stays in force")
+    assert home.publish("alice", "alice-1") == grpc.StatusCode.OK
+    write(tokens[2])
+    policy.token = tokens[2]
+    wait_until(lambda: home.publish("alice", "alice-1") == grpc.StatusCode.OK, "the new token")
+
+
+def test_a_test_of_rules_says_that_a_policy_decides(house: Callable[..., House]) -> None:
+    home = house()
+
+    def run(*arguments: str) -> tuple[int, str]:
+        done = home.own.run("acl", *arguments, "--bootstrap", home.own.address, "--ca", home.own.ca, "--cert", home.own.certificate,
+                            "--key", home.own.key)  # fmt: skip
+        return done.returncode, (done.stdout + done.stderr).decode()
+
+    assert run("add", "bob", "write", "--topic", "bob-1", "--deny")[0] == 0
+    assert run("add", "bob", "write", "--topic", "bob-2")[0] == 0
+    for topic in ("bob-2", "bob-3"):
+        status, said = run("test", "bob", "write", "--topic", topic)
+        assert status == 1 and f"undecided: User:bob write on topic {topic}: no rule denies it; the broker asks its external policy" in said
+    status, said = run("test", "bob", "write", "--topic", "bob-1")
+    assert status == 1 and said.startswith("denied: User:bob write on topic bob-1: ")
+
+
 @pytest.mark.parametrize("answer", [
     (500, b"{}"), (200, b""), (200, b"no"), (200, b'{"result":"true"}'), (200, b'{"result":{"allow":"true"}}'),
     (200, b'{"result":true,' + b" " * 100_000 + b'"x":1}'), (200, b'{}'), (200, b'{"result":{}}'),

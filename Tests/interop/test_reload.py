@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -92,6 +93,35 @@ def test_sighup_takes_what_can_change_and_names_what_needs_a_restart(
         return " debug " not in broker.log_since(before)
 
     wait_until(is_quiet, "the level", pause=0.1)
+
+
+def test_sighup_takes_super_users_and_the_origins_of_pages(start_broker: Callable[..., Broker], tmp_path: Path, topic: str) -> None:
+    config = tmp_path / "m.yaml"
+    config.write_text("super.users: User:root\n")
+    broker = start_broker(mode="serve", arguments=["--config", str(config)])
+    origin = "https://pages.example.org"
+
+    def reload(text: str) -> None:
+        position = broker.log_size()
+        config.write_text(text)
+        os.kill(broker.pid, signal.SIGHUP)
+        broker.wait_log("the configuration was read again", since=position)
+
+    def may_create(name: str) -> bool:
+        return broker.run("topic", "create", name, "--bootstrap", broker.address).returncode == 0
+
+    def preflight() -> int:
+        connection = http.client.HTTPConnection(broker.address, timeout=10)
+        connection.request("OPTIONS", "/martlet.v1.Admin/ListTopics", headers={
+            "origin": origin, "access-control-request-method": "POST"})  # fmt: skip
+        return connection.getresponse().status
+
+    assert broker.run("acl", "add", "somebody", "read", "--topic", "x", "--bootstrap", broker.address).returncode == 0
+    assert not may_create(topic) and preflight() == 403
+    reload(f"super.users: User:ANONYMOUS\ncors.allowed.origins: {origin}\n")
+    assert may_create(topic) and preflight() == 204
+    reload("super.users: User:root\n")
+    assert not may_create(topic + "-2") and preflight() == 403
 
 
 def probe(broker: Broker) -> None:

@@ -45,12 +45,17 @@ package final class AccessControl: Sendable {
 
     package let configuration: AccessConfiguration
     package let policy: ExternalPolicy?
+    /// Of the rules.
+    package let changes = Changes()
+    package let sessions = UserSessions()
     private let metadata: InternalLog
     private let loop: any EventLoop
     private let state = NIOLockedValueBox(State())
 
     fileprivate struct State {
         var rules = AccessRules()
+        /// Those of the configuration, or others since.
+        var superUsers: Set<String> = []
         var credentials: [CredentialKey: ScramCredential] = [:]
         /// What the rules said before; emptied when they change, and when there are many.
         var decisions: [Question: AccessRules.Decision] = [:]
@@ -72,11 +77,21 @@ package final class AccessControl: Sendable {
         self.policy = policy
         self.metadata = metadata
         self.loop = loop
+        state.withLockedValue { $0.superUsers = configuration.superUsers }
+    }
+
+    /// From now on these are the super users. What others had begun as such is looked at again.
+    package func use(superUsers: Set<String>) {
+        let isOther = state.withLockedValue { state in
+            defer { state.superUsers = superUsers }
+            return state.superUsers != superUsers
+        }
+        if isOther { changes.happened() }
     }
 
     /// What the metadata log knew. At start.
     func load(_ records: [AccessRecord]) {
-        state.withLockedValue { $0.apply(records) }
+        state.withLockedValue { _ = $0.apply(records) }
     }
 
     /// The records that would restore this, in a fixed order.
@@ -92,8 +107,9 @@ package final class AccessControl: Sendable {
 
     /// Whether there is anything that this principal may not do.
     package func restricts(_ principal: String) -> Bool {
-        !configuration.superUsers.contains(principal)
-            && (policy != nil || state.withLockedValue { !$0.rules.all.isEmpty })
+        state.withLockedValue { state in
+            (policy != nil || !state.rules.all.isEmpty) && !state.superUsers.contains(principal)
+        }
     }
 
     /// What is known now: for those who cannot wait. `graceMs`: for how long what the external policy said is good enough
@@ -134,10 +150,10 @@ package final class AccessControl: Sendable {
 
     /// What was said before, or what `decide` says.
     private func answer(_ question: Question, _ decide: (AccessRules) -> AccessRules.Decision) -> AccessRules.Decision {
-        if !configuration.superUsers.isEmpty, configuration.superUsers.contains(question.principal) {
-            return .init(isAllowed: true, rule: nil)
-        }
-        return state.withLockedValue { state in
+        state.withLockedValue { state in
+            if !state.superUsers.isEmpty, state.superUsers.contains(question.principal) {
+                return .init(isAllowed: true, rule: nil)
+            }
             if state.rules.all.isEmpty { return policy == nil ? .init(isAllowed: true, rule: nil) : .undecided }
             if let known = state.decisions[question] { return known }
             let decision = decide(state.rules)
@@ -172,6 +188,9 @@ package final class AccessControl: Sendable {
     package func credential(of user: String, _ mechanism: ScramMechanism) -> ScramCredential? {
         state.withLockedValue { $0.credentials[CredentialKey(user: user, mechanism: mechanism)] }
     }
+
+    /// Whether there is a password of this user.
+    package func hasUser(_ user: String) -> Bool { state.withLockedValue { $0.hasUser(user) } }
 
     /// Whether anybody can log in with a password.
     package var hasUsers: Bool { state.withLockedValue { !$0.credentials.isEmpty } }
@@ -211,18 +230,42 @@ package final class AccessControl: Sendable {
             do throws(EngineError) {
                 let changes = try records(self.state.withLockedValue { $0 })
                 self.metadata.append(changes.map { $0.encoded() }, on: self.loop) { result in
-                    if case .success = result { self.state.withLockedValue { $0.apply(changes) } }
+                    guard case .success = result else { return answer(result) }
+                    let about = self.putInForce(changes)
+                    // Whoever removes itself gets its answer.
                     answer(result)
+                    self.tell(about)
                 }
             } catch {
                 answer(.failure(error))
             }
         }
     }
+
+    /// Returns whether the rules are others now, and which users there are no more.
+    private func putInForce(_ changes: [AccessRecord]) -> (hasOtherRules: Bool, removed: [String]) {
+        state.withLockedValue { state in
+            let isOther = state.apply(changes)
+            var touched: Set<String> = []
+            for case .credential(let key, .none) in changes { touched.insert(key.user) }
+            return (hasOtherRules: isOther, removed: touched.filter { !state.hasUser($0) }.sorted())
+        }
+    }
+
+    /// Those whom a change is about. What a user has begun whose password is another one goes on, as in Kafka.
+    private func tell(_ about: (hasOtherRules: Bool, removed: [String])) {
+        if about.hasOtherRules { changes.happened() }
+        if !about.removed.isEmpty { sessions.end(about.removed, on: loop) }
+    }
 }
 
 extension AccessControl.State {
-    fileprivate mutating func apply(_ records: [AccessRecord]) {
+    fileprivate func hasUser(_ user: String) -> Bool {
+        ScramMechanism.allCases.contains { credentials[CredentialKey(user: user, mechanism: $0)] != nil }
+    }
+
+    /// Whether the rules are others now.
+    fileprivate mutating func apply(_ records: [AccessRecord]) -> Bool {
         var all = rules.all
         for record in records {
             switch record {
@@ -231,8 +274,9 @@ extension AccessControl.State {
             case .credential(let key, let credential): credentials[key] = credential
             }
         }
-        guard all != rules.all else { return }
+        guard all != rules.all else { return false }
         rules = AccessRules(all)
         decisions = [:]
+        return true
     }
 }

@@ -24,6 +24,9 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
     private let filters: RecordFilters?
     private var topics: SubscribedTopics
     private var observer: UInt64?
+    private var accessObserver: UInt64?
+    /// The group from whose commits it began, or whose member it is.
+    private let group: String?
     private let messageBytes: Int
     private let messageRecords: Int
     private var recordsLeft: UInt64
@@ -45,6 +48,7 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
         self.topics = topics
         self.filters = filters
         pace = QuotaPace(call, .consumerByteRate) { call.resume() }
+        group = if request.hasMember { request.member.group } else if case .group(let id)? = request.start { id } else { nil }
         progress = Progress(milliseconds: request.progressIntervalMs)
         origin = request.origin
         reader = SubscriptionReader(cursor, origin: request.origin, named: topics.named)
@@ -55,6 +59,8 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
         if topics.mayChange, !request.untilEnd {
             observer = call.engine.topics.changes.observe(on: call.loop) { [weak self] in self?.topicsChanged() }
         }
+        accessObserver = call.engine.access.changes.observe(on: call.loop) { [weak self] in self?.rulesChanged() }
+        if call.engine.access.changes.count != call.rulesSeen { call.loop.execute { self.rulesChanged() } }
     }
 
     func produce(room: Int, into buffer: inout ByteBuffer) -> GRPCProduction {
@@ -107,6 +113,8 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
     func ended() {
         if let observer { call.engine.topics.changes.remove(observer) }
         observer = nil
+        if let accessObserver { call.engine.access.changes.remove(accessObserver) }
+        accessObserver = nil
         progress?.timer?.cancel()
         progress = nil
         member?.leave()
@@ -227,6 +235,34 @@ extension Subscription {
             for partition in added { add(Cursor.Position(partition: partition, offset: partition.offsets.start)) }
         }
         wake()
+    }
+
+    /// Access rules are others: what may not be read any more is not. What a pattern has found is passed over, as at its
+    /// beginning; what was named, or comes from a group, ends the stream.
+    private func rulesChanged() {
+        guard accessObserver != nil, ending == nil else { return }
+        let read = Set(cursor.positions.lazy.filter { !$0.isGone }.map(\.partition.topic))
+        call.authorize { () -> Result<Set<String>, GRPCStatus> in
+            do throws(GRPCStatus) { return .success(try self.unreadable(of: read)) } catch { return .failure(error) }
+        } then: { outcome in
+            guard self.accessObserver != nil, self.ending == nil else { return }
+            switch outcome {
+            case .success(let topics):
+                for (index, position) in self.cursor.positions.enumerated() where topics.contains(position.partition.topic) {
+                    self.forget(index)
+                }
+            case .failure(let status):
+                self.reader.drop()
+                self.end(status)
+            }
+        }
+    }
+
+    /// Which of these topics are to be passed over. Throws `PERMISSION_DENIED` if there is one that cannot be.
+    private func unreadable(of read: Set<String>) throws(GRPCStatus) -> Set<String> {
+        if let group { try call.require(.read, .group, group) }
+        for topic in read where member != nil || topics.named.contains(topic) { try call.require(.read, .topic, topic) }
+        return read.filter { member == nil && !topics.named.contains($0) && !call.mayFind($0) }
     }
 
     func add(_ position: Cursor.Position) {

@@ -38,6 +38,7 @@ final class Worker: GRPCSession, @unchecked Sendable {
     /// How often it was woken since it last delivered something.
     private var wakesInVain = 0
     private var leaseTimer: Scheduled<Void>?
+    private var accessObserver: UInt64?
     private var isClosing = false
     private var isReadingHeld = false
     private let pace: QuotaPace
@@ -119,6 +120,17 @@ final class Worker: GRPCSession, @unchecked Sendable {
         group = open.group
         maxInFlight = open.maxInFlight == 0 ? Limits.workItems : Int(open.maxInFlight)
         leaseMs = Int64(open.leaseMs)
+        accessObserver = call.engine.access.changes.observe(on: call.loop) { [weak self] in self?.rulesChanged() }
+        if call.engine.access.changes.count != call.rulesSeen { rulesChanged() }
+    }
+
+    /// Access rules are others: who may not have the work any more gets no more of it, and what it holds is for others.
+    private func rulesChanged() {
+        guard accessObserver != nil, !call.hasEnded else { return }
+        call.authorize { () throws(GRPCStatus) in
+            try self.call.require(.read, .group, self.group)
+            for topic in self.topics { try self.call.require(.read, .topic, topic.name) }
+        } then: {}
     }
 
     /// Gets the queues ready, answers `open`, and begins to deliver.
@@ -162,6 +174,8 @@ final class Worker: GRPCSession, @unchecked Sendable {
         waiter?.cancel()
         waiter = nil
         leaseTimer?.cancel()
+        if let accessObserver { call.engine.access.changes.remove(accessObserver) }
+        accessObserver = nil
         pace.end()
         items.removeAll()
         answers = ByteBuffer()

@@ -22,10 +22,11 @@ enum SaslAuthenticateHandler: KafkaHandler {
             case .success(let bytes, let lifetimeMs, let mechanism):
                 response.authBytes = ByteBuffer(bytes: bytes)
                 response.sessionLifetimeMs = lifetimeMs
-                connection.loggedIn(mechanism.rawValue)
-            case .failure(let cause, let mechanism):
+                connection.loggedIn(mechanism)
+            case .failure(let cause, let mechanism, let advice):
                 response.errorCode = .saslAuthenticationFailed
                 response.errorMessage = "Authentication failed: invalid credentials with SASL mechanism \(mechanism.rawValue)"
+                    + (advice.map { "; \($0)" } ?? "")
                 connection.loginFailed(cause, mechanism.rawValue)
             case .outOfOrder:
                 response.errorCode = .illegalSaslState

@@ -76,29 +76,9 @@ package struct Doctor {
     var isReachable: Bool { configuration.listeners.contains { !$0.isLoopback } }
 
     private mutating func examineExposure() {
-        if configuration.plaintext == .anywhere, isReachable {
-            add(
-                "plaintext-exposed", .error,
-                "connections without TLS are accepted from everywhere: what is sent can be read and changed on its way",
-                setting: "plaintext", next: "loopback")
-            if configuration.saslMechanisms.contains(.plain) {
-                add(
-                    "password-in-plaintext", .error, "SASL PLAIN sends the password itself, and TLS is not required",
-                    setting: "sasl.enabled.mechanisms", next: "SCRAM-SHA-256, and `plaintext: loopback`")
-            }
-        }
-        let takesAnybody = configuration.clientAuthentication != .required && configuration.saslMechanisms.isEmpty
-        if takesAnybody, isReachable {
-            add(
-                "nobody-is-asked", .error, "clients need neither a certificate nor a password: they are User:ANONYMOUS",
-                setting: "tls.client.auth", next: "required; or set sasl.enabled.mechanisms: SCRAM-SHA-256")
-        }
-        let wantsBoth = configuration.clientAuthentication == .required && !configuration.saslMechanisms.isEmpty
-        if wantsBoth, isReachable, configuration.plaintext != .anywhere {
-            add(
-                "login-needs-certificate", .warning,
-                "who logs in with a password or a token must have a client certificate as well: without one the TLS handshake fails",
-                setting: "tls.client.auth", next: "requested, so that either will do; nothing if clients are to have both")
+        for policy in configuration.listenerPolicies {
+            examineLogins(policy)
+            if !policy.address.isLoopback { examineExposure(of: policy) }
         }
         if configuration.allowsEveryoneWithoutRule, isReachable {
             add(

@@ -53,6 +53,59 @@ import Testing
         }
     }
 
+    @Test func whoObservesHearsOfOtherRulesAndOfNothingElse() throws {
+        let own = try TestEngine()
+        let told = Counter()
+        let id = own.engine.access.changes.observe(on: own.loop) { told.value += 1 }
+        own.engine.access.add([rule], on: own.loop) { _ in }
+        own.sync()
+        #expect(told.value == 1 && own.engine.access.changes.count == 1)
+        own.engine.access.add([rule], on: own.loop) { _ in }
+        own.engine.access.set([key: password], on: own.loop) { _ in }
+        own.sync()
+        #expect(told.value == 1)
+        own.engine.access.remove([rule], on: own.loop) { _ in }
+        own.sync()
+        #expect(told.value == 2)
+        own.engine.access.changes.remove(id)
+    }
+
+    @Test func superUsersCanBeOthersWhileTheBrokerRuns() throws {
+        let own = try TestEngine { $0.access.superUsers = ["User:root"] }
+        own.engine.access.add([rule], on: own.loop) { _ in }
+        own.sync()
+        #expect(mayRead(own.engine, "User:root", "u") && !mayRead(own.engine, "User:b", "u"))
+        let before = own.engine.access.changes.count
+        own.engine.access.use(superUsers: ["User:b"])
+        own.engine.access.use(superUsers: ["User:b"])
+        #expect(!mayRead(own.engine, "User:root", "u") && mayRead(own.engine, "User:b", "u"))
+        #expect(own.engine.access.restricts("User:root") && !own.engine.access.restricts("User:b"))
+        #expect(own.engine.access.changes.count == before + 1)
+    }
+
+    @Test func whatARemovedUserHasBegunIsEndedAndNothingElse() throws {
+        let own = try TestEngine()
+        let other = CredentialKey(user: "a", mechanism: .sha512)
+        own.engine.access.set([key: password, other: password], on: own.loop) { _ in }
+        own.sync()
+        let ended = Counter()
+        let sessions = own.engine.access.sessions
+        let ticket = sessions.enter("a", on: own.loop) { ended.value += 1 }
+        let left = sessions.enter("a", on: own.loop) { ended.value += 10 }
+        _ = sessions.enter("b", on: own.loop) { ended.value += 100 }
+        sessions.leave(left)
+        // Another password is no end, and neither is one of two mechanisms less.
+        own.engine.access.set([key: ScramCredential(mechanism: .sha256, password: "q", salt: [2], iterations: 4_096)], on: own.loop) { _ in }
+        own.engine.access.set([other: nil], on: own.loop) { _ in }
+        own.sync()
+        #expect(ended.value == 0 && own.engine.access.hasUser("a"))
+        own.engine.access.set([key: nil], on: own.loop) { _ in }
+        own.sync()
+        #expect(ended.value == 1 && !own.engine.access.hasUser("a"))
+        sessions.leave(ticket)
+        #expect(sessions.count == 1)
+    }
+
     /// Names of clients' choice must not fill the memory.
     @Test func onlySoManyDecisionsAreRemembered() throws {
         let own = try TestEngine()
@@ -135,4 +188,10 @@ import Testing
             }
         }
     }
+}
+
+/// On one embedded loop.
+private final class Counter: @unchecked Sendable {
+    // Unchecked: see above.
+    var value = 0
 }

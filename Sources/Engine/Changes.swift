@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, Engine: who wants to know when topics come, grow or go.
+// Martlet, Engine: who wants to know when something changes: topics come, grow or go; access rules are others.
 //
 // Safe to use from any thread; one lock, never held across a callback. Observers are told on their own loop that something has
-// changed, not what: they look at the catalog, which is changed by then.
+// changed, not what: they look themselves, and it is changed by then.
 
 import NIOCore
 import Synchronization
 
-package final class TopicChanges: Sendable {
+package final class Changes: Sendable {
     private let state = Mutex(State())
+    private let happenings = Atomic<UInt64>(0)
 
     private struct State: Sendable {
         var observers: [UInt64: Observer] = [:]
@@ -19,6 +20,9 @@ package final class TopicChanges: Sendable {
         var loop: any EventLoop
         var changed: @Sendable () -> Void
     }
+
+    /// How many there have been: whoever looked before it began to observe has to look again if this has grown.
+    package var count: UInt64 { happenings.load(ordering: .acquiring) }
 
     /// Runs `changed` on `loop` after every change from now on, until `remove`.
     package func observe(on loop: any EventLoop, changed: @escaping @Sendable () -> Void) -> UInt64 {
@@ -34,6 +38,7 @@ package final class TopicChanges: Sendable {
     }
 
     func happened() {
+        happenings.add(1, ordering: .acquiringAndReleasing)
         let told = state.withLock { Array($0.observers.values) }
         for observer in told { observer.loop.execute(observer.changed) }
     }
