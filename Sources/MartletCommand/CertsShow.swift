@@ -79,7 +79,9 @@ struct CertsVerify: ParsableCommand {
             Terminal.print("\(finding.severity.rawValue) \(finding.kind.rawValue): \(finding.what)\n  next: \(finding.next)")
         }
         let errors = findings.count { $0.severity == .error }
-        Terminal.print("\(checks.count) certificates checked, \(errors) errors, \(findings.count - errors) warnings")
+        func counted(_ count: Int, _ what: String) -> String { "\(count) \(what)\(count == 1 ? "" : "s")" }
+        Terminal.print(
+            "\(counted(checks.count, "certificate")) checked, \(counted(errors, "error")), \(counted(findings.count - errors, "warning"))")
         if errors > 0 { throw ExitCode(2) }
         if !findings.isEmpty { throw ExitCode(1) }
     }

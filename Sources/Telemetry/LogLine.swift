@@ -42,7 +42,8 @@ struct LogLine {
         var line = "\(Timestamp.iso8601(timeMs)) \(level.rawValue) \(label): "
         line += Self.canForge(message) ? "\"\(JSONText.escaped(message))\"" : JSONText.escaped(message, quotes: false)
         for (key, value) in fields {
-            line += " \(JSONText.escaped(key, quotes: false))="
+            // One word, or its end would be another field.
+            line += " \(JSONText.escaped(key, quotes: false).replacing(" ", with: "_"))="
             line += Self.isPlain(value) ? value : "\"\(JSONText.escaped(value))\""
         }
         return line

@@ -42,6 +42,11 @@ private final class Lines: Sendable {
             ])
     }
 
+    @Test func `The key of a field is one word in a text line`() {
+        output().logger("Storage").notice("recovered", metadata: ["cut bytes": "7", "bytes": "9"])
+        #expect(lines.all.first?.hasSuffix("recovered bytes=9 cut_bytes=7\n") == true)
+    }
+
     @Test func `A message cannot look like a field of its line`() {
         let logger = output().logger("KafkaServer")
         for name in ["alice peer=6.6.6.6 principal=User:root", "alice \"", "al\\ice", "alice \"\\\" x", "\"alice\""] {
