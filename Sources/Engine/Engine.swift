@@ -18,6 +18,7 @@ package final class Engine: Sendable {
     package let producerIds: ProducerIds
     package let features: Features
     package let access: AccessControl
+    package let accessMetrics: AccessMetrics
     package let passwords: PasswordChecks
     package let quotas: ClientQuotas
     package let audit: AuditLog
@@ -95,6 +96,7 @@ package final class Engine: Sendable {
         let externalPolicy = policy.map {
             ExternalPolicy($0, configuration.access.policy, clock: clock, metrics: metrics, logger: logger)
         }
+        accessMetrics = AccessMetrics(metrics)
         access = AccessControl(
             configuration: configuration.access, policy: externalPolicy, metadata: metadata, loop: loop)
         tokens = TokenChecks(rules: configuration.access.tokens, clock: clock)

@@ -2,11 +2,11 @@
 // Martlet, GRPCServer: how the caller of one call proves who it is, where a certificate does not say it.
 //
 //   token:     checked at once -------------------------> accepted --it expires--> the call ends
-//   password:  requests are held --checked elsewhere----> accepted --the user is removed--> a stream ends
+//   password:  requests are held --checked elsewhere----> accepted --the user is removed--> what is still open ends
 //                                          '------------> refused
 //
 // Made only for calls that have to log in (`GRPCServer.requiresLogin`). Confined to the call's loop. Every outcome is an audit
-// event; a refusal is logged as well, and the caller is not told more than that it is one.
+// event and counted; a refusal is logged as well, and the caller is not told more than that it is one.
 
 import Engine
 import GRPCWire
@@ -18,7 +18,7 @@ final class CallLogin: @unchecked Sendable {
     // Unchecked: see above; the check of a password answers on the loop.
     private let call: GRPCCall
     private var tokenTimer: Scheduled<Void>?
-    /// Where a stream is known under the name that its caller gave with a password.
+    /// Where the call is known under the name that its caller gave with a password.
     private var userSession: UserSessions.Ticket?
 
     init(_ call: GRPCCall) {
@@ -27,7 +27,7 @@ final class CallLogin: @unchecked Sendable {
 
     /// `authorization`: what the call's headers say about the caller.
     func begin(_ authorization: String?) throws(GRPCStatus) {
-        switch try call.connection.server.credentials(authorization, call.peer) {
+        switch try credentials(authorization) {
         case .token(let token): try begin(token: token)
         case .password(let credentials):
             call.requests.hold()
@@ -36,6 +36,16 @@ final class CallLogin: @unchecked Sendable {
             ) { isRight in
                 self.checked(credentials.user, isRight)
             }
+        }
+    }
+
+    private func credentials(_ authorization: String?) throws(GRPCStatus) -> CallCredentials {
+        do throws(GRPCStatus) {
+            return try call.connection.server.credentials(authorization, call.peer)
+        } catch {
+            // Who says nothing has not tried: a browser asks like that first.
+            if let authorization { failed(CallCredentials.scheme(authorization), error.message) }
+            throw error
         }
     }
 
@@ -53,7 +63,7 @@ final class CallLogin: @unchecked Sendable {
             endWithToken(expiresMs: identity.expiresMs)
             accept(identity.name, "bearer")
         } catch {
-            refuse("bearer", error.description)
+            failed("bearer", error.description)
             throw GRPCStatus(.unauthenticated, "the token is not accepted")
         }
     }
@@ -70,15 +80,15 @@ final class CallLogin: @unchecked Sendable {
     private func checked(_ user: String, _ isRight: Bool) {
         guard !call.hasEnded else { return }
         guard isRight else {
-            refuse("basic", "wrong user or password for \(user)")
+            failed("basic", "wrong user or password for \(user)")
             return call.fail(GRPCStatus(.unauthenticated, "the name or the password is wrong"))
         }
-        if call.route.method.kind != .unary { endWithUser(user) }
+        if call.route.method.kind != .unary || call.engine.access.policy != nil { endWithUser(user) }
         guard !call.hasEnded else { return }
         accept(user, "basic")
     }
 
-    /// A stream goes on for long: it ends when its caller is nobody here any more.
+    /// A stream goes on for long, and so may what waits for an external policy: it ends when its caller is nobody here any more.
     private func endWithUser(_ user: String) {
         userSession = call.engine.access.sessions.enter(user, on: call.loop) { [weak self] in self?.userWasRemoved(user) }
         if !call.engine.access.hasUser(user) { userWasRemoved(user) }
@@ -93,10 +103,16 @@ final class CallLogin: @unchecked Sendable {
 
     private func accept(_ name: String, _ mechanism: String) {
         call.principal = "User:\(name)"
+        call.engine.accessMetrics.grpc.logins.increment()
         if call.engine.audit.recordsAllowed {
             call.engine.audit.record(AuditEvent(.login, call.auditSubject, mechanism, .succeeded))
         }
         call.open()
+    }
+
+    private func failed(_ mechanism: String, _ cause: String) {
+        call.engine.accessMetrics.grpc.failedLogins.increment()
+        refuse(mechanism, cause)
     }
 
     private func refuse(_ mechanism: String, _ cause: String) {

@@ -40,6 +40,12 @@ package struct GRPCLogins: Sendable {
 enum CallCredentials {
     case password(BasicCredentials)
     case token(String)
+
+    /// The first word of a header, as the audit log names it: of two that are known.
+    static func scheme(_ authorization: String) -> String {
+        let word = authorization.prefix { $0 != " " }.lowercased()
+        return word == "basic" || word == "bearer" ? word : "authorization"
+    }
 }
 
 /// A name and a password, as a call gives them.
@@ -110,7 +116,7 @@ extension GRPCCall {
         }
     }
 
-    /// Whether the caller may. Denials are logged. Where an external policy is asked, only `authorize` can wait for it: elsewhere
+    /// Whether the caller may. Denials are counted and logged. Where an external policy is asked, only `authorize` can wait for it: elsewhere
     /// the answer is what is known, or no.
     func may(_ operation: AccessOperation, _ resource: ResourceType, _ name: String) -> Bool {
         let decision = decide(operation, resource, name)
@@ -144,6 +150,7 @@ extension GRPCCall {
                 rule: decision.rule ?? (decision.isAllowed || decision.cause != nil ? nil : "none allows it"),
                 cause: decision.cause))
         guard !decision.isAllowed else { return }
+        engine.accessMetrics.grpc.denials.increment()
         let denial = AccessDenial(principal, address: peer.remoteAddress, operation, resource, name, decision)
         connection.server.logger.info("denied", metadata: (trace?.metadata ?? [:]).merging(denial.metadata) { $1 })
     }

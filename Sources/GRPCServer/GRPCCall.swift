@@ -39,6 +39,8 @@ final class GRPCCall: @unchecked Sendable {
     /// What an external policy is asked and has said, while something is checked or follows from that.
     var inquiry: AccessInquiry?
     private var onEnd: (() -> Void)?
+    /// Why the last request of a stream was refused: its caller may go for that reason, and is counted by it.
+    var lastRefusal: GRPCStatus.Code?
     /// Which trace its caller says that it belongs to.
     private(set) var trace: TraceContext?
 
@@ -261,6 +263,6 @@ extension GRPCCall {
     /// The peer is gone, or has what it wanted.
     func closed() {
         connection.forget(self)
-        if !hasEnded { settle(.cancelled) }
+        if !hasEnded { settle(lastRefusal ?? .cancelled) }
     }
 }

@@ -37,7 +37,7 @@ extension KafkaConnection {
 
     func loggedIn(_ mechanism: SaslMechanism) {
         hasLoggedIn = true
-        server.metrics.loggedIn()
+        server.engine.accessMetrics.kafka.logins.increment()
         server.engine.audit.record(AuditEvent(.login, auditSubject, mechanism.rawValue, .succeeded))
         server.logger.debug("logged in", metadata: metadata)
         guard mechanism != .oauthBearer, session == nil, context != nil else { return }
@@ -58,7 +58,7 @@ extension KafkaConnection {
     /// Closes the connection, a moment later, so that whoever tries passwords has to wait (Kafka's
     /// `connections.failed.authentication.delay.ms`).
     func loginFailed(_ cause: String, _ mechanism: String) {
-        server.metrics.loginFailed()
+        server.engine.accessMetrics.kafka.failedLogins.increment()
         server.engine.audit.record(AuditEvent(.login, auditSubject, mechanism, .failed, cause: cause))
         server.logger.warning("kafka login failed with \(mechanism): \(cause)", metadata: metadata)
         loop.scheduleTask(in: Limits.failedLoginDelay) { self.end() }

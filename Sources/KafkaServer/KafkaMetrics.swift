@@ -7,18 +7,12 @@ import Telemetry
 struct KafkaMetrics: Sendable {
     private let connections: Gauge
     private let refused: Counter
-    private let logins: Counter
-    private let failedLogins: Counter
-    private let denials: Counter
     private let latencies: [Histogram?]
 
     init(_ metrics: Metrics) {
         connections = metrics.gauge("martlet_kafka_connections", "Open Kafka connections.")
         refused = metrics.counter(
             "martlet_kafka_connections_refused_total", "Kafka connections closed because of what the client sent.")
-        logins = metrics.counter("martlet_kafka_logins_total", "SASL logins that succeeded.")
-        failedLogins = metrics.counter("martlet_kafka_failed_logins_total", "SASL logins that failed.")
-        denials = metrics.counter("martlet_kafka_denials_total", "Things that an access rule, or none, did not allow.")
         let family = metrics.histograms(
             "martlet_kafka_request_seconds", "Time from reading a Kafka request to its reply, by API.",
             labels: ["api"])
@@ -33,9 +27,6 @@ struct KafkaMetrics: Sendable {
     func connectionOpened() { connections.add(1) }
     func connectionClosed() { connections.add(-1) }
     func connectionRefused() { refused.increment() }
-    func loggedIn() { logins.increment() }
-    func loginFailed() { failedLogins.increment() }
-    func requestDenied() { denials.increment() }
 
     func requestFinished(apiKey: Int16, durationNs: Int) {
         guard latencies.indices.contains(Int(apiKey)) else { return }

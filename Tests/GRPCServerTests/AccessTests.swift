@@ -55,6 +55,46 @@ import Transport
         #expect(try pattern.status == .ok && pattern.records().isEmpty)
     }
 
+    @Test func `Denials and logins are counted, and a stream whose caller goes for a refusal by that`() throws {
+        let fixture = try Fixture(requiresLogin: true)
+        _ = try fixture.topic("orders")
+        let key = CredentialKey(user: "alice", mechanism: .sha256)
+        let credential = ScramCredential(mechanism: .sha256, password: "secret", salt: [7], iterations: 4_096)
+        fixture.engine.access.set([key: credential], on: fixture.loop) { _ in }
+        try allow(fixture, [AccessRule(.allow, "User:other", .read, .topic, "orders")])
+        let peer = try fixture.connect()
+        func counted(_ name: String) throws -> Int {
+            let line = fixture.metrics.text().split(separator: "\n").first { $0.hasPrefix("martlet_\(name){protocol=\"grpc\"} ") }
+            return try #require(line.flatMap { Int($0.split(separator: " ")[1]) })
+        }
+        func list(_ authorization: String?) throws -> GRPCStatus.Code? {
+            let extra = authorization.map { [("authorization", $0)] } ?? []
+            return try peer.call("/martlet.v1.Admin/ListTopics", Martlet_V1_ListTopicsRequest(), extra: extra).status
+        }
+        func basic(_ text: String) -> String { "Basic " + Base64.encode(Array(text.utf8)) }
+        // Who says nothing has not tried.
+        #expect(try list(nil) == .unauthenticated && counted("logins_failed_total") == 0)
+        for wrong in [basic("alice:wrong"), basic("nobody:secret"), "Bearer abc", "Basic !!!", "guess"] {
+            #expect(try list(wrong) == .unauthenticated)
+        }
+        #expect(try counted("logins_failed_total") == 5 && counted("logins_total") == 0)
+        #expect(try list(basic("alice:secret")) == .ok && counted("logins_total") == 1)
+        #expect(try counted("access_denied_total") == 0)
+        let call = try peer.open("/martlet.v1.Streams/PublishStream", extra: [("authorization", basic("alice:secret"))])
+        let request = Martlet_V1_PublishStreamRequest.with {
+            $0.topic = "orders"
+            $0.records = [.with { $0.value = Data("x".utf8) }]
+        }
+        call.send(.frame(ByteBuffer(bytes: try request.serializedBytes() as [UInt8])), end: false)
+        try peer.run()
+        #expect(try call.decoded(Martlet_V1_PublishStreamResponse.self).flatMap(\.results).first?.error.code == 7)
+        call.cancel()
+        try peer.run()
+        #expect(try counted("access_denied_total") == 1)
+        let calls = fixture.metrics.text().split(separator: "\n").filter { $0.contains("martlet_grpc_calls_total{method=\"/martlet.v1.Streams/PublishStream\"") }
+        #expect(calls.contains { $0.hasSuffix("code=\"PERMISSION_DENIED\"} 1") } && !calls.contains { $0.contains("CANCELLED") })
+    }
+
     @Test func `A rule opens exactly what it says`() throws {
         let fixture = try Fixture()
         let peer = try fixture.connect()

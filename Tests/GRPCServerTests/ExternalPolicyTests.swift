@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, GRPCServerTests: calls that wait for an external policy: nothing happens before, and streams keep their order.
 
+import Bytes
 import Contract
 import Engine
 import Foundation
 import GRPCWire
 import NIOCore
 import Records
+import Security
 import TestSupport
 import Testing
 
@@ -101,6 +103,123 @@ import Testing
         #expect(results.map { $0.batches.first?.baseOffset ?? -1 } == [1, 0, -1, 2])
         #expect(results.map { $0.hasError ? $0.error.code : 0 } == [0, 0, 7, 0])
         #expect(call.status == .ok)
+    }
+
+    private func change(_ fixture: Fixture, _ rule: AccessRule) throws {
+        fixture.engine.access.add([rule], on: fixture.loop) { _ in }
+        fixture.loop.run()
+    }
+
+    private let elsewhere = AccessRule(.deny, "User:other", .read, .topic, "elsewhere")
+
+    private func work(_ peer: Peer) throws -> Call {
+        let call = try peer.open("/martlet.v1.Work/Receive")
+        let open = Martlet_V1_ReceiveRequest.with {
+            $0.open.group = "workers"
+            $0.open.topics = ["orders"]
+            $0.open.origin = .earliest
+        }
+        call.send(.frame(ByteBuffer(bytes: try open.serializedBytes() as [UInt8])), end: false)
+        try peer.run()
+        return call
+    }
+
+    @Test(arguments: [PolicyAnswer.allowed, .denied, .failed("it is down")])
+    func `What is open is asked about anew when rules change, if what was said has expired`(answer: PolicyAnswer) throws {
+        let fixture = try Fixture(policy: policy)
+        let partition = try #require(try fixture.topic("orders").partition(0))
+        let peer = try fixture.connect()
+        let named = try peer.subscribe("orders")
+        try answerAll(peer)
+        let pattern = try peer.subscribe("") {
+            $0.topics = []
+            $0.topicPattern = "ord*"
+        }
+        try answerAll(peer)
+        let worker = try work(peer)
+        try answerAll(peer)
+        let calls = [named, pattern, worker]
+        #expect(calls.allSatisfy { $0.status == nil })
+        // What is remembered is good for its time, also when rules change.
+        try change(fixture, elsewhere)
+        try peer.run()
+        #expect(policy.open.isEmpty && calls.allSatisfy { $0.status == nil })
+        fixture.clock.advance(ms: 60_001)
+        try change(fixture, AccessRule(.deny, "User:other", .write, .topic, "elsewhere"))
+        try peer.run()
+        #expect(Set(policy.open.map(\.question.name)) == ["orders", "workers"] && calls.allSatisfy { $0.status == nil })
+        try answerAll(peer) { _ in answer }
+        try fixture.append(["later"], to: partition)
+        try peer.run()
+        if answer == .allowed {
+            #expect(calls.allSatisfy { $0.status == nil })
+            #expect(try named.values() == ["later"] && pattern.values() == ["later"])
+            return
+        }
+        // What was named ends the stream; what a pattern has found is passed over.
+        #expect(named.status == .permissionDenied && worker.status == .permissionDenied && pattern.status == nil)
+        #expect(try named.values().isEmpty && pattern.values().isEmpty)
+    }
+
+    @Test func `A rule that denies ends what is open while the policy is asked, and late answers change nothing`() throws {
+        let fixture = try Fixture(policy: policy)
+        _ = try fixture.topic("orders")
+        let peer = try fixture.connect()
+        let call = try peer.subscribe("orders")
+        try answerAll(peer)
+        fixture.clock.advance(ms: 60_001)
+        try change(fixture, elsewhere)
+        try peer.run()
+        #expect(!policy.open.isEmpty && call.status == nil)
+        try change(fixture, AccessRule(.deny, "User:ANONYMOUS", .read, .topic, "orders"))
+        try peer.run()
+        #expect(call.status == .permissionDenied)
+        try answerAll(peer)
+        #expect(call.status == .permissionDenied)
+    }
+
+    @Test func `Who is a super user any more is not asked about, and who is none is`() throws {
+        let fixture = try Fixture(policy: policy)
+        _ = try fixture.topic("orders")
+        fixture.engine.access.use(superUsers: ["User:ANONYMOUS"])
+        let peer = try fixture.connect()
+        let (first, worker) = (try peer.subscribe("orders"), try work(peer))
+        #expect(policy.asked.isEmpty && first.status == nil && worker.status == nil)
+        fixture.engine.access.use(superUsers: ["User:root"])
+        try peer.run()
+        #expect(Set(policy.open.map(\.question.name)) == ["orders", "workers"] && first.status == nil)
+        // Taken back while it is asked: what the policy would have said counts no more.
+        fixture.engine.access.use(superUsers: ["User:ANONYMOUS"])
+        try peer.run()
+        try answerAll(peer) { _ in .denied }
+        #expect(first.status == nil && worker.status == nil, "\(first.message) \(worker.message)")
+        fixture.engine.access.use(superUsers: [])
+        try peer.run()
+        try answerAll(peer) { _ in .denied }
+        #expect(first.status == .permissionDenied && worker.status == .permissionDenied)
+    }
+
+    @Test func `A user who is removed while the policy is asked has asked in vain`() throws {
+        let fixture = try Fixture(requiresLogin: true, policy: policy)
+        _ = try fixture.topic("orders")
+        let key = CredentialKey(user: "alice", mechanism: .sha256)
+        let credential = ScramCredential(mechanism: .sha256, password: "secret", salt: [7], iterations: 4_096)
+        fixture.engine.access.set([key: credential], on: fixture.loop) { _ in }
+        fixture.loop.run()
+        let peer = try fixture.connect()
+        let alice = [("authorization", "Basic " + Base64.encode(Array("alice:secret".utf8)))]
+        let request = Martlet_V1_PublishRequest.with {
+            $0.topic = "orders"
+            $0.records = [.with { $0.value = Data("x".utf8) }]
+        }
+        let call = try peer.call("/martlet.v1.Streams/Publish", request, extra: alice)
+        #expect(policy.open.map(\.question.client.principal) == ["User:alice"] && call.status == nil)
+        fixture.engine.access.set([key: nil], on: fixture.loop) { _ in }
+        fixture.loop.run()
+        try peer.run()
+        #expect(call.status == .unauthenticated && call.message.contains("removed"))
+        try answerAll(peer)
+        #expect(end(fixture, "orders") == 0 && fixture.engine.access.sessions.count == 0)
     }
 
     @Test func `A pattern shows what is allowed, also of topics that come later`() throws {

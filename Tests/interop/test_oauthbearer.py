@@ -210,12 +210,12 @@ def test_librdkafka_renews_its_token_and_works_on(realm: Realm, topic: str) -> N
     # Tokens are good until a whole second: for less than they say, so the client is told less.
     configuration = realm.librdkafka(lambda: realm.token(seconds=4), seconds=2)
     producer = Producer({**configuration, "error_cb": problems.append})
-    began = realm.own.metric("martlet_kafka_logins_total")
+    began = realm.own.metric('martlet_logins_total{protocol="kafka"}')
 
     def work() -> bool:
         producer.produce(topic, b"value", on_delivery=lambda error, _: done.append(error))
         producer.flush(10)
-        return realm.own.metric("martlet_kafka_logins_total") >= began + 3
+        return realm.own.metric('martlet_logins_total{protocol="kafka"}') >= began + 3
 
     wait_until(work, "two more logins", 30, pause=0.05)
     assert set(done) == {None} and not problems

@@ -189,7 +189,7 @@ def test_a_client_logs_in_again_while_it_works(start_broker: Callable[..., Broke
     done: list[Any] = []
 
     def logins() -> float:
-        return own.metric("martlet_kafka_logins_total")
+        return own.metric('martlet_logins_total{protocol="kafka"}')
 
     def work() -> bool:
         producer.produce(topic, b"value", on_delivery=lambda error, _: done.append(error))

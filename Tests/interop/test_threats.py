@@ -8,6 +8,7 @@ import base64
 import hashlib
 import hmac
 import os
+import re
 import statistics
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 import secrecy
 import wire
 from broker import Broker, Endpoint
+from conftest import REPOSITORY
 from test_oauthbearer import authenticate
 from test_sasl import ARGUMENTS, handshake, set_password
 from tokens import Issuer
@@ -152,3 +154,27 @@ def test_the_configuration_that_clients_may_see_has_no_secret(start_broker: Call
     assert len(wanted) > 8
     assert secrecy.search(described, wanted, "DescribeConfigs") == []
     assert secrecy.search(b"... " + PASSWORD.encode(), wanted, "x") != []
+
+
+def test_every_attack_names_tests_that_there_are() -> None:
+    """In the last column of each table; a fuzz target has its corpus."""
+    folder = REPOSITORY / "Tests"
+    sources = [*folder.rglob("*.swift")]
+    suites = {path.stem for path in sources}.union(*(re.findall(r"(?:struct|class) (\w+Tests)\b", path.read_text()) for path in sources))
+    cells = [line.split(" | ") for line in (REPOSITORY / "docs" / "threat-model.md").read_text().splitlines() if line.startswith("| ")]
+    attacks = [row for row in cells if row[0] != "| attack"]
+    assert len(attacks) > 40
+    for row in attacks:
+        named = re.findall(r"`([^`]+)`", row[-1])
+        assert named, row[0]
+        for name in named:
+            file, _, function = name.partition("::")
+            if file.endswith(".py"):
+                text = (folder / "interop" / file).read_text()
+                assert not function or re.search(rf"^def {function}\(", text, re.MULTILINE), name
+            elif "fuzz target" in row[-1] and (folder / "fuzz" / "corpus" / f"{name}.bin").exists() or name == "Tests/fuzz":
+                continue
+            elif "test_identity_matrix.py" in row[-1] and ", " in name:
+                assert f'"{name}": Cell(' in (folder / "interop" / "test_identity_matrix.py").read_text(), name
+            else:
+                assert name in suites, name

@@ -278,3 +278,42 @@ def test_plaintext_from_beyond_loopback_is_refused_in_the_callers_protocol(
     with Wire(f"{address}:{own.port}") as connection:
         connection.send(wire.api_versions_request())
         assert connection.read_to_end() == b""
+
+
+@pytest.mark.parametrize("client", ["curl", "openssl"])
+def test_http2_over_tls_without_alpn_is_refused_and_both_sides_say_why(broker: Broker, client: str) -> None:
+    """RFC 9113, section 3.2; with ALPN the same request is answered."""
+    files = ["--cacert", broker.ca, "--cert", broker.certificate, "--key", broker.key]
+    # curl's SETTINGS come with the preface.
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
+
+    def curl(*flags: str) -> "subprocess.CompletedProcess[bytes]":
+        return subprocess.run(
+            ["curl", "--verbose", "--silent", "--show-error", "--max-time", "10", *flags, *files, f"https://{broker.address}/readyz"],
+            capture_output=True, timeout=30)  # fmt: skip
+
+    def openssl(*flags: str) -> bytes:
+        command = ["openssl", "s_client", "-quiet", "-connect", broker.address, "-CAfile", broker.ca, "-cert", broker.certificate,
+                   "-key", broker.key, *flags]  # fmt: skip
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert process.stdin and process.stdout
+        try:
+            process.stdin.write(preface)
+            process.stdin.flush()
+            return process.stdout.read1(1 << 16) + (process.stdout.read() if not flags else b"")
+        finally:
+            process.kill()
+            process.communicate()
+
+    since = broker.log_size()
+    if client == "curl":
+        # It offers HTTP/1.1 too, and gets the page.
+        answered = curl("--http2-prior-knowledge")
+        assert answered.returncode == 0 and b"ALPN: server accepted h" in answered.stderr, answered.stderr
+        refused = curl("--http2-prior-knowledge", "--no-alpn")
+        assert refused.returncode != 0 and b"< HTTP/" not in refused.stderr, refused.stderr
+    else:
+        assert openssl("-alpn", "h2")[3:4] == b"\x04"  # SETTINGS
+        answer = openssl()
+        assert b"agreed upon by ALPN; let the client offer h2" in answer, answer
+    broker.wait_log("HTTP/2 over TLS is agreed upon by ALPN; let the client offer h2 in its handshake", since=since)

@@ -35,7 +35,7 @@ package final class PasswordChecks: Sendable {
     package func check(
         user: String, password: String, on loop: any EventLoop, completion: @escaping @Sendable (Bool) -> Void
     ) {
-        let known = access.credential(of: user, .sha512) ?? access.credential(of: user, .sha256)
+        let known = self.password(of: user)
         let fingerprint = ScramMechanism.sha256.fingerprint(of: password, for: user, key: secret)
         let outcome = state.withLockedValue { state -> Bool? in
             if let known, let accepted = state.accepted[user], accepted.credential == known,
@@ -57,8 +57,13 @@ package final class PasswordChecks: Sendable {
                 if state.accepted.count >= Limits.rememberedPasswords { state.accepted = [:] }
                 state.accepted[user] = Accepted(fingerprint: fingerprint, credential: known)
             }
-            loop.execute { completion(isRight) }
+            // It may have been taken away, or be another one, since it was looked up.
+            loop.execute { completion(isRight && self.password(of: user) == known) }
         }
+    }
+
+    private func password(of user: String) -> ScramCredential? {
+        access.credential(of: user, .sha512) ?? access.credential(of: user, .sha256)
     }
 
     private static let nobody = ScramCredential(

@@ -44,7 +44,7 @@ package final class UserSessions: Sendable {
         }
     }
 
-    var count: Int { state.withLockedValue { $0.byUser.values.reduce(0) { $0 + $1.count } } }
+    package var count: Int { state.withLockedValue { $0.byUser.values.reduce(0) { $0 + $1.count } } }
 
     /// Ends all of them, a few at a time on `loop`.
     func end(_ users: [String], on loop: any EventLoop) {

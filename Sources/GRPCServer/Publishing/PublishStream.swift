@@ -259,12 +259,15 @@ extension PublishStream: Publisher {
             let request = outstanding[head]
             if let (status, endsStream) = request.refusal {
                 if endsStream { break }
+                call.lastRefusal = status.code
                 let batches = (request.batch.map { [$0] } ?? []) + request.otherBatches
                 PublishResultWriter.write(
                     firstRequest, batches, refused: status, reason: status.reason, into: &buffer)
             } else if request.otherBatches.isEmpty, let batch = request.batch {
+                call.lastRefusal = nil
                 PublishResultWriter.write(firstRequest, batch, into: &buffer)
             } else {
+                call.lastRefusal = nil
                 PublishResultWriter.write(
                     firstRequest, (request.batch.map { [$0] } ?? []) + request.otherBatches, into: &buffer)
             }

@@ -100,7 +100,7 @@ struct Rights: Sendable {
                 rule: decision.rule ?? (decision.isAllowed || decision.cause != nil ? nil : "none allows it"),
                 cause: decision.cause))
         guard !decision.isAllowed else { return }
-        exchange.server.metrics.requestDenied()
+        exchange.engine.accessMetrics.kafka.denials.increment()
         let denial = AccessDenial(
             connection.login.principal, address: connection.peer.remoteAddress, operation, resource, name, decision)
         exchange.server.logger.info("denied", metadata: denial.metadata)

@@ -2,6 +2,7 @@
 // Martlet, tests: access rules and passwords are durable before they are in force, and there again after a restart.
 
 import NIOCore
+import NIOEmbedded
 import Security
 import Storage
 import TestSupport
@@ -104,6 +105,31 @@ import Testing
         #expect(ended.value == 1 && !own.engine.access.hasUser("a"))
         sessions.leave(ticket)
         #expect(sessions.count == 1)
+    }
+
+    @Test(arguments: [true, false])
+    func aPasswordThatWasTakenAwayWhileItWasCheckedIsWrong(isReplaced: Bool) throws {
+        let own = try TestEngine()
+        own.engine.access.set([key: password], on: own.loop) { _ in }
+        own.sync()
+        let elsewhere = EmbeddedEventLoop()
+        let checks = PasswordChecks(access: own.engine.access, background: elsewhere)
+        let right = Counter()
+        func check() { checks.check(user: "a", password: "p", on: own.loop) { right.value += $0 ? 1 : 10 } }
+        check()
+        elsewhere.run()
+        own.loop.run()
+        #expect(right.value == 1)
+        let other = ScramCredential(mechanism: .sha256, password: "p", salt: [3], iterations: 4_096)
+        own.engine.access.set([key: other], on: own.loop) { _ in }
+        own.sync()
+        check()
+        let next = ScramCredential(mechanism: .sha256, password: "q", salt: [2], iterations: 4_096)
+        own.engine.access.set([key: isReplaced ? next : nil], on: own.loop) { _ in }
+        own.sync()
+        elsewhere.run()
+        own.loop.run()
+        #expect(right.value == 11, "it was right when the check began, and is not any more")
     }
 
     /// Names of clients' choice must not fill the memory.
