@@ -33,7 +33,8 @@ extension WorkService {
         guard topic.name.hasPrefix(engine.shares.configuration.deadLetterTopicPrefix) else {
             throw .invalid(
                 "dead_letter_topic",
-                "\(topic.name) is no dead-letter topic: those begin with \(engine.shares.configuration.deadLetterTopicPrefix)")
+                "\(topic.name) is no dead-letter topic: those begin with \(engine.shares.configuration.deadLetterTopicPrefix)"
+            ).about("topic", topic.name)
         }
         guard request.maxRecords <= UInt32(Self.recordsMax) else {
             throw .invalid("max_records", "max_records is above the \(Self.recordsMax) allowed")
@@ -102,7 +103,7 @@ private final class Redriving: @unchecked Sendable {
                 }
             }
         } catch {
-            failure = GRPCStatus(error)
+            failure = GRPCStatus(error).about("topic", topic)
         }
         isRead = true
         finishIfDone(hasMore: left <= 0)
@@ -163,13 +164,13 @@ private final class Redriving: @unchecked Sendable {
         target.append(builder.finish(), acks: .all, turn: call.connection.turn) { [self] result in
             switch result {
             case .failure(let error):
-                failure = failure ?? GRPCStatus(error)
+                failure = failure ?? GRPCStatus(error, of: target)
                 missing -= 1
                 finishIfDone()
             case .success:
                 let done = ShareAcknowledgement(first: record.offset, last: record.offset, outcome: .accept)
                 queue.acknowledge([done], member, on: call.loop) { [self] error in
-                    if let error { failure = failure ?? GRPCStatus(error) } else { redriven += 1 }
+                    if let error { failure = failure ?? GRPCStatus(error).about("topic", topic) } else { redriven += 1 }
                     missing -= 1
                     finishIfDone()
                 }
