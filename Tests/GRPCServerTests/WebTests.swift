@@ -297,7 +297,7 @@ private func head(_ fields: [(String, String)], method: String = "GET", target: 
             let answer = try peer.web(
                 "POST", "/martlet.v1.Streams/Publish", "application/json", body: ByteBuffer(string: body))
             #expect(answer.status == "400" && answer.text.contains("INVALID_MESSAGE"), "\(answer.text)")
-            for name in ["malformed", "failure", "truncated", "schemaMismatch", "Error", "trailingGarbage"] {
+            for name in ["malformed", "failure", "truncated", "schemaMismatch", "DecodingError", "trailingGarbage"] {
                 #expect(!answer.text.contains(name), "\(body): \(answer.text)")
             }
             if body.contains("tropic") { #expect(answer.text.contains("tropic is not known here"), "\(answer.text)") }

@@ -37,6 +37,7 @@ final class WebCall: CallStream {
     private var isFinished = false
     /// What is answered when the request is complete, whatever it is: there are clients that take an earlier answer for a failure.
     private var refusal: GRPCStatus?
+    private var hasRequest = false
     /// Bytes of the request so far, and what of them counts among the unfinished requests of all connections.
     private var received = 0
     private var shared = 0
@@ -80,6 +81,7 @@ final class WebCall: CallStream {
 
     func receivedEnd() {
         guard !isFinished else { return }
+        hasRequest = true
         if let refusal { return refuse(refusal) }
         forward { () throws(GRPCStatus) in try translator.receivedEnd() }
         giveBack()
@@ -122,6 +124,7 @@ final class WebCall: CallStream {
 
     func finish(_ status: GRPCStatus) {
         guard !isFinished else { return }
+        if !hasRequest, !hasHead, status.isAboutRequest { return refuseAtEnd(status) }
         let status = forwardAnswer() ?? status
         isFinished = true
         giveBack()
@@ -132,7 +135,12 @@ final class WebCall: CallStream {
     }
 
     func refuse(_ status: GRPCStatus) { finish(status) }
-    func refuseAtEnd(_ status: GRPCStatus) { refusal = status }
+
+    /// Nothing more is kept of the request.
+    func refuseAtEnd(_ status: GRPCStatus) {
+        refusal = status
+        giveBack()
+    }
 
     func resume() {
         guard !isFinished else { return }
@@ -174,5 +182,15 @@ final class WebCall: CallStream {
         head.fields += fields
         head.fields.append(("x-content-type-options", "nosniff"))
         sink.head(head, length: length)
+    }
+}
+
+extension GRPCStatus {
+    /// What a request says is wrong, and that can wait until it has been said; everything else is answered at once.
+    fileprivate var isAboutRequest: Bool {
+        switch code {
+        case .invalidArgument, .unimplemented, .internal: true
+        default: false
+        }
     }
 }
