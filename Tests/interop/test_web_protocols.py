@@ -95,12 +95,16 @@ def test_connects_envelopes(plaintext: Endpoint, topic: str, http2: bool) -> Non
         found, answer = curl(plaintext, SUBSCRIBE, *more, body=body, http2=http2)
         ((flags, end),) = frames(split(answer)[1])
         assert (found, flags, json.loads(end)["error"]["code"]) == (200, 2, code), body
+
+
+def test_content_types_of_others_are_415(plaintext: Endpoint) -> None:
+    """Over HTTP/1.1: curl 7 takes an answer that comes before the end of its request for a broken stream of HTTP/2."""
     for path, kind in (
         (SUBSCRIBE, "application/json"), (PUBLISH, "application/connect+proto"), (PUBLISH, "application/xml"),
         (PUBLISH, "application/grpc-web+thrift"),
     ):  # fmt: skip
-        assert curl(plaintext, path, "--header", f"content-type: {kind}", body=b"{}", http2=http2)[0] == 415
-    assert curl(plaintext, "/martlet.v1.Admin/Nothing", *JSON, body=b"{}", http2=http2)[0] == 404
+        assert curl(plaintext, path, "--header", f"content-type: {kind}", body=b"{}")[0] == 415
+    assert curl(plaintext, "/martlet.v1.Admin/Nothing", *JSON, body=b"{}")[0] == 404
 
 
 @HTTP2
