@@ -15,13 +15,15 @@ chmod 0755 "$root"
 install -D -m 0755 "$binary" "$root/usr/bin/martlet"
 install -D -m 0644 "$here/systemd/martlet.service" "$root/lib/systemd/system/martlet.service"
 install -D -m 0644 "$here/martlet.yaml" "$root/etc/martlet/martlet.yaml"
-for page in operations configuration security reliability audit quotas threat-model grpc work-queues kafka-support; do
-  install -D -m 0644 "$here/../docs/$page.md" "$root/usr/share/doc/martlet/$page.md"
-done
-install -D -m 0644 "$here/../LICENSE" "$root/usr/share/doc/martlet/copyright"
-for file in "$here"/../docs/monitoring/*; do
-  [[ ! -f $file ]] || install -D -m 0644 "$file" "$root/usr/share/doc/martlet/monitoring/$(basename "$file")"
-done
+# All pages, since they link to each other; the contract lies among them, and links to it are made to fit.
+documents="$root/usr/share/doc/martlet"
+mkdir -p "$documents"
+cp -R "$here/../docs/." "$documents"
+cp -R "$here/../proto" "$documents/proto"
+find "$documents/proto" -type f ! -name '*.proto' -delete
+find "$documents" -type f -name '*.md' -exec sed -i 's|](\.\./proto/|](proto/|g' {} +
+find "$documents" -type d -exec chmod 0755 {} + -o -type f -exec chmod 0644 {} +
+install -D -m 0644 "$here/../LICENSE" "$documents/copyright"
 
 # Each shared library's package; the C library as new as the one that was linked against.
 depends="libc6 (>= $(dpkg-query -W -f='${Version}' libc6 | sed 's/-.*//')), passwd"

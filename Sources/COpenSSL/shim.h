@@ -209,3 +209,13 @@ static inline int martlet_verify(
     ERR_clear_error();
     return isGood;
 }
+
+// The parameters are read during the call; the key is not changed.
+static inline int martlet_HMAC_SHA256_set_key(EVP_MAC_CTX *context, unsigned char *key, size_t bytes) {
+    OSSL_PARAM parameters[] = {
+        OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, key, bytes),
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, "SHA256", 0),
+        OSSL_PARAM_construct_end(),
+    };
+    return EVP_MAC_CTX_set_params(context, parameters);
+}

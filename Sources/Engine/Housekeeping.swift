@@ -19,6 +19,8 @@ extension Engine {
         ) { _ in
             self.applyRetention()
             self.rewriteInternalLogs(on: loop)
+            // What is kept in memory only is to give that back at once.
+            if self.configuration.durability == .memory { self.checkpoint() }
         }
         let checkpoint = loop.scheduleRepeatedTask(
             initialDelay: .milliseconds(intervals.checkpointMs), delay: .milliseconds(intervals.checkpointMs)
@@ -96,16 +98,22 @@ extension Engine {
     /// Writes down where recovery may start, and the producers' snapshots, so that a start after a crash has little to
     /// read; then removes the files that retention and deletions left behind.
     package func checkpoint() {
-        guard configuration.durability != .memory, !isBackingUp.withLockedValue({ $0 }) else { return }
+        guard !isBackingUp.withLockedValue({ $0 }) else { return }
+        if configuration.durability != .memory, !saveCheckpoint() { return }
+        directory.runBackgroundWork()
+    }
+
+    /// Returns whether the directory is there.
+    private func saveCheckpoint() -> Bool {
         let partitions = allPartitions
-        guard isDirectoryThere(partitions) else { return }
+        guard isDirectoryThere(partitions) else { return false }
         for partition in partitions { snapshotProducers(of: partition, isLast: false) }
         do throws(StorageError) {
             try directory.saveCheckpoint(partitions.compactMap { $0.checkpoint() })
         } catch {
             logger.error("the recovery checkpoint was not written", metadata: ["cause": "\(error)"])
         }
-        directory.runBackgroundWork()
+        return true
     }
 
     /// Whether the data directory is still there. If somebody has removed it, what open files still take is lost, so

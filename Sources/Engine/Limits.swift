@@ -23,6 +23,8 @@ package enum Limits {
     /// Long polls and subscriptions waiting on one partition; one more looks again after a moment instead of waiting.
     package static let waitersPerPartition = 100_000
     static let fullPartitionDelay = TimeAmount.seconds(1)
+    /// Members of a share group whose standing a partition remembers; beyond it one in good standing is forgotten until it comes again.
+    static let membersPerSharePartition = 1_000
     /// Internal logs larger than this, in bytes, and than four times their live state are rewritten.
     package static let internalLogBytes: Int64 = 64 << 20
     /// Configuration overrides of one topic; more: INVALID_CONFIG.

@@ -56,6 +56,8 @@ package enum Limits {
     /// Items that a worker holds unless it asks otherwise, and the most that it can ask for; more: INVALID_ARGUMENT.
     static let workItems = 100
     static let workItemsMax = 10_000
+    /// Stretches of redriven letters in one answer; of more the answer says that it is incomplete.
+    static let redrivenRanges = 100_000
     /// The shortest lease, in ms; shorter: INVALID_ARGUMENT.
     static let leaseMsMin = 100
     /// Topics of one worker; more: INVALID_ARGUMENT.

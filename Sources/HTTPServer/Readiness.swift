@@ -49,7 +49,7 @@ package struct Readiness: Equatable, Sendable {
 
     package var isReady: Bool { problems.isEmpty && failedLogs.isEmpty }
 
-    func json(version: String) -> String {
+    package func json(version: String) -> String {
         let failed = failedLogs.map {
             "{\"log\":\(JSONText.quoted($0.name)),\"reason\":\(JSONText.quoted($0.reason))}"
         }

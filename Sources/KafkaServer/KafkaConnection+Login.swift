@@ -19,7 +19,7 @@ extension KafkaConnection {
             case .success(let bytes, _, let mechanism):
                 self.loggedIn(mechanism)
                 self.answer(slot, token: bytes)
-            case .failure(let cause, let mechanism):
+            case .failure(let cause, let mechanism, _):
                 self.completeWithoutReply(slot)
                 self.loginFailed(cause, mechanism.rawValue)
             case .outOfOrder:

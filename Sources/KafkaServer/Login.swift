@@ -50,8 +50,8 @@ struct Login {
     enum Step {
         case challenge([UInt8])
         case success([UInt8], sessionLifetimeMs: Int64, mechanism: SaslMechanism)
-        /// The cause is for the log.
-        case failure(cause: String, mechanism: SaslMechanism)
+        /// The cause is for the log; the client is told the advice.
+        case failure(cause: String, mechanism: SaslMechanism, advice: String? = nil)
         /// The exchange was not begun, or is over.
         case outOfOrder
     }
@@ -185,8 +185,8 @@ struct Login {
             return .challenge(bytes)
         case .success(let bytes):
             return succeed(exchange.user ?? "", mechanism, bytes, engine)
-        case .failure(let cause):
-            return fail(cause, mechanism)
+        case .failure(let cause, let advice):
+            return fail(cause, mechanism, advice: advice)
         }
     }
 
@@ -227,10 +227,10 @@ struct Login {
         return .success(bytes, sessionLifetimeMs: sessionMs, mechanism: mechanism)
     }
 
-    private mutating func fail(_ cause: String, _ mechanism: SaslMechanism) -> Step {
+    private mutating func fail(_ cause: String, _ mechanism: SaslMechanism, advice: String? = nil) -> Step {
         state = .required
         takesBareTokens = false
-        return .failure(cause: cause, mechanism: mechanism)
+        return .failure(cause: cause, mechanism: mechanism, advice: advice)
     }
 }
 

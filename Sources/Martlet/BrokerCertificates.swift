@@ -21,6 +21,8 @@ final class BrokerCertificates: Sendable {
     let forClients: Broker.Certificates?
     /// Names of files that were made at the start, for the log.
     let minted: [String]
+    /// What the server's certificate is for, if it is one of them.
+    let mintedHosts: [String]
     private let options: TLSOptions
     private let hosts: [String]
     /// Of these, those that only a certificate with that name is good for.
@@ -78,9 +80,11 @@ final class BrokerCertificates: Sendable {
                     directory: own.directory, authority: own.authorityFile, certificate: own.clientCertificateFile,
                     key: own.clientKeyFile)
                 minted = own.minted
+                mintedHosts = own.serverHosts
             } else {
                 forClients = nil
                 minted = []
+                mintedHosts = []
             }
             let stamps = Self.stamps(options)
             store = TLSContextStore(try .server(options, clock: clock))
@@ -109,6 +113,7 @@ final class BrokerCertificates: Sendable {
             return true
         }
         if isDue { renew(logger: logger) }
+        store.current.rotateTicketKeys()
         let found = Self.stamps(options)
         let mustRead = state.withLock { isAsked || $0.mustLookAgain || $0.stamps != found }
         if mustRead { read(found, logger, isAsked: isAsked) }

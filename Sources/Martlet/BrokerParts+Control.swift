@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, Martlet: what a broker does for commands on the same machine: backups.
+// Martlet, Martlet: what a broker does for commands on the same machine: backups, and how it is.
 
 import Bytes
 import Engine
+import HTTPServer
 import Storage
 import Telemetry
 
@@ -27,9 +28,20 @@ extension BrokerParts {
     }
 
     private func answer(_ request: JSONValue) -> String {
-        guard request["command"]?.text == "backup", let target = request["directory"]?.text else {
-            return "{\"error\":\"this broker does not know that command; is it older than the command line?\"}"
+        switch (request["command"]?.text, request["directory"]?.text) {
+        case ("backup", let target?): answerBackup(to: target)
+        case ("readiness", _): answerReadiness()
+        default: "{\"error\":\"this broker does not know that command; is it older than the command line?\"}"
         }
+    }
+
+    /// What `/readyz` says, if those who serve clients are alive.
+    private func answerReadiness() -> String {
+        guard loopsTurn(within: Limits.loopsTurn) else { return "{\"error\":\"an event loop of the broker hangs\"}" }
+        return Readiness(of: self).json(version: Version.current)
+    }
+
+    private func answerBackup(to target: String) -> String {
         do {
             let start = clock.monotonicNs()
             let report = try backUp(to: target)

@@ -40,6 +40,7 @@ final class BrokerParts: Sendable {
     private let principal: PrincipalChoice
     private let tokenKeys: TokenKeys?
     private let policy: PolicyClient?
+    private let policyToken: PolicyToken?
     let listeners = Mutex<[Listener]>([])
     private let stopping = Atomic(false)
     /// Where commands on this machine are listened for.
@@ -67,7 +68,8 @@ final class BrokerParts: Sendable {
         audit = try BrokerAudit(configuration, clock: clock, metrics: metrics, logger: output.logger("Audit"))
         group = MultiThreadedEventLoopGroup(
             numberOfThreads: configuration.threads == 0 ? System.coreCount : configuration.threads)
-        policy = try configuration.policy.client(on: group.next())
+        policyToken = try configuration.policy.token()
+        policy = try configuration.policy.client(on: group.next(), token: policyToken?.first)
         do {
             engine = try Engine(
                 configuration: configuration.engine, directory: storage.directory, groupCommit: storage.groupCommit,
@@ -113,7 +115,7 @@ final class BrokerParts: Sendable {
         await listenForCommands()
         try readyFile?.write(
             address: addresses[0].reachable, durability: configuration.effectiveDurability,
-            certificates: certificates.forClients)
+            data: configuration.isEphemeral ? nil : absolute(configuration.dataDirectory), certificates: certificates.forClients)
         logStart(addresses)
         return addresses
     }
@@ -123,12 +125,27 @@ final class BrokerParts: Sendable {
         for loop in group.makeIterator() { try await loop.submit {}.get() }
     }
 
-    /// Accepts nothing new and lets connections end.
+    /// Whether they all turn within `limit`. On a thread that may wait.
+    func loopsTurn(within limit: TimeAmount) -> Bool {
+        let turned = control.makePromise(of: Void.self)
+        let timer = control.scheduleTask(in: limit) { turned.fail(BrokerError("an event loop does not turn")) }
+        EventLoopFuture.andAllSucceed(group.makeIterator().map { $0.submit {} }, on: control).cascade(to: turned)
+        defer { timer.cancel() }
+        return (try? turned.futureResult.wait()) != nil
+    }
+
+    /// Says that it stops, and, once whoever balances load could notice, accepts nothing new and lets connections end.
     func drain() async {
         stopping.store(true, ordering: .relaxed)
         readyFile?.clear()
-        engine.prepareToShutDown()
         grpc.health.set(isServing: false)
+        if configuration.shutdownDelayMs > 0 {
+            logger.notice(
+                "not ready any more; clients are served for a while yet",
+                metadata: ["shutdown.delay.ms": "\(configuration.shutdownDelayMs)"])
+            try? await housekeeping.next().scheduleTask(in: .milliseconds(configuration.shutdownDelayMs)) {}.futureResult.get()
+        }
+        engine.prepareToShutDown()
         await withTaskGroup { tasks in
             for listener in listeners.withLock({ $0 }) {
                 tasks.addTask { await listener.drain(grace: Limits.drainGrace) }
@@ -143,6 +160,7 @@ final class BrokerParts: Sendable {
         await stopListeningForCommands()
         policy?.close()
         await audit.flush()
+        if isClean { await withCheckedContinuation { done in engine.shares.writeDeliveries { done.resume() } } }
         // On the housekeeping loop, so that no checkpoint is being written at the same time.
         let end = isClean ? housekeeping.next().submit { [engine] in Result { try engine.shutDown() } } : nil
         let outcome = try await end?.get()
@@ -202,9 +220,10 @@ extension BrokerParts {
         let loop = housekeeping.next()
         engine.startHousekeeping(on: loop)
         loop.scheduleRepeatedTask(initialDelay: .zero, delay: Limits.certificateCheckInterval) {
-            [weak self, certificates, grpc, logger, tokenKeys, engine] _ in
+            [weak self, certificates, grpc, logger, tokenKeys, engine, policy, policyToken] _ in
             if certificates.refresh(logger: logger) { self?.endRevoked() }
             tokenKeys?.refresh(engine.tokens, logger: logger)
+            if let policy { policyToken?.refresh(policy, logger: logger) }
             grpc.health.set(warning: certificates.healthWarning)
         }
     }
@@ -217,6 +236,7 @@ extension BrokerParts {
             case .failure(let error): logger.error("the configuration cannot be used, the old one stays in force: \(error)")
             }
             if certificates.refresh(logger: logger, isAsked: true) { endRevoked() }
+            if let policy { policyToken?.refresh(policy, logger: logger) }
             grpc.health.set(warning: certificates.healthWarning)
         }.get()
     }
@@ -244,7 +264,11 @@ extension BrokerParts {
     private func logStart(_ addresses: [Address]) {
         if !certificates.minted.isEmpty {
             logger.notice(
-                "certificates were made", metadata: ["files": "\(certificates.minted.joined(separator: " "))"])
+                "certificates were made",
+                metadata: [
+                    "files": "\(certificates.minted.joined(separator: " "))",
+                    "names": "\(certificates.mintedHosts.joined(separator: " "))",
+                ])
         }
         logger.notice(
             "ready",

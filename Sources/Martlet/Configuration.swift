@@ -115,6 +115,8 @@ public struct Configuration: Equatable, Sendable {
         public var url: String?
         /// The authorities that its certificate is checked against, PEM; nil: the machine's.
         public var authority: String?
+        /// A file with a bearer token that it is shown; nil: none.
+        public var tokenFile: String?
         public var timeoutMs: Int64 = 1_000
         /// Decisions that are remembered, and for how long each.
         public var cacheEntries = 10_000
@@ -243,6 +245,8 @@ public struct Configuration: Equatable, Sendable {
     public var auditAllowed = AuditAllowed.none
     public var logLevel = Logger.Level.info
     package var logFormat = LogFormat.text
+    /// How long a stop says that it is one before it closes anything.
+    public var shutdownDelayMs: Int64 = 0
     /// A JSON file that is there exactly while the broker answers.
     public var readyFile: String?
     /// How much longer every sync takes, in ms: a slow disk, for development.

@@ -54,14 +54,16 @@ package enum ConfigurationReference {
 
             ```yaml
             listen: [0.0.0.0:9092, "[::1]:9092"]
-            data: /var/lib/martlet
+            data: /var/lib/martlet/data
             log:
               retention.ms: 86400000
             ```
 
             `martlet dev` and `martlet serve` differ only in these defaults. Settings that Kafka has too carry Kafka's name;
             the topic configurations named after "Per topic" can be changed while the broker runs. Those marked ↻ are read again
-            on SIGHUP, as certificate files are; the others need a restart, and the log says which of them have changed.
+            on SIGHUP; the others need a restart, and the log says which of them have changed. The files that `tls.cert`, `tls.key`,
+            `tls.ca`, `ssl.crl.location`, `sasl.oauthbearer.jwks.endpoint.url` and `authorizer.opa.token.file` name are watched, and
+            used when their content changes; to name another file needs a restart.
 
             | key | values | default of `dev` | default of `serve` | meaning |
             |---|---|---|---|---|

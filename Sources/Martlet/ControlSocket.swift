@@ -15,6 +15,7 @@ import Telemetry
 package enum ControlSocket {
     package static let name = "martlet.control"
     static let lineBytesMax = 16 * 1024
+    static let answerBytesMax = JSONValue.bytesMax
 
     /// Takes what was asked for and says what became of it; on a thread that may wait.
     typealias Answer = @Sendable (JSONValue) -> String
@@ -38,8 +39,8 @@ package enum ControlSocket {
         return channel
     }
 
-    /// Asks the broker that runs in `directory`; waits for its answer.
-    package static func ask(_ request: String, in directory: String) throws(BrokerError) -> JSONValue {
+    /// Asks the broker that runs in `directory`; waits for its answer, for as long as it may take (0: as long as it takes).
+    package static func ask(_ request: String, in directory: String, seconds: Int = 0) throws(BrokerError) -> JSONValue {
         let noBroker = BrokerError(
             "no broker runs in \(directory), or this user may not ask it; name its data directory (--data), and be its user")
         let parent = unsafe open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
@@ -55,28 +56,35 @@ package enum ControlSocket {
             unsafe connect(descriptor, pointer, socklen_t(size)) == 0
         }
         guard isConnected else { throw noBroker }
+        var limit = timeval(tv_sec: seconds, tv_usec: 0)
+        // SAFETY: the option is live for the call and its size is passed.
+        _ = unsafe setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
         var line = request + "\n"
         let isSent = line.withUTF8 { bytes in
             // SAFETY: reads at most `count` bytes of a buffer that is valid for the call.
             unsafe write(descriptor, bytes.baseAddress, bytes.count) == bytes.count
         }
-        guard isSent, let answer = JSONValue(readAll(descriptor)) else {
+        let bytes = isSent ? readAll(descriptor) : []
+        guard bytes != nil else { throw BrokerError("the broker in \(directory) did not answer in \(seconds) s") }
+        guard let answer = JSONValue(bytes ?? []) else {
             throw BrokerError("the broker in \(directory) ended before it answered; its log says why")
         }
         return answer
     }
 
-    private static func readAll(_ descriptor: Int32) -> String {
+    /// nil: nothing more came in time.
+    private static func readAll(_ descriptor: Int32) -> [UInt8]? {
         var bytes: [UInt8] = []
         var piece = [UInt8](repeating: 0, count: 4096)
-        while bytes.count < lineBytesMax {
+        while bytes.count < answerBytesMax {
             // SAFETY: at most `count` bytes are written into the live array.
             let count = unsafe read(descriptor, &piece, piece.count)
             if count < 0, errno == EINTR { continue }
+            if count < 0, errno == EAGAIN { return nil }
             guard count > 0 else { break }
             bytes += piece[..<count]
         }
-        return String(decoding: bytes, as: UTF8.self)
+        return bytes
     }
 }
 

@@ -18,6 +18,12 @@ enum Limits {
     static let diskProblemBytes: Int64 = 1 << 20
     /// Partitions that are named in one line of `/readyz`.
     static let partitionsNamed = 5
+    /// Bytes of a ready file: an address and some paths.
+    static let readyFileBytes = 64 << 10
+    /// Bytes of a token that an external policy is shown.
+    static let policyTokenBytes = 16 << 10
+    /// Whether event loops turn is known after this time.
+    static let loopsTurn = TimeAmount.seconds(3)
     /// Less free space on the data's disk is a warning in `/readyz`.
     static let diskWarningBytes: Int64 = 256 << 20
 }

@@ -4,11 +4,19 @@
 // It is there exactly while the broker answers: one that an earlier process left behind is removed before anything else
 // is done, and it is put in place, whole, after the listeners are bound. A test harness waits for it instead of polling ports.
 
+import Bytes
 import Glibc
 import Telemetry
 
-struct ReadyFile: Sendable {
+package struct ReadyFile: Sendable {
     let path: String
+
+    package init(path: String) { self.path = path }
+
+    /// What a broker has written there; nil: none answers.
+    package func read() -> JSONValue? {
+        (try? TextFile.read(path, bytesMax: Limits.readyFileBytes)).flatMap { JSONValue($0) }
+    }
 
     /// Removes what an earlier process may have left.
     func clear() {
@@ -16,12 +24,13 @@ struct ReadyFile: Sendable {
     }
 
     func write(
-        address: Address, durability: Configuration.Durability, certificates: Broker.Certificates?
+        address: Address, durability: Configuration.Durability, data: String?, certificates: Broker.Certificates?
     ) throws(BrokerError) {
         var fields = [
             "\"pid\":\(getpid())", "\"address\":\(JSONText.quoted(address.description))",
             "\"durability\":\(JSONText.quoted(durability.rawValue))",
         ]
+        if let data { fields.append("\"data\":\(JSONText.quoted(data))") }
         if let certificates {
             let paths = [("ca", certificates.authority), ("cert", certificates.certificate), ("key", certificates.key)]
             let members = paths.map { "\"\($0)\":\(JSONText.quoted($1))" }

@@ -60,6 +60,8 @@ package enum Settings {
             "An external policy that decides about access, asked in Open Policy Agent's form (docs/security.md).", \.policy.url),
         .text("authorizer.opa.tls.ca", "file", "Authorities of its certificate (PEM), for https; otherwise the machine's.",
             \.policy.authority),
+        .text("authorizer.opa.token.file", "file",
+            "A bearer token for it: the first line; the file is read again when it changes.", \.policy.tokenFile),
         .number("authorizer.opa.timeout.ms", "ms", "How long it has for a decision; after that access is denied.",
             \.policy.timeoutMs, in: 1...60_000),
         .number("authorizer.opa.cache.maximum.size", "count", "Its decisions that are remembered at most.",
@@ -159,6 +161,9 @@ package enum Settings {
         .choice("audit.allowed", "Whether what access rules allow is written too: none of it, or all.", \.auditAllowed),
         .choice("log.level", "The least severe messages that are logged.", \.logLevel),
         .choice("log.format", "How log lines look.", \.logFormat),
+        .number("shutdown.delay.ms", "ms",
+            "How long a stop says that it is one (/readyz, health) before it closes anything, for load balancers.",
+            \.shutdownDelayMs, in: 0...3_600_000),
         .text("ready.file", "file", "A JSON file that is there exactly while the broker answers.", \.readyFile),
     ]
 

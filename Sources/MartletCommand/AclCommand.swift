@@ -4,6 +4,7 @@
 import ArgumentParser
 import Client
 import Engine
+import Glibc
 import NIOCore
 import Telemetry
 
@@ -86,7 +87,8 @@ struct AclCommand: ParsableCommand {
             abstract: "Say whether the rules allow something, and which rule decides.",
             discussion: """
                 The status is 0 if everything is allowed and 1 if anything is not. Only rules are looked at, not
-                super.users and not allow.everyone.if.no.acl.found.
+                super.users and not allow.everyone.if.no.acl.found. Where an external policy decides
+                (authorizer.opa.url) rules can only deny: what none denies is said to be undecided, status 1.
                 """)
 
         @Argument(help: "Who.") var principal: String
@@ -101,23 +103,37 @@ struct AclCommand: ParsableCommand {
         }
 
         func run() throws {
-            let all = try AccessAdministration(client.options()).list(about: [])
+            let administration = try AccessAdministration(client.options())
+            let all = try administration.list(about: [])
+            // Who may see rules need not be allowed to see settings.
+            let settings = try? administration.brokerSettings()
+            if settings == nil {
+                Terminal.write("note: this identity may not see whether an external policy decides; these are the rules\n", to: STDERR_FILENO)
+            }
+            let hasPolicy = settings?["authorizer.opa.url"] != nil
             let rules = AccessRules(Set(all))
             var isAllowed = true
             for asked in resources.rules(principal, operations, host: host, .allow) {
-                let decision =
-                    all.isEmpty
-                    ? AccessRules.Decision(isAllowed: true, rule: nil)
-                    : rules.decide(asked.principal, host: host, asked.operation, asked.resource, asked.name)
-                let why = decision.rule.map(\.description) ?? (all.isEmpty ? "there are no rules" : "no rule allows it")
-                let verdict = decision.isAllowed ? "allowed" : "denied"
+                let (verdict, why) = judge(asked, rules, hasPolicy: hasPolicy)
                 Terminal.print(
                     JSONText.escaped(
                         "\(verdict): \(asked.principal) \(OperationArgument.name(asked.operation)) on "
                             + "\(ResourceArguments.name(asked.resource)) \(asked.name): \(why)"))
-                if !decision.isAllowed { isAllowed = false }
+                if verdict != "allowed" { isAllowed = false }
             }
             if !isAllowed { throw ExitCode.failure }
+        }
+
+        private func judge(_ asked: AccessRule, _ rules: AccessRules, hasPolicy: Bool) -> (verdict: String, why: String) {
+            let isFree = rules.all.isEmpty && !hasPolicy
+            let decision = isFree
+                ? AccessRules.Decision(isAllowed: true, rule: nil)
+                : rules.decide(asked.principal, host: host, asked.operation, asked.resource, asked.name)
+            if hasPolicy, decision.isAllowed || decision.rule == nil {
+                return ("undecided", "no rule denies it; the broker asks its external policy, which is not asked here")
+            }
+            let why = decision.rule.map(\.description) ?? (isFree ? "there are no rules" : "no rule allows it")
+            return (decision.isAllowed ? "allowed" : "denied", why)
         }
     }
 }

@@ -17,9 +17,11 @@ struct BackupCommand: ParsableCommand {
             is of one moment: records, commits, groups and transactions fit together, and
             everything that was acked before is in it. Segments that are full become hard
             links where the target is on the same file system, so it costs little; the
-            rest is copied. The broker goes on meanwhile.
+            rest is copied. The broker goes on meanwhile. It is the broker that writes, so
+            the target lies where it may: under the Debian package in /var/lib/martlet.
 
-              martlet backup --data /var/lib/martlet /var/backups/martlet-2026-11-28
+              runuser -u martlet -- martlet backup --data /var/lib/martlet/data \\
+                  /var/lib/martlet/backups/2026-11-28
             """)
 
     @Argument(help: "A directory that does not exist yet; its parent does, and the broker may write there.", completion: .directory)
@@ -55,9 +57,11 @@ struct RestoreCommand: ParsableCommand {
         discussion: """
             Copies, so that the backup stays what it is; no broker is needed. Then start
             one with the new directory: it recovers as after a crash at the moment of the
-            backup. `martlet verify` checks a directory before that.
+            backup. `martlet verify` checks a directory before that. What runs it owns
+            the files: be the broker's user.
 
-              martlet restore /var/backups/martlet-2026-11-28 --data /var/lib/martlet
+              runuser -u martlet -- martlet restore /var/lib/martlet/backups/2026-11-28 \\
+                  --data /var/lib/martlet/restored
             """)
 
     @Argument(help: "What `martlet backup` wrote.", completion: .directory)

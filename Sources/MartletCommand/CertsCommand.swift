@@ -31,7 +31,12 @@ struct CertsCommand: ParsableCommand {
 
 struct CertsInitialise: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "init", abstract: "Make an authority, a server's and a client's certificate, if missing.")
+        commandName: "init", abstract: "Make an authority, a server's and a client's certificate, if missing.",
+        discussion: """
+            The server's certificate is for localhost, this machine's name and each
+            --host. For a name that it lacks it is made anew, and keeps the names that
+            it has; without server.pem it begins anew.
+            """)
 
     @OptionGroup var directory: CertsCommand.Directory
 
@@ -43,10 +48,13 @@ struct CertsInitialise: ParsableCommand {
             () throws(TransportError) in
             try DevelopmentCertificates.ensure(directory: directory.path, extraHosts: hosts)
         }
-        Terminal.print(
-            certificates.minted.isEmpty
-                ? "\(directory.path) has all it needs already"
-                : "made in \(directory.path): \(certificates.minted.joined(separator: ", "))")
+        guard !certificates.minted.isEmpty else { return Terminal.print("\(directory.path) has all it needs already") }
+        Terminal.print("made in \(directory.path): \(certificates.minted.joined(separator: ", "))")
+        guard !certificates.serverHosts.isEmpty else { return }
+        Terminal.print("server.pem is for \(certificates.serverHosts.joined(separator: ", "))")
+        if !certificates.keptHosts.isEmpty {
+            Terminal.print("of these, the one before had: \(certificates.keptHosts.joined(separator: ", "))")
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 import ArgumentParser
 import Martlet
+import Telemetry
 import Transport
 
 /// `--pkcs12` and its password.
@@ -50,9 +51,8 @@ struct CertsIssue: ParsableCommand {
         guard (1...CertificateAuthority.Validity.authorityDays).contains(days) else {
             throw ValidationError("--days must be from 1 to \(CertificateAuthority.Validity.authorityDays)")
         }
-        let isFileName = !name.isEmpty && !name.hasPrefix(".") && !name.contains("/" as Character)
-        guard isFileName, !["ca", "server", "client"].contains(name) else {
-            throw ValidationError("`\(name)` cannot name a new certificate's files; choose another name")
+        guard DevelopmentCertificates.isFileName(name), !["ca", "server", "client"].contains(name) else {
+            throw ValidationError("`\(JSONText.escaped(name))` cannot name a new certificate's files; choose another name")
         }
     }
 

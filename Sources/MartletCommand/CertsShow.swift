@@ -31,7 +31,8 @@ struct CertsVerify: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "verify", abstract: "Check that certificates are good for what they are for.",
         discussion: """
-            Without a file: all of the directory. Checks dates, that the key belongs to
+            Without a file: all of the directory, and that nobody else may read the keys
+            in it, the CA's above all. Checks dates, that the key belongs to
             the certificate and is nobody else's to read, the chain up to the CA, the
             use, names, and weak keys and signatures. The status is 0 if all is well, 1
             with warnings only, 2 with errors.
@@ -67,7 +68,8 @@ struct CertsVerify: ParsableCommand {
 
     func run() throws {
         let checks = try file.map { [try check($0, key: key, ca: ca)] } ?? ofDirectory()
-        var findings: [CertificateFinding] = []
+        var findings = try file == nil
+            ? reported { () throws(TransportError) in try DevelopmentCertificates(directory: directory.path).exposedSecrets() } : []
         for check in checks {
             for finding in check.findings(nowMs: SystemClock().nowMs()) where !findings.contains(finding) {
                 findings.append(finding)

@@ -12,23 +12,30 @@ struct DoctorCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "doctor",
         abstract: "Find mistakes in a configuration before they are an outage.",
-        usage: "martlet doctor [--config <file>] [--connect <host:port>] [--json] [<settings>]",
+        usage: "martlet doctor [--config <file>] [--connect <host:port> | --running] [--json] [<settings>]",
         discussion: """
             Takes what `martlet serve` takes (`--config`, settings as flags, variables)
             and checks it with the files and the machine it would run on: files and
             their modes, keys and certificates, names, chains, dates, weak parameters,
             what is open to whom, passwords, the clock, disk space, limits, the data
             directory. Each finding names the setting to change and where it was set.
-            With --connect it asks a running broker too.
+            With --connect it asks a running broker too. --running asks the one on this
+            machine and nothing else, without network, certificate or login, by the socket
+            in its data directory (--data, or what --ready-file says), as the broker's
+            user: a health check, whatever its listeners take.
 
             The status is 0 if all is well, 1 with warnings, 2 with errors.
 
               martlet doctor --config /etc/martlet/martlet.yaml
               martlet doctor --connect broker:9092 --ca ca.pem --cert me.pem --key me.key
+              martlet doctor --running --data /var/lib/martlet/data
             """)
 
     @Option(help: ArgumentHelp("A broker to ask.", valueName: "host:port"))
     var connect: String?
+
+    @Flag(help: "Ask the broker that runs on this machine, and look at nothing else.")
+    var running = false
 
     @Option(help: ArgumentHelp("With --connect: CA certificates to check that broker with (PEM).", valueName: "file"))
     var ca: String?
@@ -53,6 +60,9 @@ struct DoctorCommand: AsyncParsableCommand {
     var settings: [String] = []
 
     func validate() throws {
+        guard !running || (connect == nil && passwordFiles.isEmpty) else {
+            throw ValidationError("--running asks a broker and does nothing else; use it without --connect and --password-file")
+        }
         guard (cert == nil) == (key == nil) else { throw ValidationError("--cert and --key belong together: name both files") }
         guard connect != nil || (ca == nil && cert == nil) else {
             throw ValidationError("--ca, --cert and --key are for --connect; the broker's own are tls.ca, tls.cert and tls.key")
@@ -64,9 +74,13 @@ struct DoctorCommand: AsyncParsableCommand {
             defaults: dev ? .development : .production, arguments: settings, environment: Environment.variables)
         if let usage = loader.problems.first(where: \.isUsage) { throw usage }
         var doctor = Doctor(loader)
-        // A mere question to a broker elsewhere says nothing about this machine.
-        if connect == nil || loader.configFile != nil || !settings.isEmpty { doctor.examine(passwordFiles: passwordFiles) }
-        if let connect { await ask(connect, &doctor) }
+        if running {
+            await RunningBroker.ask(loader.configuration, &doctor)
+        } else {
+            // A mere question to a broker elsewhere says nothing about this machine.
+            if connect == nil || loader.configFile != nil || !settings.isEmpty { doctor.examine(passwordFiles: passwordFiles) }
+            if let connect { await ask(connect, &doctor) }
+        }
         Terminal.print(json ? Self.json(doctor) : Self.text(doctor))
         if doctor.status != 0 { throw ExitCode(doctor.status) }
     }
@@ -80,7 +94,7 @@ struct DoctorCommand: AsyncParsableCommand {
             }
             let before = SystemClock().nowMs()
             let probe = try await HTTPProbe.get("/readyz", options)
-            BrokerAnswer(probe, askedMs: before, answeredMs: SystemClock().nowMs()).report(text, to: &doctor)
+            BrokerAnswer(probe, askedMs: before, answeredMs: SystemClock().nowMs()).report("at \(text)", to: &doctor)
         } catch {
             doctor.add(
                 DoctorFinding(
@@ -99,52 +113,5 @@ struct DoctorCommand: AsyncParsableCommand {
 
     private static func json(_ doctor: Doctor) -> String {
         "{\"status\":\(doctor.status),\"findings\":[\(doctor.findings.map(\.json).joined(separator: ","))]}"
-    }
-}
-
-/// What `/readyz` of a running broker says, read for the doctor.
-private struct BrokerAnswer {
-    private let probe: HTTPProbe
-    private let askedMs: Int64
-    private let answeredMs: Int64
-
-    init(_ probe: HTTPProbe, askedMs: Int64, answeredMs: Int64) {
-        self.probe = probe
-        self.askedMs = askedMs
-        self.answeredMs = answeredMs
-    }
-
-    func report(_ address: String, to doctor: inout Doctor) {
-        func add(_ id: String, _ severity: DoctorFinding.Severity, _ what: String, _ next: String) {
-            doctor.add(DoctorFinding(id: id, severity: severity, what: what, next: next))
-        }
-        guard [200, 503].contains(probe.status), let answer = JSONValue(probe.body), answer["ready"] != nil else {
-            return add("not-a-broker", .error, "\(address) answers /readyz with status \(probe.status)", "the address of a broker")
-        }
-        if probe.status == 503 { add("not-ready", .error, "the broker at \(address) takes no work", "what follows says why") }
-        func list(_ key: String) -> [JSONValue] { answer[key]?.elements ?? [] }
-        for problem in list("problems").compactMap(\.text) { add("broker-problem", .error, problem, "as it says") }
-        for log in list("failedLogs") {
-            let what = "\(log["log"]?.text ?? ""): \(log["reason"]?.text ?? "")"
-            add("broker-problem", .error, what, "look into the broker's log, and restart it")
-        }
-        for warning in list("warnings").compactMap(\.text) { add("broker-warning", .warning, warning, "as it says") }
-        // Half of the way is at most what the answer took.
-        if let time = answer["time"]?.text.flatMap(Timestamp.milliseconds) {
-            let skew = time < askedMs ? time - askedMs : max(0, time - answeredMs)
-            if abs(skew) > 5000 {
-                add(
-                    "clock", abs(skew) > 300_000 ? .error : .warning,
-                    "the broker's clock is \(abs(skew) / 1000) s \(skew < 0 ? "behind" : "ahead of") this machine's",
-                    "set both right (timedatectl, chrony)")
-            }
-        }
-        if let handshake = probe.handshake {
-            add(
-                "tls", .note, "\(handshake.version), \(handshake.cipher), \(handshake.peerCertificate?.subject ?? "")",
-                "nothing")
-        } else {
-            add("plaintext", .note, "\(address) was asked without TLS", "--ca, --cert and --key ask over TLS")
-        }
     }
 }

@@ -27,6 +27,8 @@ package final class PolicyClient: PolicySource, @unchecked Sendable {
     /// Idle, at work, or being made.
     private var connections = 0
     private var isClosed = false
+    /// The header that says who asks; nil: none does.
+    private var authorization: String?
 
     private struct Pending {
         var input: String
@@ -37,13 +39,15 @@ package final class PolicyClient: PolicySource, @unchecked Sendable {
         var connection: PolicyConnection?
     }
 
-    /// `authorityFile`: whom the policy's certificate is checked against, for https; nil: the machine's CAs.
+    /// `authorityFile`: whom the policy's certificate is checked against, for https; nil: the machine's CAs. `token`: what it
+    /// is shown (RFC 6750).
     package init(
-        _ address: PolicyAddress, timeoutMs: Int64, authorityFile: String? = nil, on loop: any EventLoop
+        _ address: PolicyAddress, timeoutMs: Int64, authorityFile: String? = nil, token: String? = nil, on loop: any EventLoop
     ) throws(TransportError) {
         self.address = address
         self.timeoutMs = timeoutMs
         self.loop = loop
+        authorization = token.map { "Bearer \($0)" }
         tls = address.isTLS
             ? try TLSContext.client(
                 TLSOptions(authorityFile: authorityFile, minimumVersion: .tls12, applicationProtocols: ["http/1.1"]))
@@ -53,6 +57,11 @@ package final class PolicyClient: PolicySource, @unchecked Sendable {
     package func ask(_ question: AccessQuestion, completion: @escaping @Sendable (PolicyAnswer) -> Void) {
         let input = PolicyDocument.input(question)
         loop.execute { self.enqueue(input, completion) }
+    }
+
+    /// Shows another token with the questions to come.
+    package func use(token: String) {
+        loop.execute { self.authorization = "Bearer \(token)" }
     }
 
     /// Closes what is open; questions fail from now on.
@@ -118,7 +127,7 @@ package final class PolicyClient: PolicySource, @unchecked Sendable {
         waiting[number]?.isAsked = true
         waiting[number]?.connection = connection
         guard let input = waiting[number]?.input else { return }
-        connection.send(input) { outcome in
+        connection.send(input, authorization: authorization) { outcome in
             self.waiting[number]?.connection = nil
             switch outcome {
             case .answer(let answer): self.finish(number, self.worded(answer))

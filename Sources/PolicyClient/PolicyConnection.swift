@@ -44,7 +44,7 @@ final class PolicyConnection: ChannelInboundHandler {
     func handlerAdded(context: ChannelHandlerContext) { self.context = context }
     func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
 
-    func send(_ input: String, completion: @escaping (PolicyOutcome) -> Void) {
+    func send(_ input: String, authorization: String?, completion: @escaping (PolicyOutcome) -> Void) {
         precondition(pending == nil, "a connection to the policy is asked one thing at a time")
         guard let context else { return completion(.unanswered("the connection was closed")) }
         pending = completion
@@ -52,10 +52,11 @@ final class PolicyConnection: ChannelInboundHandler {
         status = nil
         body = []
         let bytes = ByteBuffer(string: input)
-        let fields: HTTPHeaders = [
+        var fields: HTTPHeaders = [
             "host": address.hostField, "content-type": "application/json", "accept": "application/json",
             "content-length": "\(bytes.readableBytes)", "user-agent": "martlet",
         ]
+        if let authorization { fields.add(name: "authorization", value: authorization) }
         let head = HTTPRequestHead(version: .http1_1, method: .POST, uri: address.path, headers: fields)
         context.write(wrapOutboundOut(.head(head)), promise: nil)
         context.write(wrapOutboundOut(.body(.byteBuffer(bytes))), promise: nil)

@@ -16,13 +16,16 @@ package struct ScramExchange: Sendable {
         case challenge([UInt8])
         /// The client is this user, and is to be sent this.
         case success([UInt8])
-        /// Why not: for the log, not for the peer.
-        case failure(String)
+        /// Why not: for the log, not for the peer; and what the peer may be told in addition to that it failed.
+        case failure(String, advice: String? = nil)
     }
 
     /// Bytes of one message of a client.
     package static let messageBytesMax = 4_096
     private static let nonceBytesMax = 256
+    /// For clients that send their own nonce twice (confluentinc/librdkafka#4895).
+    private static let doubledNonce =
+        "the client's nonce is doubled, a mistake of librdkafka before 2.6.1; update it, or use another mechanism"
 
     package let mechanism: ScramMechanism
     /// Once the first message was read.
@@ -109,7 +112,12 @@ package struct ScramExchange: Sendable {
         guard fields.count >= 2, fields[0] == "c=" + Base64.encode(challenge.gs2Header.utf8) else {
             return fail("its channel binding is not what it began with")
         }
-        guard fields[1] == "r=" + challenge.nonce else { return fail("its nonce belongs to another exchange") }
+        guard fields[1] == "r=" + challenge.nonce else {
+            guard fields[1].hasPrefix("r="), fields[1].hasSuffix(challenge.nonce) else {
+                return fail("its nonce belongs to another exchange")
+            }
+            return fail(Self.doubledNonce, advice: Self.doubledNonce)
+        }
         let signed = Array("\(challenge.messages),\(withoutProof)".utf8)
         let credential = challenge.credential
         let signature = mechanism.authenticate(signed, key: credential.storedKey)
@@ -121,9 +129,9 @@ package struct ScramExchange: Sendable {
         return .success(Array("v=\(Base64.encode(mechanism.authenticate(signed, key: credential.serverKey)))".utf8))
     }
 
-    private mutating func fail(_ cause: String) -> Step {
+    private mutating func fail(_ cause: String, advice: String? = nil) -> Step {
         state = .ended
-        return .failure(cause)
+        return .failure(cause, advice: advice)
     }
 
     /// A credential that no password fits, always the same for one name.

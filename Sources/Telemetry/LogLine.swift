@@ -3,7 +3,8 @@
 //
 // What peers send ends up here (client ids, topic names, certificate subjects), so nothing in it may end the line, move a
 // terminal's cursor or reorder what is shown: control and direction characters are written as escapes, in values and in
-// messages alike. A plain value, built and rendered once.
+// messages alike. Nor may it look like a field of the line: a message in which it could is written in quotes, as values
+// are. A plain value, built and rendered once.
 
 import Logging
 
@@ -39,7 +40,7 @@ struct LogLine {
 
     private var text: String {
         var line = "\(Timestamp.iso8601(timeMs)) \(level.rawValue) \(label): "
-        line += JSONText.escaped(message, quotes: false)
+        line += Self.canForge(message) ? "\"\(JSONText.escaped(message))\"" : JSONText.escaped(message, quotes: false)
         for (key, value) in fields {
             line += " \(JSONText.escaped(key, quotes: false))="
             line += Self.isPlain(value) ? value : "\"\(JSONText.escaped(value))\""
@@ -68,6 +69,16 @@ struct LogLine {
         var end = text.utf8.index(text.startIndex, offsetBy: bytesMax)
         while String.Index(end, within: text.unicodeScalars) == nil { end = text.utf8.index(before: end) }
         return String(text[..<end])
+    }
+
+    /// Whether something in a message could be read as `key=value`, or could begin a quotation that swallows a field.
+    private static func canForge(_ message: String) -> Bool {
+        var quotes = 0
+        for byte in message.utf8 {
+            if byte == UInt8(ascii: "=") || byte == UInt8(ascii: "\\") { return true }
+            if byte == UInt8(ascii: "\"") { quotes += 1 }
+        }
+        return !quotes.isMultiple(of: 2)
     }
 
     /// Whether a value needs no quotes in a text line.

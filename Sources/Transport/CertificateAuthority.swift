@@ -151,6 +151,9 @@ private struct CertificateRequest {
         guard (1...64).contains(commonName.unicodeScalars.count) else {
             throw TransportError(.invalidOptions, "a common name has 1 to 64 characters")
         }
+        guard isPrintable(commonName) else {
+            throw TransportError(.invalidOptions, "a common name has no control characters; choose another one")
+        }
         guard let pointer = unsafe X509_new() else {
             throw TransportError(.library, "cannot make a certificate: out of memory")
         }
@@ -228,6 +231,16 @@ func canonicalHost(_ text: String) -> String {
         return text
     }
     return address.ipAddress ?? text
+}
+
+/// Whether nothing in it ends a line, steers a terminal or hides.
+func isPrintable(_ text: String) -> Bool {
+    text.unicodeScalars.allSatisfy { scalar in
+        switch scalar.properties.generalCategory {
+        case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate: false
+        default: true
+        }
+    }
 }
 
 /// Whether `text` is spelt like a DNS name, a wildcard in front included.

@@ -111,16 +111,20 @@ package struct CertificateCheck {
 
     /// A private key that others may read is everybody's.
     private func checkMode(_ file: String, _ found: inout [CertificateFinding]) {
+        if let finding = Self.modeFinding(file, what: "private key") { found.append(finding) }
+    }
+
+    /// Says if others may read a file that is nobody else's to read. `what` names it.
+    static func modeFinding(_ file: String, what: String) -> CertificateFinding? {
         var status = stat()
         // SAFETY: `status` is a live local; the path is a C string for the duration of the call.
-        guard unsafe stat(file, &status) == 0, status.st_mode & 0o044 != 0 else { return }
+        guard unsafe stat(file, &status) == 0, status.st_mode & 0o044 != 0 else { return nil }
         let isWorld = status.st_mode & 0o004 != 0
         let mode = String(status.st_mode & 0o777, radix: 8)
-        found.append(
-            CertificateFinding(
-                kind: .keyMode, severity: isWorld ? .error : .warning, subject: .key,
-                what: "private key \(file): \(isWorld ? "everybody" : "its group") may read it (mode 0\(mode))",
-                next: "chmod \(isWorld ? "0600" : "0600, unless the group is the broker's own,") \(file)"))
+        return CertificateFinding(
+            kind: .keyMode, severity: isWorld ? .error : .warning, subject: .key,
+            what: "\(what) \(file): \(isWorld ? "everybody" : "its group") may read it (mode 0\(mode))",
+            next: "chmod \(isWorld ? "0600" : "0600, unless the group is the broker's own,") \(file)")
     }
 
     private func check(

@@ -86,4 +86,14 @@ package struct PeerCertificate: Sendable, Equatable {
         self.notAfterMs = notAfterMs
         self.serial = serial
     }
+
+    /// The names and addresses of a server.
+    package var hosts: [String] {
+        alternativeNames.compactMap { name in
+            switch name {
+            case .dns(let text), .address(let text): text
+            case .email, .uri: nil
+            }
+        }
+    }
 }

@@ -8,6 +8,12 @@ import Bytes
 import Glibc
 
 extension DevelopmentCertificates {
+    /// Whether files can be named after it, in this directory and nowhere else.
+    package static func isFileName(_ name: String) -> Bool {
+        guard let first = name.utf8.first, first != UInt8(ascii: "."), first != UInt8(ascii: "-") else { return false }
+        return isPrintable(name) && !name.utf8.contains { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "\\") }
+    }
+
     /// Names of the certificates below the CA in this directory, sorted: `server` for server.pem and server.key.
     package func issuedNames() throws(TransportError) -> [String] {
         let authority = try TLSIdentity.certificates(in: authorityFile, what: "CA certificate")[0]
@@ -34,17 +40,24 @@ extension DevelopmentCertificates {
         let summary = old.summary
         let lifeMs = old.notAfterMs - old.notBeforeMs - CertificateAuthority.Validity.backdatedSeconds * 1000
         let days = max(1, Int((lifeMs + 43_200_000) / 86_400_000))
-        let hosts = summary.alternativeNames.compactMap { name in
-            switch name {
-            case .dns(let text), .address(let text): text
-            case .email, .uri: nil
-            }
-        }
-        let minted = old.usages.server && !hosts.isEmpty
-            ? try signer.mintServer(hosts: hosts, days: days, clock: clock)
+        let minted = old.usages.server && !summary.hosts.isEmpty
+            ? try signer.mintServer(hosts: summary.hosts, days: days, clock: clock)
             : try signer.mintClient(commonName: old.commonName ?? name, days: days, clock: clock)
         try write(minted, name: name)
         return minted
+    }
+
+    /// Files of the directory that others may read and must not: the CA's key, all other keys, and passwords of PKCS #12 files.
+    package func exposedSecrets() throws(TransportError) -> [CertificateFinding] {
+        try fileNames().sorted().compactMap { name in
+            guard name.hasSuffix(".key") || name.hasSuffix(".p12") || name.hasSuffix(".p12.password") else { return nil }
+            let isAuthority = name == "ca.key"
+            let what = isAuthority ? "the CA's private key" : name.hasSuffix(".key") ? "private key" : "secret"
+            var finding = CertificateCheck.modeFinding("\(directory)/\(name)", what: what)
+            // Whoever has it can be anybody.
+            if isAuthority { finding?.severity = .error }
+            return finding
+        }
     }
 
     private func fileNames() throws(TransportError) -> [String] {

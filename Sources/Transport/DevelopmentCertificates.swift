@@ -5,7 +5,8 @@
 // is made anew. A damaged CA is an error, because replacing it would lock out every client that
 // trusts it; a damaged server or client certificate is replaced. Certificate and key are two files:
 // the key is written first, and a pair that does not match (a start that was cut short) counts as
-// missing. Files are replaced whole, but not synced: a power cut at worst makes the next start mint
+// missing. A server certificate that is made anew keeps the names of the one before: one broker may
+// be known by another name than the last one that was started here. Files are replaced whole, but not synced: a power cut at worst makes the next start mint
 // again. A lock on the directory keeps two starts apart.
 
 import Bytes
@@ -16,6 +17,10 @@ package struct DevelopmentCertificates: Sendable, Equatable {
     package let directory: String
     /// Names of the files that were made just now.
     package private(set) var minted: [String] = []
+    /// The names and addresses of a server's certificate that was made just now; the first ones were asked for.
+    package private(set) var serverHosts: [String] = []
+    /// Of these, those that only the certificate before it had.
+    package private(set) var keptHosts: [String] = []
 
     package var authorityFile: String { directory + "/ca.pem" }
     package var authorityKeyFile: String { directory + "/ca.key" }
@@ -26,6 +31,9 @@ package struct DevelopmentCertificates: Sendable, Equatable {
 
     /// A CA that expires sooner than this is made anew; other certificates in the last third of their time.
     static let authorityRenewalMs: Int64 = 7 * 86_400_000
+
+    /// Names and addresses of a server's certificate; beyond it, names of the one before are dropped.
+    static let hostsMax = 64
 
     /// A CA certificate, and the CA itself if its key is here.
     private struct Authority {
@@ -117,6 +125,8 @@ package struct DevelopmentCertificates: Sendable, Equatable {
         where !host.isEmpty && !hosts.contains(host) {
             hosts.append(host)
         }
+        let before = try? TLSIdentity.certificates(in: serverCertificateFile, what: "certificate").first?.summary.hosts
+        let kept = (before ?? []).filter { !hosts.contains($0) && (isNumericAddress($0) || isHostName($0)) }.prefix(max(0, Self.hostsMax - hosts.count))
         if let existing = Self.usable("server", in: directory, below: authority, clock) {
             let covered = existing.summary.alternativeNames
             if hosts.allSatisfy({ covered.contains(isNumericAddress($0) ? .address($0) : .dns($0)) }
@@ -124,8 +134,9 @@ package struct DevelopmentCertificates: Sendable, Equatable {
                 return
             }
         }
-        try write(signer(authority).mintServer(hosts: hosts, clock: clock), name: "server")
+        try write(signer(authority).mintServer(hosts: hosts + kept, clock: clock), name: "server")
         minted += ["server.key", "server.pem"]
+        (serverHosts, keptHosts) = (hosts + kept, Array(kept))
     }
 
     private mutating func ensureClient(

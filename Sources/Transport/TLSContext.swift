@@ -3,8 +3,9 @@
 //
 // Owns the SSL_CTX. Everything is set before the initialiser returns and nothing is changed
 // afterwards, so a context is shared by all event loops; certificates are reloaded by making a new
-// one (TLSContextStore). Session tickets are stateless: the library makes random ticket keys for
-// each context, so a reload makes earlier tickets worthless and their holders do a full handshake.
+// one (TLSContextStore). Session tickets are stateless; each context has ticket keys of its own
+// (SessionTicketKeys), so a reload makes earlier tickets worthless and their holders do a full
+// handshake.
 
 import Bytes
 import COpenSSL
@@ -68,6 +69,8 @@ package struct TLSOptions: Sendable {
     private let certificateTexts: [[UInt8]]
     let side: Side
     let clock: any Clock
+    /// What a server seals its session tickets with.
+    let ticketKeys = SessionTicketKeys()
     let pointer: OpaquePointer
 
     /// Loads the files for the server's side.
@@ -149,6 +152,13 @@ package struct TLSOptions: Sendable {
         certificateTexts == other.certificateTexts
     }
 
+    /// Changes the keys of session tickets when it is time, also where nobody connects.
+    package func rotateTicketKeys() {
+        ticketKeys.rotate(nowMs: monotonicMs)
+    }
+
+    var monotonicMs: Int64 { Int64(clock.monotonicNs() / 1_000_000) }
+
     package var revocationSummaries: [RevocationListSummary] { revocationLists.map(\.summary) }
 
     /// Whether there is anything that could be revoked.
@@ -219,6 +229,8 @@ extension TLSContext {
         // One ticket a handshake; the library lets it be used more than once.
         unsafe SSL_CTX_set_num_tickets(pointer, 1)
         unsafe SSL_CTX_set_session_ticket_cb(pointer, nil, judgeTicket, nil)
+        unsafe SSL_CTX_set_tlsext_ticket_key_evp_cb(pointer, chooseTicketKey)
+        unsafe SSL_CTX_set_timeout(pointer, Int(SessionTicketKeys.ticketMs / 1000))
         unsafe SSL_CTX_set_alpn_select_cb(pointer, selectApplicationProtocol, nil)
         unsafe martlet_SSL_CTX_set_server_name_callback(pointer, acceptServerName)
     }

@@ -153,8 +153,7 @@ extension TLSSession {
             X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY,
             X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, X509_V_ERR_CERT_SIGNATURE_FAILURE,
             X509_V_ERR_CERT_UNTRUSTED:
-            let issuer = fault.certificate.map { " \($0.issuer)" } ?? ""
-            return TLSError(.unknownAuthority, "\(what)\(name) is signed by an unknown CA\(issuer)")
+            return unknownAuthority(what, name, fault)
         case X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH:
             return hostnameFailure(fault)
         case X509_V_ERR_CERT_REVOKED:
@@ -174,6 +173,17 @@ extension TLSSession {
         }
     }
 
+    private func unknownAuthority(_ what: String, _ name: String, _ fault: VerificationFault) -> TLSError {
+        let issuer = fault.certificate.map { " \($0.issuer)" } ?? ""
+        let isUnfinished = fault.code == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY
+            || fault.code == X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE
+            || fault.code == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT
+        let hint = isUnfinished
+            ? "; if that is an intermediate CA, the \(peer) must send its certificate too: put it behind the \(peer)'s own,"
+                + " into the same file" : ""
+        return TLSError(.unknownAuthority, "\(what)\(name) is signed by an unknown CA\(issuer)\(hint)")
+    }
+
     /// Without a list that holds, nobody can say that the certificate was not revoked.
     private func revocationFailure(_ what: String, _ name: String, _ fault: VerificationFault) -> TLSError {
         let why =
@@ -190,13 +200,7 @@ extension TLSSession {
     private func hostnameFailure(_ fault: VerificationFault) -> TLSError {
         var host = "this host"
         if case .client(let name?) = role { host = name }
-        let hosts = fault.certificate?.alternativeNames.compactMap { name -> String? in
-            switch name {
-            case .dns(let text), .address(let text): text
-            case .uri, .email: nil
-            }
-        }
-        let list = hosts?.joined(separator: ", ") ?? ""
+        let list = fault.certificate?.hosts.joined(separator: ", ") ?? ""
         let names = list.isEmpty ? "no host at all" : list
         return TLSError(
             .hostnameMismatch, "server certificate is not for \(host), but for \(names)"

@@ -26,7 +26,7 @@ import Testing
     private static let notAudited: Set<String> = [
         "/martlet.v1.Admin/ListTopics", "/martlet.v1.Admin/DescribeTopic",
         "/martlet.v1.Streams/Publish", "/martlet.v1.Streams/PublishStream", "/martlet.v1.Streams/Subscribe",
-        "/martlet.v1.Streams/Committed",
+        "/martlet.v1.Streams/Committed", "/martlet.v1.Work/DescribeDeadLetters",
         "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/List", "/grpc.health.v1.Health/Watch",
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",

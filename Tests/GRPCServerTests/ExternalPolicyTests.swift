@@ -6,6 +6,7 @@ import Engine
 import Foundation
 import GRPCWire
 import NIOCore
+import Records
 import TestSupport
 import Testing
 
@@ -141,6 +142,42 @@ import Testing
         #expect(call.status == nil)
         try answerAll(peer) { $0.name == "a" ? .allowed : .denied }
         #expect(try call.decoded(Martlet_V1_ListTopicsResponse.self)[0].topics.map(\.name) == ["a"])
+    }
+
+    @Test func `Dead letters wait for the policy, and go back where it lets them`() throws {
+        let fixture = try Fixture(policy: policy)
+        for name in ["open", "shut"] { _ = try fixture.topic(name) }
+        let dead = try #require(try fixture.topic("dlq.workers").partition(0))
+        for name in ["open", "shut", "open"] {
+            var builder = RecordBatchBuilder()
+            let headers = [("topic", name), ("partition", "0"), ("group", "workers")].map {
+                RecordHeader(key: "__dlq.errors.\($0.0)", value: ByteBuffer(string: $0.1))
+            }
+            builder.append(key: nil, value: ByteBuffer(string: "to \(name)"), headers: headers, timestamp: 1)
+            dead.append(builder.finish(), acks: .leader, turn: fixture.engine.turns.turn(for: fixture.loop)) { _ in }
+            fixture.loop.run()
+        }
+        let peer = try fixture.connect()
+        func values(_ topic: String) throws -> [String] {
+            try read(try #require(fixture.engine.topics.topic(named: topic)?.partition(0)))
+        }
+        func redrive() throws -> Call {
+            try peer.call("/martlet.v1.Work/Redrive", Martlet_V1_RedriveRequest.with { $0.deadLetterTopic = "dlq.workers" })
+        }
+        let refused = try redrive()
+        #expect(refused.status == nil)
+        try answerAll(peer) { $0.name == "dlq.workers" ? .denied : .allowed }
+        #expect(refused.status == .permissionDenied)
+        #expect(!policy.asked.contains { $0.operation == .write })
+        fixture.clock.advance(ms: 60_000)
+        let call = try redrive()
+        try answerAll(peer) { $0.name == "shut" ? .denied : .allowed }
+        try peer.run()
+        #expect(call.status == .ok, "\(call.message)")
+        let answer = try #require(try call.decoded(Martlet_V1_RedriveResponse.self).first)
+        #expect((answer.redriven, answer.skipped) == (2, 1))
+        #expect(try values("open") == ["0:to open", "1:to open"] && values("shut").isEmpty)
+        #expect(policy.asked.filter { $0.operation == .write }.map(\.name).sorted() == ["open", "shut"])
     }
 
     @Test func `A worker takes nothing before it is known whether it may`() throws {

@@ -132,7 +132,7 @@ private typealias Answer = Grpc_Reflection_V1_ServerReflectionResponse
                 served += 1
             }
         }
-        #expect(served == 5 + 4 + 2 + 3 + 2)
+        #expect(served == 5 + 4 + 3 + 3 + 2)
     }
 
     @Test(arguments: [

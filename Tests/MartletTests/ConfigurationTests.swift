@@ -94,6 +94,7 @@ import Testing
         changed.corsAllowedOrigins = ["https://example.org"]
         changed.policy.url = "https://policy.example.org:8181/v1/data/kafka/authz/allow"
         changed.policy.authority = "policy.pem"
+        changed.policy.tokenFile = "policy.token"
         changed.auditTopic = "audit"
         changed.maxConnectionsByAddress = ["10.0.0.7": 20, "::1": 500]
         let value = setting.show(changed)

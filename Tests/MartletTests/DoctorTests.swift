@@ -232,6 +232,25 @@ private final class Patient {
         #expect(ConfigurationCheck.errorsAtStart(loader) == found.map(\.line))
     }
 
+    @Test func `The token of an external policy: unusable, readable by others, sent in plaintext, for nobody`() throws {
+        let patient = try Patient()
+        let good = try patient.write("token", "abc.def-ghi\n"), empty = try patient.write("empty", "\n")
+        let two = try patient.write("two", "abc def\n")
+        let here = "authorizer.opa.url: http://127.0.0.1:8181/\nauthorizer.opa.token.file: "
+        #expect(try patient.findings(here + good).allSatisfy { !$0.id.hasPrefix("policy-") })
+        for file in [empty, two, "/nowhere/token"] {
+            let finding = try patient.finding("policy-token-unusable", here + file)
+            #expect(finding.severity == .error && finding.setting == "authorizer.opa.token.file" && !finding.what.contains("abc"))
+        }
+        let group = try patient.write("group", "abc\n", mode: 0o640), all = try patient.write("all", "abc\n", mode: 0o644)
+        #expect(try patient.finding("policy-token-readable-by-others", here + group).severity == .warning)
+        #expect(try patient.finding("policy-token-readable-by-others", here + all).severity == .error)
+        let far = "authorizer.opa.url: http://policy.example/\nauthorizer.opa.token.file: \(good)\n"
+        #expect(try patient.finding("policy-token-in-plaintext", far).severity == .error)
+        let unused = try patient.finding("policy-not-used", "authorizer.opa.token.file: \(good)\n")
+        #expect(unused.what.contains("authorizer.opa.token.file") && unused.severity == .note)
+    }
+
     @Test func `The disk: less than a segment is a warning`() throws {
         let lines = "log.segment.bytes: 2147483647\n"
         let patient = try Patient()

@@ -27,19 +27,21 @@ private final class PolicyServer: Sendable {
     let channel: any Channel
     let connections = NIOLockedValueBox(0)
     let requests = NIOLockedValueBox<[String]>([])
+    /// What each request had in `authorization`.
+    let tokens = NIOLockedValueBox<[String?]>([])
     let reactions: NIOLockedValueBox<[Reaction]>
 
     /// The last reaction is for all that come after it.
     init(_ reactions: [Reaction], unixPath: String? = nil) async throws {
         let box = NIOLockedValueBox(reactions)
         self.reactions = box
-        let (connections, requests) = (connections, requests)
+        let (connections, requests, tokens) = (connections, requests, tokens)
         let bootstrap = ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton).childChannelInitializer { channel in
             connections.withLockedValue { $0 += 1 }
             return channel.eventLoop.makeCompletedFuture {
                 try channel.pipeline.syncOperations.configureHTTPServerPipeline(withErrorHandling: false)
                 try channel.pipeline.syncOperations.addHandler(
-                    ServerHandler(requests) { box.withLockedValue { $0.count > 1 ? $0.removeFirst() : $0[0] } })
+                    ServerHandler(requests, tokens) { box.withLockedValue { $0.count > 1 ? $0.removeFirst() : $0[0] } })
             }
         }
         channel = if let unixPath {
@@ -56,12 +58,14 @@ private final class ServerHandler: ChannelInboundHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundOut = HTTPServerResponsePart
     private let requests: NIOLockedValueBox<[String]>
+    private let tokens: NIOLockedValueBox<[String?]>
     private let react: () -> Reaction
     private var body = ""
     private var head: HTTPRequestHead?
 
-    init(_ requests: NIOLockedValueBox<[String]>, _ react: @escaping () -> Reaction) {
+    init(_ requests: NIOLockedValueBox<[String]>, _ tokens: NIOLockedValueBox<[String?]>, _ react: @escaping () -> Reaction) {
         self.requests = requests
+        self.tokens = tokens
         self.react = react
     }
 
@@ -69,6 +73,7 @@ private final class ServerHandler: ChannelInboundHandler {
         switch unwrapInboundIn(data) {
         case .head(let head):
             self.head = head
+            tokens.withLockedValue { $0.append(head.headers.first(name: "authorization")) }
             body = ""
         case .body(let bytes): body += String(buffer: bytes)
         case .end:
@@ -109,6 +114,22 @@ private final class ServerHandler: ChannelInboundHandler {
 
     private func client(_ server: PolicyServer, timeoutMs: Int64 = 20_000) throws -> PolicyClient {
         try client("http://127.0.0.1:\(server.port)/v1/data/allow", timeoutMs: timeoutMs)
+    }
+
+    @Test func aTokenIsShownFromTheNextQuestionOn() async throws {
+        let server = try await PolicyServer([.reply("{\"result\":true}")])
+        let client = try PolicyClient(
+            try #require(PolicyAddress("http://127.0.0.1:\(server.port)/")), timeoutMs: 20_000, token: "first", on: loop)
+        #expect(await ask(client) == .allowed)
+        client.use(token: "second")
+        #expect(await ask(client) == .allowed)
+        #expect(server.tokens.withLockedValue { $0 } == ["Bearer first", "Bearer second"])
+        #expect(server.connections.withLockedValue { $0 } == 1)
+        let anonymous = try self.client(server)
+        #expect(await ask(anonymous) == .allowed)
+        #expect(server.tokens.withLockedValue { $0.last } == .some(nil))
+        client.close()
+        anonymous.close()
     }
 
     private func ask(_ client: PolicyClient, _ name: String = "t") async -> PolicyAnswer {

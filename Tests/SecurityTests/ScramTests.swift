@@ -115,6 +115,22 @@ private struct Client {
         #expect(second.receive(client.final(after: challenge).message) == .failure("its nonce belongs to another exchange"))
     }
 
+    /// librdkafka before 2.6.1 sends its own nonce, and then the whole one (confluentinc/librdkafka#4895).
+    @Test func aDoubledNonceIsRefusedAndTheClientIsToldWhy() throws {
+        let client = Client(mechanism: .sha256, user: "user", password: "pencil")
+        var server = server(.sha256)
+        guard case .challenge(let challenge) = server.receive(client.first) else {
+            return #expect(Bool(false), "no challenge")
+        }
+        let message = String(decoding: client.final(after: challenge).message, as: UTF8.self)
+        let doubled = message.replacing(",r=\(client.nonce)", with: ",r=\(client.nonce)\(client.nonce)")
+        guard case .failure(let cause, let advice) = server.receive(Array(doubled.utf8)) else {
+            return #expect(Bool(false), "a wrong nonce was taken")
+        }
+        #expect(cause.contains("librdkafka before 2.6.1"))
+        #expect(advice?.contains("librdkafka before 2.6.1") == true)
+    }
+
     @Test func namesAreEscaped() {
         let credential = ScramCredential(mechanism: .sha256, password: "p", salt: [1], iterations: 4_096)
         var server = ScramExchange(.sha256, secret: secret) { $0 == "a,b=c" ? credential : nil }

@@ -42,6 +42,21 @@ private final class Lines: Sendable {
             ])
     }
 
+    @Test func `A message cannot look like a field of its line`() {
+        let logger = output().logger("KafkaServer")
+        for name in ["alice peer=6.6.6.6 principal=User:root", "alice \"", "al\\ice", "alice \"\\\" x", "\"alice\""] {
+            logger.warning("wrong password for \(name)", metadata: ["peer": "1.2.3.4:5"])
+        }
+        #expect(
+            lines.all.map { String($0.dropFirst("2025-01-31T12:00:00.123Z warning KafkaServer: ".count).dropLast()) } == [
+                "\"wrong password for alice peer=6.6.6.6 principal=User:root\" peer=1.2.3.4:5",
+                "\"wrong password for alice \\\"\" peer=1.2.3.4:5",
+                "\"wrong password for al\\\\ice\" peer=1.2.3.4:5",
+                "\"wrong password for alice \\\"\\\\\\\" x\" peer=1.2.3.4:5",
+                "wrong password for \"alice\" peer=1.2.3.4:5",
+            ])
+    }
+
     @Test func `A JSON line is one object`() {
         output(.json).logger("Engine").error("a \"quoted\" \\ word", metadata: ["k": "v"])
         #expect(

@@ -146,6 +146,55 @@ struct DevelopmentCertificateTests {
         #expect(try ensure(extraHosts: ["kafka.test", "fe80::1"]).minted.isEmpty)
     }
 
+    @Test("keep the names that the server's certificate had, for another broker or another start, within a bound")
+    func hostsKept() throws {
+        let first = try ensure(extraHosts: ["b1.test", "192.0.2.1"])
+        #expect(first.serverHosts.contains("b1.test") && first.keptHosts.isEmpty)
+        let second = try ensure(extraHosts: ["b2.test"])
+        #expect(second.minted == ["server.key", "server.pem"])
+        #expect(second.keptHosts == ["b1.test", "192.0.2.1"])
+        let names = try CertificateFile.summary(second.serverCertificateFile).hosts
+        #expect(names == second.serverHosts && names.contains("b2.test") && names.contains("b1.test"))
+        #expect(try ensure(extraHosts: ["b1.test"]).minted.isEmpty)
+        #expect(try ensure(extraHosts: ["b2.test"]).serverHosts.isEmpty)
+        let late = ManualClock(nowMs: TestAuthority.nowMs + 6 * dayMs)
+        #expect(try ensure(clock: late).keptHosts.sorted() == ["192.0.2.1", "b1.test", "b2.test"])
+        let many = (0..<80).map { "n\($0).test" }
+        let full = try ensure(extraHosts: many)
+        #expect(full.keptHosts.isEmpty && full.serverHosts.suffix(80) == many[...])
+        let bounded = try ensure(extraHosts: ["last.test"])
+        #expect(bounded.serverHosts.count == DevelopmentCertificates.hostsMax)
+        try FileManager.default.removeItem(atPath: bounded.serverCertificateFile)
+        #expect(try ensure(extraHosts: ["b2.test"]).keptHosts.isEmpty)
+    }
+
+    @Test("name files within their directory only", arguments: ["a/b", "..", ".a", "", "a\nb", "a\u{1b}[2J", "a\\b", "\u{202e}a", "-a"])
+    func fileNames(_ name: String) throws {
+        #expect(!DevelopmentCertificates.isFileName(name))
+        #expect(DevelopmentCertificates.isFileName("orders of Zoë"))
+    }
+
+    @Test("have common names without control characters")
+    func commonNames() throws {
+        _ = try ensure()
+        let signer = try CertificateAuthority.load(certificateFile: certs + "/ca.pem", keyFile: certs + "/ca.key")
+        let error = #expect(throws: TransportError.self) { try signer.mintClient(commonName: "a\nb", clock: clock) }
+        #expect(error?.code == .invalidOptions)
+    }
+
+    @Test("are told apart from secrets that others may read")
+    func exposed() throws {
+        let files = try ensure()
+        #expect(try files.exposedSecrets().isEmpty)
+        for (name, mode) in [("ca.key", 0o640), ("client.key", 0o640), ("old.key", 0o644), ("java.p12.password", 0o604)] {
+            if !PrivateFile.exists("\(certs)/\(name)") { try Data().write(to: URL(fileURLWithPath: "\(certs)/\(name)")) }
+            try FileManager.default.setAttributes([.posixPermissions: mode], ofItemAtPath: "\(certs)/\(name)")
+        }
+        let found = try files.exposedSecrets()
+        #expect(found.map(\.severity) == [.error, .warning, .error, .error])
+        #expect(found.first?.what.hasPrefix("the CA's private key \(certs)/ca.key: its group may read it") == true)
+    }
+
     @Test(
         "of server and client are replaced when a file is missing, damaged or of another pair",
         arguments: [

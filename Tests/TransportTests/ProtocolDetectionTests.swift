@@ -303,7 +303,7 @@ struct TLSDetectionTests {
     func http2WithoutALPN() throws {
         let (client, fresh) = try connect(authority.clientContext(), first: http2Bytes)
         #expect(fresh.edges.handed.isEmpty)
-        #expect(fresh.log.contains("refused an HTTP/2 client: HTTP/2 over TLS is agreed upon by ALPN"))
+        #expect(fresh.log.contains("HTTP/2 client: HTTP/2 over TLS is agreed upon by ALPN"))
         #expect(String(buffer: client.recorder.received).contains("ALPN"))
         #expect(fresh.counters.snapshot.refused == 1)
     }

@@ -90,6 +90,74 @@ struct TLSHandshakeTests {
         #expect(second.serverOutcome.handshake?.isResumed == false)
     }
 
+    /// A ticket of that age, counted from the first handshake of `server`.
+    private func resumes(_ ticket: TLSResumption?, _ server: TLSContext) throws -> Bool? {
+        var pair = try TLSPair(client: authority.clientContext(), server: server, resuming: ticket)
+        pair.run()
+        return pair.serverOutcome.handshake?.isResumed
+    }
+
+    private func ticket(_ server: TLSContext) throws -> TLSResumption {
+        var pair = try TLSPair(client: authority.clientContext(), server: server)
+        pair.run()
+        return try #require(pair.client.resumption)
+    }
+
+    @Test("seals tickets with a new key every twelve hours, and resumes those of the key before")
+    func ticketKeys() throws {
+        let clock = authority.clock()
+        let server = try authority.serverContext(clock: clock)
+        let hourMs: Int64 = 3_600_000
+        let first = try ticket(server)
+        clock.advance(ms: 12 * hourMs - 1)
+        let last = try ticket(server)
+        #expect(try resumes(first, server) == true, "the same key all the time")
+        clock.advance(ms: 2)
+        // Everybody shares the context, so this is a connection of any event loop.
+        let next = try ticket(server)
+        #expect(try resumes(last, server) == true, "the key before")
+        clock.advance(ms: 2 * hourMs)
+        #expect(try resumes(last, server) == false, "its last ticket is too old by now")
+        #expect(try resumes(first, server) == false)
+        #expect(try resumes(next, server) == true)
+    }
+
+    @Test("forgets a ticket key when nobody connects any more")
+    func ticketKeyForgotten() throws {
+        let clock = authority.clock()
+        let server = try authority.serverContext(clock: clock)
+        weak var key: SessionTicketKey?
+        key = server.ticketKeys.sealing(nowMs: server.monotonicMs)
+        #expect(key != nil)
+        clock.advance(ms: SessionTicketKeys.sealingMs)
+        server.rotateTicketKeys()
+        #expect(key != nil, "tickets of a moment ago are good")
+        clock.advance(ms: SessionTicketKeys.ticketMs)
+        server.rotateTicketKeys()
+        #expect(key == nil)
+    }
+
+    @Test("resumes TLS 1.2 with a ticket of the key before, and not with one of a forgotten key")
+    func ticketKeysOf12() throws {
+        let clock = authority.clock()
+        let server = try authority.serverContext(minimum: .tls12, clock: clock)
+        var options = authority.clientOptions(["h2"], minimum: .tls12)
+        options.maximumVersion = .tls12
+        let client = try TLSContext.client(options, clock: clock)
+        func run(_ ticket: TLSResumption?) throws -> (isResumed: Bool?, ticket: TLSResumption?) {
+            var pair = try TLSPair(client: client, server: server, resuming: ticket)
+            pair.run()
+            return (pair.serverOutcome.handshake?.isResumed, pair.client.resumption)
+        }
+        let first = try run(nil)
+        clock.advance(ms: SessionTicketKeys.sealingMs)
+        #expect(try run(first.ticket).isResumed == true)
+        let second = try run(nil)
+        clock.advance(ms: SessionTicketKeys.ticketMs)
+        #expect(try run(first.ticket).isResumed == false)
+        #expect(try run(second.ticket).isResumed == true)
+    }
+
     @Test("does not resume a session of a listener that asked for no certificate")
     func resumptionAcrossListeners() throws {
         let server = try authority.serverContext()
@@ -248,7 +316,8 @@ struct TLSRefusalTests {
         #expect(
             pair.serverOutcome.error?.message
                 == "client certificate (CN=stranger) is signed by an unknown CA "
-                + "CN=Martlet development CA"
+                + "CN=Martlet development CA; if that is an intermediate CA, the client must send its certificate too: "
+                + "put it behind the client's own, into the same file"
         )
         #expect(pair.clientOutcome.error?.message.contains("alert: unknown CA") == true)
     }

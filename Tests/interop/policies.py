@@ -47,6 +47,8 @@ class PolicyServer:
     def __init__(self, decide: Callable[[Question], bool], tls: Optional[ssl.SSLContext] = None):
         self.decide = decide
         self.reply: Optional[Callable[[Question], tuple[int, bytes]]] = None
+        #: What questions must show in `authorization`; nobody who does not is answered.
+        self.token: Optional[str] = None
         #: Questions wait until it is set.
         self.gate = threading.Event()
         self.gate.set()
@@ -125,7 +127,9 @@ class PolicyServer:
         self.gate.wait(30)
         with self.lock:
             self.at_once -= 1
-        if self.reply:
+        if self.token and handler.headers["authorization"] != f"Bearer {self.token}":
+            status, answer = 401, b'{"code": "unauthorized"}'
+        elif self.reply:
             status, answer = self.reply(question)
         else:
             status, answer = 200, json.dumps({"result": self.decide(question)}).encode()

@@ -375,9 +375,25 @@ def test_certs_issue_renew_show_and_verify(files: Files) -> None:
     assert "key-readable-by-others" in files.run("certs", "verify", *certs, status=2)
     os.chmod(files.certs / "orders.key", 0o640)
     assert "warning key-readable-by-others" in files.run("certs", "verify", *certs, status=1)
+    os.chmod(files.certs / "orders.key", 0o600)
+    os.chmod(files.certs / "ca.key", 0o644)
+    assert "error key-readable-by-others: the CA's private key" in files.run("certs", "verify", *certs, status=2)
+    os.chmod(files.certs / "ca.key", 0o600)
+    for name in ("a\nb", "../up", "a\x1b[2J"):
+        said = files.run("certs", "issue", name, *certs, status=64)
+        assert "cannot name a new certificate's files" in said and "\x1b" not in said
     one = ["certs", "verify", f"{files.certs}/server.pem", "--key", f"{files.certs}/server.key", "--ca", str(files.ca)]
     files.run(*one, "--host", "localhost")
     assert "name-not-covered" in files.run(*one, "--host", "broker.example.org", status=2)
+
+
+def test_certs_init_for_another_host_keeps_the_earlier_ones_and_says_so(files: Files) -> None:
+    certs = ["--certs", str(files.certs)]
+    assert "server.pem is for localhost, " in files.run("certs", "init", "--host", "b1.example", *certs)
+    said = files.run("certs", "init", "--host", "b2.example", *certs)
+    assert "made in" in said and "of these, the one before had: b1.example" in said
+    files.run("certs", "verify", "--host", "b1.example", "--host", "b2.example", f"{files.certs}/server.pem")
+    assert "has all it needs already" in files.run("certs", "init", "--host", "b1.example", *certs)
 
 
 def test_a_pkcs12_password_of_ones_own_is_written_nowhere(files: Files) -> None:

@@ -141,6 +141,27 @@ def test_status_65_is_a_dead_letter_which_can_be_seen_and_put_back(
     assert shell.run("work", "redrive", f"dlq.{group}") == "0 put back\n"
 
 
+def test_dead_letters_that_were_put_back_are_not_listed_again(
+    shell: Shell, topic: str, group: str, tmp_path: Path
+) -> None:
+    shell.run("topic", "create", topic)
+    dead, refuse = f"dlq.{group}", script(tmp_path, "exit 65")
+    shell.run("publish", topic, input=b"first\n")
+    work(shell, topic, group, "--", refuse)
+    assert shell.run("work", "redrive", dead) == "1 put back\n"
+    assert shell.run("work", "dead-letters", dead) == ""
+    # The job is refused again, and so there is another dead letter.
+    work(shell, topic, group, "--", refuse)
+    shell.run("publish", topic, input=b"second\n")
+    work(shell, topic, group, "--", refuse)
+    listed = shell.run("work", "dead-letters", dead).splitlines()
+    assert [(line.split("\t")[0], line.split("\t")[-1]) for line in listed] == [
+        (f"{topic}/0 offset 1", "first"), (f"{topic}/0 offset 2", "second")]  # fmt: skip
+    every = shell.run("work", "dead-letters", "--all", dead).splitlines()
+    assert [line.split("\t")[-2:] for line in every] == [["put-back", "first"], ["waiting", "first"], ["waiting", "second"]]
+    assert "--all" in shell.run("work", "dead-letters", "--help")
+
+
 def test_a_job_stays_with_its_command_beyond_the_lease(shell: Shell, topic: str, group: str, tmp_path: Path) -> None:
     shell.run("topic", "create", topic)
     shell.run("publish", topic, input=b"long\n")

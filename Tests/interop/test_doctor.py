@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any, Callable
@@ -13,6 +14,7 @@ from typing import Any, Callable
 import pytest
 
 from broker import Broker, wait_until
+from conftest import REPOSITORY
 
 
 @pytest.fixture
@@ -65,6 +67,64 @@ def test_a_broker_is_asked_over_tls_and_in_plaintext(
     broker.stop()
     status, found = doctor("--connect", secure[1])
     assert status == 2 and "refused" in found["cannot-connect"]["what"]
+
+
+def test_a_listener_that_wants_tls_is_named(doctor: Callable[..., tuple[int, Any]], start_broker: Callable[..., Broker]) -> None:
+    broker = start_broker(arguments=["--plaintext", "never"])
+    status, found = doctor("--connect", broker.address)
+    assert (status, set(found)) == (2, {"tls-wanted"})
+    assert "speaks TLS only" in found["tls-wanted"]["what"] and "--ca" in found["tls-wanted"]["next"]
+    assert "--running" in found["tls-wanted"]["next"]
+
+
+OWN = ["--tls-cert", "{}/certs/server.pem", "--tls-key", "{}/certs/server.key", "--tls-ca", "{}/certs/ca.pem"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [], ["--plaintext", "never"], ["--plaintext", "never", "--tls-client-auth", "none"],
+        ["--sasl-enabled-mechanisms", "SCRAM-SHA-256", "--plaintext", "never"], ["--plaintext", "never", *OWN], ["--ephemeral"],
+        ["--ephemeral", "--plaintext", "never"],
+    ],
+)  # fmt: skip
+def test_the_health_check_of_the_image_works_whatever_listeners_take(
+    binary: str, start_broker: Callable[..., Broker], tmp_path: Path, arguments: list[str]
+) -> None:
+    text = (REPOSITORY / "Dockerfile").read_text().replace("\\\n", "")
+    check = next(line.partition(" CMD ")[2] for line in text.splitlines() if line.startswith("HEALTHCHECK"))
+    place = next(line.partition("=")[2] for line in text.splitlines() if line.startswith("ENV MARTLET_READY_FILE="))
+    assert place.startswith("/var/lib/martlet/")
+    subprocess.run([binary, "certs", "init", "--certs", str(tmp_path / "certs")], check=True, capture_output=True)
+    broker = start_broker(
+        ephemeral="--ephemeral" in arguments,
+        arguments=[one.format(tmp_path) for one in arguments if one != "--ephemeral"])  # fmt: skip
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "martlet").symlink_to(binary)
+    environment = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "MARTLET_READY_FILE": str(broker.ready_file)}
+
+    def status() -> int:
+        return subprocess.run(["sh", "-c", check], capture_output=True, timeout=30, env=environment, cwd=tmp_path).returncode
+
+    assert status() == 0
+    broker.stop()
+    assert status() != 0
+
+
+def test_the_broker_that_runs_is_asked_by_its_directory(
+    doctor: Callable[..., tuple[int, Any]], start_broker: Callable[..., Broker], tmp_path: Path
+) -> None:
+    broker = start_broker()
+    assert doctor("--running", "--data", str(broker.data)) == (0, {})
+    status, found = doctor("--running", "--data", str(tmp_path))
+    assert status == 2 and "no broker runs in" in found["cannot-connect"]["what"]
+    # One that stands still does not answer.
+    os.kill(broker.pid, signal.SIGSTOP)
+    status, found = doctor("--running", "--data", str(broker.data))
+    os.kill(broker.pid, signal.SIGCONT)
+    assert status == 2 and "did not answer in" in found["cannot-connect"]["what"]
+    broker.stop()
+    assert doctor("--running", "--data", str(broker.data))[0] == 2
 
 
 def test_what_a_broker_complains_of_and_its_wrong_clock_are_findings(

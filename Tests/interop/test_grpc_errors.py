@@ -132,6 +132,10 @@ def missing(setting: Setting) -> str:
     return f"{setting.topic}-none"
 
 
+def dead_letters(setting: Setting) -> str:
+    return f"dlq.{setting.topic}"
+
+
 def offsets(**fields: Any) -> Callable[[Setting], list[Any]]:
     def make(setting: Setting) -> list[Any]:
         return [setting.api.PartitionOffset(**{"topic": setting.topic, **fields})]
@@ -185,7 +189,7 @@ NOTHING = b"\xff\xff\xff\xff"
 UNARY = {
     "martlet.v1.Streams": ["Publish", "Commit", "Committed"],
     "martlet.v1.Admin": ["CreateTopic", "DescribeTopic", "DeleteTopic"],
-    "martlet.v1.Work": ["Redrive"],
+    "martlet.v1.Work": ["Redrive", "DescribeDeadLetters"],
 }
 STREAMING = ["martlet.v1.Streams/PublishStream", "martlet.v1.Streams/Subscribe", "martlet.v1.Work/Receive"]
 
@@ -319,10 +323,12 @@ TABLE = [
         work({"nack": lambda s: s.api.WorkNack(delivery_ids=[1], delay_ms=2**40)}, group=group, topics=lambda s: [s.topic]),
         INVALID, "INVALID_FIELD", "nack.delay_ms"),
     Row("work: a group of another kind", lambda s: commit_and_work(s), StatusCode.NOT_FOUND, "GROUP_ID_NOT_FOUND", metadata=G),
-    Row("redrive: no such topic", unary("Work", "Redrive", "RedriveRequest", dead_letter_topic=missing), StatusCode.NOT_FOUND,
-        "UNKNOWN_TOPIC", metadata={"topic": "%t-none"}),
-    Row("redrive: no dead letters", unary("Work", "Redrive", "RedriveRequest", dead_letter_topic=topic), INVALID,
-        "INVALID_FIELD", "dead_letter_topic", T),
+    *(Row(f"{method}: no such topic", unary("Work", method, f"{method}Request", dead_letter_topic=dead_letters),
+          StatusCode.NOT_FOUND, "UNKNOWN_TOPIC", metadata={"topic": "dlq.%t"})
+      for method in ("Redrive", "DescribeDeadLetters")),
+    *(Row(f"{method}: no dead letters", unary("Work", method, f"{method}Request", dead_letter_topic=topic), INVALID,
+          "INVALID_FIELD", "dead_letter_topic", T)
+      for method in ("Redrive", "DescribeDeadLetters")),
     # Health.
     Row("health: no such service", health("Check", "nothing"), StatusCode.NOT_FOUND, "UNKNOWN_SERVICE",
         metadata={"service": "nothing"}),
@@ -519,8 +525,8 @@ def test_who_is_not_let_is_told_why(guarded: Setting) -> None:
         Row("delete", login(PASSWORD, unary("Admin", "DeleteTopic", "DeleteTopicRequest", name=topic)), denied,
             "ACCESS_DENIED", metadata={**T, "operation": "delete"}),
         Row("work", login(PASSWORD, work(group=group, topics=lambda s: [s.topic])), denied, "ACCESS_DENIED", metadata=G),
-        Row("redrive", login(PASSWORD, unary("Work", "Redrive", "RedriveRequest", dead_letter_topic=topic)), denied,
-            "ACCESS_DENIED", metadata=T),
+        Row("redrive", login(PASSWORD, unary("Work", "Redrive", "RedriveRequest", dead_letter_topic=dead_letters)), denied,
+            "ACCESS_DENIED", metadata={"topic": "dlq.%t"}),
     ):  # fmt: skip
         if row.name == "publish":
             deny_everything(guarded)

@@ -200,6 +200,62 @@ def test_no_protocol_is_a_way_round(house: Callable[..., House]) -> None:
     end.close()
 
 
+def test_dead_letters_go_back_where_the_policy_lets_their_caller_write(house: Callable[..., House]) -> None:
+    home = house("--authorizer-opa-cache-allowed-ms", "0", "--authorizer-opa-cache-denied-ms", "0")
+    api, dead = home.api, "dlq.alice-g"
+    home.admin.create_topics([NewTopic(dead, 2)])[dead].result(20)
+
+    def letter(topic: str, value: bytes) -> Any:
+        named = {"topic": topic.encode(), "partition": b"0", "offset": b"0", "group": b"alice-g"}
+        headers = [api.Header(key=f"__dlq.errors.{name}", value=of) for name, of in named.items()]
+        return api.PublishRecord(value=value, headers=headers)
+
+    administrator = api.StreamsStub(Endpoint(home.own, tls=True).grpc_channel())
+    for partition in range(2):
+        letters = [letter("alice-1", b"one"), letter("bob-1", b"two"), letter("alice-2", b"three"), letter("gone", b"four")]
+        administrator.Publish(api.PublishRequest(topic=dead, partition=partition, records=letters), timeout=20)
+
+    def redrive(user: str, **fields: Any) -> tuple[int, int]:
+        _, _, work, login = home.stubs(user)
+        answer = work.Redrive(api.RedriveRequest(dead_letter_topic=dead, **fields), timeout=20, metadata=login)
+        return answer.redriven, answer.skipped
+
+    def values(topic: str) -> list[bytes]:
+        request = api.SubscribeRequest(topics=[api.TopicSelection(topic=topic)], until_end=True, origin=api.ORIGIN_EARLIEST)
+        return [record.value for answer in administrator.Subscribe(request, timeout=20)
+                for batch in answer.batches for record in batch.records]  # fmt: skip
+
+    def reads_letters(question: Question) -> bool:
+        return own_things(question) or (question.user, question.operation, question.name) == ("alice", "READ", dead)
+
+    for fields in ({}, {"group": "alice-g"}):
+        assert status(lambda: redrive("alice", **fields)) == grpc.StatusCode.PERMISSION_DENIED
+    home.policy.decide = reads_letters
+    assert status(lambda: redrive("bob")) == grpc.StatusCode.PERMISSION_DENIED
+    _, _, work, login = home.stubs("bob")
+    request = api.DescribeDeadLettersRequest(dead_letter_topic=dead)
+    assert status(lambda: work.DescribeDeadLetters(request, timeout=20, metadata=login)) == grpc.StatusCode.PERMISSION_DENIED
+    assert redrive("alice", group="alice-g") == (4, 4)
+    assert (values("alice-1"), values("alice-2"), values("bob-1")) == ([b"one"] * 2, [b"three"] * 2, [])
+    # One question for each topic there is, however many letters go there.
+    assert len(home.policy.questions(user="alice", name="bob-1", operation="WRITE")) == 1
+    assert not home.policy.questions(name="gone")
+    _, _, work, login = home.stubs("alice")
+    described = work.DescribeDeadLetters(request, timeout=20, metadata=login).partitions
+    assert [(one.remaining, [(of.first_offset, of.last_offset) for of in one.redriven]) for one in described] == [
+        (2, [(0, 0), (2, 2)])] * 2  # fmt: skip
+    # What was left is there for whoever may.
+    home.policy.decide = lambda question: True
+    assert redrive("bob") == (2, 2)
+    assert (values("alice-1"), values("bob-1")) == ([b"one"] * 2, [b"two"] * 2)
+    # Without a decision nothing is put anywhere.
+    administrator.Publish(api.PublishRequest(topic=dead, partition=0, records=[letter("bob-1", b"five")]), timeout=20)
+    home.policy.reply = lambda question: (200, b'{"result":true}') if question.operation == "READ" else (500, b"{}")
+    assert redrive("alice")[0] == 0
+    home.policy.reply = None
+    assert redrive("alice")[0] == 1 and values("bob-1") == [b"two", b"two", b"five"]
+
+
 def test_what_was_decided_is_remembered_for_its_time(house: Callable[..., House]) -> None:
     home = house("--authorizer-opa-cache-allowed-ms", "3000", "--authorizer-opa-cache-denied-ms", "500")
     assert all(home.produce("alice", "alice-1") is None for _ in range(3))
@@ -242,6 +298,54 @@ def test_without_the_policy_nobody_but_super_users_may_do_anything(house: Callab
     home.policy.start()
     assert home.produce("alice", "alice-1") is None and home.publish("alice", "alice-1") == grpc.StatusCode.OK
     assert home.readyz()["warnings"] == [] and "the external policy decides again" in home.own.log()
+
+
+def test_the_policy_is_shown_a_token_that_may_change(house: Callable[..., House], policy: PolicyServer, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    tokens = [f"token-{number}-only-for-the-policy-test" for number in range(3)]
+    for token in tokens:
+        secrecy.keep(token, "a token of test_policy")
+
+    def write(text: str) -> None:
+        (tmp_path / "new").write_text(text)
+        (tmp_path / "new").chmod(0o600)
+        (tmp_path / "new").rename(file)
+
+    write(tokens[0] + "\n")
+    policy.token = tokens[0]
+    home = house("--authorizer-opa-token-file", str(file), "--authorizer-opa-cache-allowed-ms", "0",
+                 "--authorizer-opa-cache-denied-ms", "0")  # fmt: skip
+    assert home.publish("alice", "alice-1") == grpc.StatusCode.OK
+    policy.token = tokens[1]
+    assert home.publish("alice", "alice-1") == grpc.StatusCode.PERMISSION_DENIED
+    assert "status 401" in home.own.log()
+    write(tokens[1])
+    home.own.wait_log("the token for the external policy was read again")
+    assert home.publish("alice", "alice-1") == grpc.StatusCode.OK
+    # What is no token keeps the old one in force.
+    write("two words\n")
+    home.own.wait_log("the token for the external policy changed and cannot be used, the old one stays in force")
+    assert home.publish("alice", "alice-1") == grpc.StatusCode.OK
+    write(tokens[2])
+    policy.token = tokens[2]
+    wait_until(lambda: home.publish("alice", "alice-1") == grpc.StatusCode.OK, "the new token")
+
+
+def test_a_test_of_rules_says_that_a_policy_decides(house: Callable[..., House]) -> None:
+    home = house()
+
+    def run(*arguments: str) -> tuple[int, str]:
+        done = home.own.run("acl", *arguments, "--bootstrap", home.own.address, "--ca", home.own.ca, "--cert", home.own.certificate,
+                            "--key", home.own.key)  # fmt: skip
+        return done.returncode, (done.stdout + done.stderr).decode()
+
+    assert run("add", "bob", "write", "--topic", "bob-1", "--deny")[0] == 0
+    assert run("add", "bob", "write", "--topic", "bob-2")[0] == 0
+    for topic in ("bob-2", "bob-3"):
+        status, said = run("test", "bob", "write", "--topic", topic)
+        assert status == 1 and f"undecided: User:bob write on topic {topic}: no rule denies it; the broker asks its external policy" in said
+    status, said = run("test", "bob", "write", "--topic", "bob-1")
+    assert status == 1 and said.startswith("denied: User:bob write on topic bob-1: ")
 
 
 @pytest.mark.parametrize("answer", [

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 import struct
+import subprocess
 from typing import Any, Callable
 
 import pytest
@@ -95,6 +97,30 @@ def test_a_wrong_login_is_refused_in_words_that_do_not_tell_why(
     plain = f"wrong user or password for {user}"
     wait_until(lambda: (plain if mechanism == "PLAIN" else cause) in secured.log(), "the log to name the cause")
     assert PASSWORD not in secured.log()
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-512"])
+def test_kcat_of_debian_is_told_why_it_cannot_use_scram(secured: Broker, topic: str, mechanism: str) -> None:
+    """librdkafka before 2.6.1 doubles its nonce (confluentinc/librdkafka#4895); Kafka refuses it too."""
+    version = subprocess.run(["kcat", "-V"], capture_output=True, text=True).stdout
+    found = re.search(r"librdkafka (\d+)\.(\d+)\.(\d+)", version)
+    assert found, version
+    settings = {key: value for key, value in librdkafka(secured, mechanism, "alice").items() if key != "bootstrap.servers"}
+    arguments = [part for key, value in settings.items() for part in ("-X", f"{key}={value.replace(',', chr(92) + ',')}")]
+    done = subprocess.run(
+        ["kcat", "-P", "-b", secured.address, "-t", topic, "-X", "message.timeout.ms=3000", *arguments],
+        input="value\n", capture_output=True, text=True, timeout=60)  # fmt: skip
+    if tuple(map(int, found.groups())) >= (2, 6, 1):
+        assert done.returncode == 0, done.stderr
+        return
+    assert "the client's nonce is doubled, a mistake of librdkafka before 2.6.1" in done.stderr, done.stderr
+    secured.wait_log(f"login failed with {mechanism}: the client's nonce is doubled, a mistake of librdkafka before 2.6.1")
+
+
+def test_a_log_line_cannot_be_forged_by_a_name(secured: Broker, topic: str) -> None:
+    error = deliver(librdkafka(secured, "PLAIN", "alice peer=6.6.6.6 principal=User:root"), topic)
+    assert error is not None
+    secured.wait_log(r'"kafka login failed with PLAIN: wrong user or password for alice peer=6\.6\.6\.6 principal=User:root" peer=')
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)

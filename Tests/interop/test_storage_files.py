@@ -274,3 +274,27 @@ def test_an_ephemeral_broker_leaves_nothing_behind(start_broker: Callable[..., B
     assert own.stop() == 0
     left = {path.name for path in own.directory.iterdir()} - {"broker.log", "certs"}
     assert not left, left
+
+
+def memory_files(own: Broker, topic: str) -> list[str]:
+    """The broker's files of this topic, which a broker without a disk has as anonymous ones."""
+    assert own.process is not None
+    folder = Path(f"/proc/{own.process.pid}/fd")
+    found = []
+    for descriptor in folder.iterdir():
+        try:
+            target = os.readlink(descriptor)
+        except FileNotFoundError:
+            continue  # closed between the two looks
+        if f"/memfd:{topic}-0" in target and ".log" in target:
+            found.append(target)
+    return found
+
+
+def test_an_ephemeral_broker_gives_back_the_memory_of_what_it_deletes(start_broker: Callable[..., Broker], topic: str) -> None:
+    own = start_broker(arguments=["--log-retention-check-interval-ms", "100"], ephemeral=True)
+    fill(own, topic, 400, segment_bytes="20000", retention_bytes="50000")
+    wait_until(lambda: 1 <= len(memory_files(own, topic)) <= 5, "the segments that retention dropped to be closed")
+    with Wire(own.address) as connection:
+        protocol.delete(connection, topic)
+    wait_until(lambda: not memory_files(own, topic), "the files of the deleted topic to be closed")

@@ -14,6 +14,7 @@ from typing import Any, Callable, Iterator
 import grpc
 import pytest
 from confluent_kafka import AcknowledgeType, ShareConsumer
+from google.rpc import error_details_pb2, status_pb2
 
 from broker import Broker, Endpoint, wait_until
 from grpc_client import Client
@@ -157,6 +158,41 @@ def test_an_item_whose_lease_ends_is_delivered_again_and_an_extended_one_is_not(
         assert worker.ack(kept) == ["DONE"]
 
 
+def test_a_worker_that_says_nothing_does_not_get_its_items_again_while_another_is_idle(
+    endpoint: Endpoint, client: Client, api: Any, topic: str
+) -> None:
+    client.create(topic)
+    client.publish(topic, *[f"{number}".encode() for number in range(6)])
+    with open_worker(endpoint, api, f"{topic}-g", topic, lease_ms=1_000, max_in_flight=50) as stuck:
+        assert len(stuck.take(6)) == 6
+        # One item at a time, so that it never could have taken them all at once.
+        with open_worker(endpoint, api, f"{topic}-g", topic, max_in_flight=1) as idle:
+            for _ in range(6):
+                [item] = idle.take(1)
+                assert item.delivery_count == 2
+                assert idle.ack(item) == ["DONE"]
+        # Alone, it is served again, and at once.
+        client.publish(topic, b"last")
+        assert values(stuck.take(1)) == [b"last"]
+        assert not stuck.items
+
+
+def test_a_worker_that_is_late_is_heard_of_and_gets_its_share(
+    endpoint: Endpoint, client: Client, api: Any, topic: str
+) -> None:
+    client.create(topic)
+    client.publish(topic, b"slow")
+    with open_worker(endpoint, api, f"{topic}-g", topic, lease_ms=500, max_in_flight=5) as late:
+        [item] = late.take(1)
+        with open_worker(endpoint, api, f"{topic}-g", topic, max_in_flight=1) as other:
+            assert values(other.take(1)) == [b"slow"]
+            client.publish(topic, b"waiting")
+            assert late.ack(item) == ["NOT_HELD"]
+            # It would have had to wait for ten seconds.
+            begun = time.monotonic()
+            assert values(late.take(1)) == [b"waiting"] and time.monotonic() - begun < 5
+
+
 def test_a_stream_that_ends_releases_what_it_holds(endpoint: Endpoint, client: Client, api: Any, topic: str) -> None:
     client.create(topic)
     client.publish(topic, b"job")
@@ -293,6 +329,80 @@ def test_what_a_worker_gets_wrong_is_answered_and_others_notice_nothing(
                 assert (found, part in details) == (code, True), (details, fields)
         assert good.ack(item, api.WorkItem(delivery_id=999)) == ["DONE", "NOT_HELD"]
         assert good.ack(item) == ["NOT_HELD"]
+
+
+def test_a_stop_in_order_loses_no_delivery_count(start_broker: Callable[..., Broker], api: Any) -> None:
+    own = start_broker()
+    endpoint = Endpoint(own, tls=False)
+    client = Client(endpoint, api)
+    client.create("jobs", partitions=2)
+    for number in range(20):
+        client.publish("jobs", b"%d" % number, partition=number % 2)
+    counts: dict[bytes, int] = {}
+    for expected in (1, 2, 3, 4, 5):
+        worker = open_worker(endpoint, api, "g", "jobs")
+        items = worker.take(20)
+        assert {item.delivery_count for item in items} == {expected}
+        counts = {item.value: item.delivery_count for item in items}
+        # Some are spoken of at the last moment.
+        worker.send(extend=api.WorkExtend(delivery_ids=[item.delivery_id for item in items[:5]]))
+        assert own.stop() == 0
+        worker.close()
+        own.start()
+        endpoint = Endpoint(own, tls=False)
+    assert len(counts) == 20
+    client.channel.close()
+    client = Client(endpoint, api)
+    # No delivery is left.
+    def is_buried() -> bool:
+        topics = client.admin.ListTopics(api.ListTopicsRequest(), timeout=20).topics
+        return any(one.name == "dlq.g" for one in topics) and len(client.records("dlq.g")) == 20
+
+    with open_worker(endpoint, api, "g", "jobs"):
+        wait_until(is_buried, "all dead letters", 20)
+    assert {headers(record)["__dlq.errors.delivery.count"] for record in client.records("dlq.g")} == {b"5"}
+    client.channel.close()
+
+
+def test_letters_that_are_not_wanted_hide_no_others(endpoint: Endpoint, client: Client, api: Any, topic: str) -> None:
+    client.create(topic)
+    dead = f"dlq.{topic}"
+    client.create(dead)
+
+    def letter(group: str) -> Any:
+        named = {"topic": topic.encode(), "partition": b"0", "group": group.encode()}
+        return api.PublishRecord(
+            value=group.encode(), headers=[api.Header(key=f"__dlq.errors.{name}", value=value) for name, value in named.items()])
+
+    for group in ("others", "others", "mine", "others"):
+        client.streams.Publish(api.PublishRequest(topic=dead, records=[letter(group)] * 1_100), timeout=20)
+    work = api.WorkStub(client.channel)
+    answer = work.Redrive(api.RedriveRequest(dead_letter_topic=dead, group="mine", max_records=600), timeout=20)
+    assert (answer.redriven, answer.has_more) == (600, True)
+    answer = work.Redrive(api.RedriveRequest(dead_letter_topic=dead, group="mine"), timeout=20)
+    assert (answer.redriven, answer.skipped, answer.has_more) == (500, 3_300, False)
+    assert [record.value for record in client.records(topic)] == [b"mine"] * 1_100
+    [described] = work.DescribeDeadLetters(api.DescribeDeadLettersRequest(dead_letter_topic=dead), timeout=20).partitions
+    assert [(one.first_offset, one.last_offset) for one in described.redriven] == [(2_200, 3_299)]
+    assert (described.remaining, described.end_offset) == (3_300, 4_400)
+    answer = work.Redrive(api.RedriveRequest(dead_letter_topic=dead, max_records=10_000), timeout=20)
+    assert (answer.redriven, answer.skipped, answer.has_more) == (3_300, 0, False)
+
+
+def test_a_redrive_that_names_no_dead_letter_topic_is_told_so(endpoint: Endpoint, api: Any, topic: str) -> None:
+    work = api.WorkStub(endpoint.grpc_channel())
+    for call, request in ((work.Redrive, api.RedriveRequest), (work.DescribeDeadLetters, api.DescribeDeadLettersRequest)):
+        for name in ("", topic):
+            with pytest.raises(grpc.RpcError) as refused:
+                call(request(dead_letter_topic=name), timeout=20)
+            assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT, name
+            details = status_pb2.Status.FromString(dict(refused.value.trailing_metadata())["grpc-status-details-bin"]).details
+            violations = error_details_pb2.BadRequest()
+            assert any(entry.Unpack(violations) for entry in details)
+            assert [one.field for one in violations.field_violations] == ["dead_letter_topic"], name
+        with pytest.raises(grpc.RpcError) as refused:
+            call(request(dead_letter_topic=f"dlq.{topic}"), timeout=20)
+        assert refused.value.code() == grpc.StatusCode.NOT_FOUND
 
 
 @pytest.mark.deadline(120)

@@ -65,6 +65,7 @@ package final class GRPCClient {
     static let publishStreamPath = "/martlet.v1.Streams/PublishStream"
     static let receivePath = "/martlet.v1.Work/Receive"
     static let redrivePath = "/martlet.v1.Work/Redrive"
+    static let describeDeadLettersPath = "/martlet.v1.Work/DescribeDeadLetters"
     static let reflectionPath = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 
     private func wait<Value: Sendable>(

@@ -68,6 +68,35 @@ extension ShareCoordinator {
         }
     }
 
+    /// Bytes of state written at once when the broker stops; one sync each.
+    private static let lastWriteBytes = 256 << 10
+
+    /// The broker stops, and nobody says anything any more: writes down how often what is held was delivered, so that the next start
+    /// knows. After the connections are closed and before the logs are. `completion` runs when that is durable, or cannot be.
+    package func writeDeliveries(completion: @escaping @Sendable () -> Void) {
+        let queues = table.withLock { table in table.entries.values.flatMap(\.queues.values) }
+        context.loop.execute { self.writeDeliveries(of: queues[...], completion) }
+    }
+
+    private func writeDeliveries(of queues: ArraySlice<ShareQueue>, _ completion: @escaping @Sendable () -> Void) {
+        var rest = queues
+        var records: [KeyedRecord] = []
+        var bytes = 0
+        while bytes < Self.lastWriteBytes, let queue = rest.popFirst() {
+            guard let record = queue.unwrittenRecord(nowMs: context.clock.nowMs()) else { continue }
+            records.append(record)
+            bytes += record.key.count + (record.value?.count ?? 0)
+        }
+        guard !records.isEmpty else { return completion() }
+        let left = rest
+        context.log.append(records, on: context.loop) { [self] result in
+            guard case .failure(let error) = result else { return writeDeliveries(of: left, completion) }
+            context.logger.warning(
+                "share groups: deliveries that nothing was said of are not counted", metadata: ["cause": "\(error)"])
+            completion()
+        }
+    }
+
     /// Everything that is durable, as the records that would restore it.
     func durableState() -> [KeyedRecord] {
         let queues = table.withLock { table in table.entries.values.flatMap(\.queues.values) }

@@ -13,6 +13,15 @@ extension SharePartition {
         return room(rules) > 0 ? endOffset : nil
     }
 
+    /// A member comes for records: how many it may take now.
+    package mutating func recordsMax(for member: ShareMemberId, nowMs: Int64) -> Int {
+        switch standings.came(member, nowMs: nowMs) {
+        case .good: .max
+        case .passedOver: 0
+        case .onTrial: runs.contains { $0.state == .acquired && $0.member == member } ? 0 : 1
+        }
+    }
+
     /// How many records may be looked at that nobody has.
     private func room(_ rules: Rules) -> Int64 {
         // Many small runs are many records that are done with between a few that are not.
@@ -45,6 +54,7 @@ extension SharePartition {
             // There was no room for all of it: what follows comes after the rest.
             if last < batch.last { break }
         }
+        if !acquired.isEmpty { standings.locked(by: member, lockMs: rules.lockDurationMs) }
         tidy()
         return acquired
     }

@@ -10,8 +10,9 @@
 // Offsets below `startOffset` are done with; `runs` covers `startOffset ..< endOffset` without gaps, in order, each run
 // a stretch of records in the same state; beyond is what nobody has looked at. Neighbours that are alike are one run.
 // Only `acquired` has a member and a deadline; `archiving` is a record that waits for its dead letter.
+// Who lets locks end without a word is passed over for those who do not (`ShareStandings`): `recordsMax` is asked before `acquire`.
 // Time is handed in: locks in monotonic milliseconds, delays in wall-clock milliseconds. Nothing here waits or writes.
-// Input that a peer can get wrong throws `ShareError`; nothing is changed then.
+// Input that a peer can get wrong throws `ShareError`; no record is changed then.
 
 package struct SharePartition: Sendable {
     package enum State: Int8, Sendable {
@@ -51,6 +52,7 @@ package struct SharePartition: Sendable {
     private(set) var isStartDirty = false
     /// Records were given back since somebody last asked.
     private(set) var hasReleased = false
+    var standings = ShareStandings()
 
     package init(startOffset: Int64) {
         self.startOffset = startOffset
@@ -92,6 +94,14 @@ package struct SharePartition: Sendable {
         runs.reduce(0) { $0 + ($1.state.isTerminal ? $1.count : 0) }
     }
 
+    /// What is done with from `offset` on, as few ranges as that takes.
+    package func done(from offset: Int64) -> [ClosedRange<Int64>] {
+        var done = OffsetRanges()
+        if startOffset > offset { done.insert(offset...startOffset - 1) }
+        for run in runs where run.state.isTerminal && run.last >= offset { done.insert(max(run.first, offset)...run.last) }
+        return done.ranges
+    }
+
     /// When something happens by itself next: a lock ends (monotonic), a delay ends (wall clock).
     package var nextDeadlines: (lockMs: Int64, notBeforeMs: Int64) {
         var next: (lockMs: Int64, notBeforeMs: Int64) = (.max, .max)
@@ -109,6 +119,8 @@ package struct SharePartition: Sendable {
     package mutating func acknowledge(
         _ acknowledgements: [ShareAcknowledgement], member: ShareMemberId, nowMs: Int64, wallMs: Int64, rules: Rules
     ) throws(ShareError) -> [DeadLetter] {
+        // Gaps are found by whoever reads for the member, and are no word of its own.
+        if acknowledgements.contains(where: { $0.outcome != .gap }) { standings.heard(from: member) }
         var previous = Int64.min
         for batch in acknowledgements {
             guard batch.first <= batch.last, batch.first > previous else { throw .invalidRequest }
@@ -156,7 +168,9 @@ package struct SharePartition: Sendable {
     /// Locks that have ended give their records back. Returns the records that need a dead letter.
     package mutating func advance(nowMs: Int64, rules: Rules) -> [DeadLetter] {
         var letters: [DeadLetter] = []
-        guard runs.contains(where: { $0.state == .acquired && $0.deadlineMs <= nowMs }) else { return expireSpent(rules) }
+        let ended = runs.filter { $0.state == .acquired && $0.deadlineMs <= nowMs }
+        guard !ended.isEmpty else { return expireSpent(rules) }
+        for member in ended.compactMap(\.member) { standings.lockEnded(of: member, nowMs: nowMs) }
         release(rules, into: &letters) { $0.deadlineMs <= nowMs }
         return letters + expireSpent(rules)
     }
@@ -164,6 +178,7 @@ package struct SharePartition: Sendable {
     /// A member is gone: what it holds is available again. Returns the records that need a dead letter.
     package mutating func release(_ member: ShareMemberId, rules: Rules) -> [DeadLetter] {
         var letters: [DeadLetter] = []
+        standings.left(member)
         release(rules, into: &letters) { $0.member == member }
         return letters
     }
@@ -232,6 +247,11 @@ package struct SharePartition: Sendable {
     }
 
     var hasChanges: Bool { !dirty.isEmpty || isStartDirty }
+
+    /// What is held is to be written as well, for the sake of its delivery count.
+    mutating func noteDeliveries() {
+        for run in runs where run.state == .acquired { dirty.insert(run.first...run.last) }
+    }
 
     /// What changed since the last call.
     mutating func takeChanges() -> [Run] {

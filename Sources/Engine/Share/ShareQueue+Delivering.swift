@@ -46,10 +46,12 @@ extension ShareQueue {
         for _ in 0..<Self.attempts {
             seenEnd = partition.offsets.highWatermark
             let logStart = partition.offsets.start
+            var recordsMax = limits.maxRecords
             let plan = change(on: loop, settings.rules) { state -> (offset: Int64, end: Int64)? in
                 state.machine.logStarts(at: logStart)
                 wake = state.wake
-                guard state.isReady, !state.isClosed else { return nil }
+                recordsMax = min(recordsMax, state.machine.recordsMax(for: member, nowMs: context.monotonicMs))
+                guard state.isReady, !state.isClosed, recordsMax > 0 else { return nil }
                 let next = state.machine.nextFetchOffset(wallMs: context.clock.nowMs(), rules: settings.rules)
                 return next.map { ($0, state.machine.endOffset) }
             }
@@ -59,7 +61,7 @@ extension ShareQueue {
                 if partition.offsets.start > plan.offset { continue }
                 return .nothing(seenEnd: seenEnd, wake: wake)
             }
-            let runs = acquire(batches, from: plan.offset, member, limits, settings, on: loop)
+            let runs = acquire(batches, from: plan.offset, member, limits, recordsMax, settings, on: loop)
             if let first = runs.first, let last = runs.last {
                 return .acquired(bytes: Self.cut(bytes, batches, first.first, last.last), runs: runs)
             }
@@ -95,13 +97,13 @@ extension ShareQueue {
     }
 
     private func acquire(
-        _ batches: [ShareBatch], from offset: Int64, _ member: ShareMemberId, _ limits: ShareFetchLimits,
+        _ batches: [ShareBatch], from offset: Int64, _ member: ShareMemberId, _ limits: ShareFetchLimits, _ recordsMax: Int,
         _ settings: ShareGroupSettings, on loop: any EventLoop
     ) -> [SharePartition.Run] {
         change(on: loop, settings.rules) { state in
             guard !state.isClosed else { return [] }
             return state.machine.acquire(
-                batches, from: offset, maxRecords: limits.maxRecords, isStrict: limits.isStrict, member: member,
+                batches, from: offset, maxRecords: recordsMax, isStrict: limits.isStrict, member: member,
                 nowMs: context.monotonicMs, wallMs: context.clock.nowMs(), rules: settings.rules)
         }
     }

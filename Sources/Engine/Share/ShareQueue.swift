@@ -90,6 +90,17 @@ package final class ShareQueue: Sendable {
     package var isClosed: Bool { state.withLock { $0.isClosed } }
     package var snapshot: SharePartition { state.withLock { $0.machine } }
 
+    /// What no write has told so far, deliveries that nothing was said of included; nil if that is nothing.
+    func unwrittenRecord(nowMs: Int64) -> KeyedRecord? {
+        state.withLock { state in
+            guard !state.isClosed else { return nil }
+            if state.mustWriteAll { return ShareStateRecord.snapshot(key, state.machine, nowMs: nowMs) }
+            state.machine.noteDeliveries()
+            guard state.machine.hasChanges else { return nil }
+            return ShareStateRecord.update(key, state.machine, changes: state.machine.takeChanges())
+        }
+    }
+
     /// The record that would restore it.
     func durableRecord(nowMs: Int64) -> KeyedRecord {
         state.withLock { ShareStateRecord.snapshot(key, $0.machine, nowMs: nowMs) }
@@ -131,6 +142,12 @@ extension ShareQueue {
         case .success:
             if !mustBury.isEmpty { bury(mustBury, settings, on: loop, answer: answer) }
         }
+    }
+
+    /// A member says something of records that it does not hold any more: it is there, at least. On `loop`.
+    package func heard(from member: ShareMemberId, on loop: any EventLoop) {
+        guard state.withLock({ $0.machine.standings.isSilent(member) }) else { return }
+        change(on: loop, settings().rules) { $0.machine.standings.heard(from: member) }
     }
 
     /// A member is gone: what it holds here is available again. On `loop`.
@@ -201,7 +218,9 @@ extension ShareQueue {
             let hasEnded = state.machine.hasReleased
             let value = body(&state)
             if hasEnded || state.machine.hasReleased { state.needsWrite = true }
-            let isWaking = state.machine.takeReleased() || couldNotTake || before != state.machine.startOffset
+            let isReleased = state.machine.takeReleased()
+            let isRestored = state.machine.standings.takeRestored()
+            let isWaking = isReleased || isRestored || couldNotTake || before != state.machine.startOffset
             if isWaking, !state.waiters.isEmpty, state.machine.nextFetchOffset(wallMs: wallMs, rules: rules) != nil {
                 outcome.woken = state.waiters
                 state.waiters = []

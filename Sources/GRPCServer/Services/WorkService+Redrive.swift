@@ -3,7 +3,8 @@
 //
 // Behaviour: a share group of the broker's own reads the dead-letter topic from its beginning, and so remembers which letters were
 //   put back. Each goes to the topic and partition that its headers name, without those headers and without `not-before`; it is acknowledged
-//   when it is durable there. Letters that are not wanted are left for another call.
+//   when it is durable there. The topic is read in stretches until there are enough letters, or no more, so that letters that are not
+//   wanted do not hide others; those are held until the end, and left for another call.
 
 import Bytes
 import Contract
@@ -19,6 +20,7 @@ extension WorkService {
 
     func redrive(_ request: Martlet_V1_RedriveRequest, _ call: GRPCCall) {
         call.authorize { () throws(GRPCStatus) in
+            try check(deadLetterTopic: request.deadLetterTopic)
             try call.require(.read, .topic, request.deadLetterTopic)
             if !request.group.isEmpty { try call.require(.read, .group, request.group) }
         } then: { () throws(GRPCStatus) in
@@ -27,15 +29,7 @@ extension WorkService {
     }
 
     private func redriveAllowed(_ request: Martlet_V1_RedriveRequest, _ call: GRPCCall) throws(GRPCStatus) {
-        guard let topic = engine.topics.topic(named: request.deadLetterTopic) else {
-            throw GRPCStatus.unknown(topic: request.deadLetterTopic)
-        }
-        guard topic.name.hasPrefix(engine.shares.configuration.deadLetterTopicPrefix) else {
-            throw .invalid(
-                "dead_letter_topic",
-                "\(topic.name) is no dead-letter topic: those begin with \(engine.shares.configuration.deadLetterTopicPrefix)"
-            ).about("topic", topic.name)
-        }
+        let topic = try deadLetters(request.deadLetterTopic)
         guard request.maxRecords <= UInt32(Self.recordsMax) else {
             throw .invalid("max_records", "max_records is above the \(Self.recordsMax) allowed")
         }
@@ -53,6 +47,10 @@ private final class Redriving: @unchecked Sendable {
     // Unchecked: see above; completions of appends and queues run on that loop.
     /// How long the letters are this call's.
     private static let lockMs: Int64 = 60_000
+    /// A call that takes longer leaves the rest to another one: what it skipped must not come again.
+    private static let durationMs = lockMs / 2
+    /// Letters that are looked at before other calls of the loop have their turn.
+    private static let stretch = 1_000
 
     private let topic: String
     private let group: String
@@ -67,13 +65,9 @@ private final class Redriving: @unchecked Sendable {
     private var skipped = 0
     private var missing = 0
     private var isRead = false
+    private var isAtEnd = false
+    private var endsAt = NIODeadline.distantFuture
     private var failure: GRPCStatus?
-
-    private struct Letter {
-        var offset: Int64
-        var record: Record
-        var partition: Partition
-    }
 
     init(topic: String, group: String, max: Int, call: GRPCCall) {
         self.topic = topic
@@ -84,13 +78,13 @@ private final class Redriving: @unchecked Sendable {
 
     func run(_ opened: [ShareCoordinator.OpenedQueue]) {
         queues = opened.compactMap { try? $0.queue.get() }
+        endsAt = call.loop.now + .milliseconds(Self.durationMs)
         run()
     }
 
     private func run() {
-        var left = max - redriven
+        var left = min(max - redriven, Self.stretch)
         isRead = false
-        skipped = 0
         do throws(EngineError) {
             for queue in queues {
                 while left > 0 {
@@ -105,8 +99,9 @@ private final class Redriving: @unchecked Sendable {
         } catch {
             failure = GRPCStatus(error).about("topic", topic)
         }
+        isAtEnd = left > 0
         isRead = true
-        finishIfDone(hasMore: left <= 0)
+        finishIfDone()
     }
 
     private func put(_ bytes: ByteBuffer, _ runs: [SharePartition.Run], of queue: ShareQueue) {
@@ -148,6 +143,7 @@ private final class Redriving: @unchecked Sendable {
         for queue in queues { queue.release(member, on: call.loop) }
         let names = unknown.sorted()
         unknown = []
+        skipped = 0
         call.authorize({ names.map { self.call.may(.write, .topic, $0) } }) { answers in
             for (name, isAllowed) in zip(names, answers) { self.rights[name] = isAllowed }
             self.run()
@@ -178,8 +174,6 @@ private final class Redriving: @unchecked Sendable {
         }
     }
 
-    private var hasMore = false
-
     /// What was put back is no state of the dead-letter topic's: it is told as what there is now.
     private func recordInAudit() {
         call.engine.audit.record(
@@ -188,10 +182,12 @@ private final class Redriving: @unchecked Sendable {
                 cause: failure.map { "\($0)" }, after: ["redriven": "\(redriven)", "skipped": "\(skipped)"]))
     }
 
-    private func finishIfDone(hasMore: Bool? = nil) {
-        if let hasMore { self.hasMore = hasMore }
+    private func finishIfDone() {
         guard isRead, missing == 0 else { return }
-        if failure == nil, !unknown.isEmpty { return ask() }
+        if failure == nil, !call.hasEnded, redriven < max, call.loop.now < endsAt {
+            if !isAtEnd { return call.loop.execute { self.run() } }
+            if !unknown.isEmpty { return ask() }
+        }
         // What was not wanted, or did not work, is for another call.
         for queue in queues { queue.release(member, on: call.loop) }
         recordInAudit()
@@ -200,7 +196,7 @@ private final class Redriving: @unchecked Sendable {
             Martlet_V1_RedriveResponse.with {
                 $0.redriven = UInt32(redriven)
                 $0.skipped = UInt32(skipped)
-                $0.hasMore_p = self.hasMore
+                $0.hasMore_p = !isAtEnd || !unknown.isEmpty
             })
     }
 }

@@ -19,6 +19,9 @@ struct WorkService: Sendable {
         [
             GRPCMethod(Self.name, "Receive", session: { call in Worker(self, call) }),
             GRPCMethod(Self.name, "Redrive") { (request: Martlet_V1_RedriveRequest, call) in redrive(request, call) },
+            GRPCMethod(Self.name, "DescribeDeadLetters") { (request: Martlet_V1_DescribeDeadLettersRequest, call) in
+                describeDeadLetters(request, call)
+            },
         ]
     }
 

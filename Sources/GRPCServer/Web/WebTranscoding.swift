@@ -48,6 +48,8 @@ struct WebTranscoding: Sendable {
             Martlet_V1_DescribeTopicRequest.self, Martlet_V1_DescribeTopicResponse.self),
         "/martlet.v1.Admin/DeleteTopic": .init(Martlet_V1_DeleteTopicRequest.self, Martlet_V1_DeleteTopicResponse.self),
         "/martlet.v1.Work/Redrive": .init(Martlet_V1_RedriveRequest.self, Martlet_V1_RedriveResponse.self),
+        "/martlet.v1.Work/DescribeDeadLetters": .init(
+            Martlet_V1_DescribeDeadLettersRequest.self, Martlet_V1_DescribeDeadLettersResponse.self),
         "/grpc.health.v1.Health/Check": .init(
             Grpc_Health_V1_HealthCheckRequest.self, Grpc_Health_V1_HealthCheckResponse.self),
         "/grpc.health.v1.Health/Watch": .init(

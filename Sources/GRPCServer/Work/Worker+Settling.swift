@@ -38,7 +38,10 @@ extension Worker {
         }
         items.dropExpired(nowMs: nowMs)
         let (held, unknown) = items.find(ids)
-        if !unknown.isEmpty { confirm(unknown, .notHeld) }
+        if !unknown.isEmpty {
+            heard()
+            confirm(unknown, .notHeld)
+        }
         for (queue, items) in held { settle(items, outcome, in: queue) }
     }
 

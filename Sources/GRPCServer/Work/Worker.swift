@@ -101,6 +101,11 @@ final class Worker: GRPCSession, @unchecked Sendable {
         call.resume()
     }
 
+    /// It speaks of items that it has lost, so it is slow, not gone.
+    func heard() {
+        for queue in queues { queue.heard(from: id, on: call.loop) }
+    }
+
     // MARK: Begin and end
 
     /// A member of its group now.

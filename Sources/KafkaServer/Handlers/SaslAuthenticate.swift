@@ -23,9 +23,10 @@ enum SaslAuthenticateHandler: KafkaHandler {
                 response.authBytes = ByteBuffer(bytes: bytes)
                 response.sessionLifetimeMs = lifetimeMs
                 connection.loggedIn(mechanism)
-            case .failure(let cause, let mechanism):
+            case .failure(let cause, let mechanism, let advice):
                 response.errorCode = .saslAuthenticationFailed
                 response.errorMessage = "Authentication failed: invalid credentials with SASL mechanism \(mechanism.rawValue)"
+                    + (advice.map { "; \($0)" } ?? "")
                 connection.loginFailed(cause, mechanism.rawValue)
             case .outOfOrder:
                 response.errorCode = .illegalSaslState

@@ -43,6 +43,13 @@ private struct Machine {
             wallMs: wallMs, rules: rules)
     }
 
+    mutating func mayTake(_ member: ShareMemberId) -> Int { partition.recordsMax(for: member, nowMs: nowMs) }
+
+    mutating func pass(ms: Int64) {
+        nowMs += ms
+        _ = partition.advance(nowMs: nowMs, rules: rules)
+    }
+
     var runs: [String] { partition.runs.map { "\($0.first)-\($0.last) \($0.state) \($0.deliveryCount)" } }
 }
 
@@ -149,6 +156,86 @@ struct SharePartitionTests {
         _ = machine.acquire(bob, max: 5, end: 10)
         #expect(machine.partition.release(alice, rules: machine.rules).isEmpty)
         #expect(machine.runs == ["0-4 available 1", "5-9 acquired 1"])
+    }
+
+    @Test func aMemberThatLetsItsLocksEndWithoutAWordIsPassedOver() throws {
+        var machine = Machine()
+        machine.rules.maxRecordLocks = 10
+        #expect(machine.mayTake(alice) == .max && machine.mayTake(bob) == .max)
+        _ = machine.acquire(alice)
+        machine.pass(ms: 30_000)
+        #expect(machine.mayTake(alice) == 0 && machine.mayTake(bob) == .max)
+        #expect(machine.acquire(bob, max: 4) == ["0-3x2"])
+        machine.pass(ms: 29_999)
+        #expect(machine.mayTake(alice) == 0)
+        // One record is its trial, and no other one until that has an end.
+        machine.pass(ms: 1)
+        _ = try? machine.say(0, 0, .accept, by: bob)
+        #expect(machine.mayTake(alice) == 1)
+        #expect(machine.acquire(alice, max: 1) == ["0-0x3"])
+        #expect(machine.mayTake(alice) == 0)
+        // It is as silent as before, and waits for twice as long.
+        machine.pass(ms: 30_000)
+        machine.pass(ms: 59_999)
+        #expect(machine.mayTake(alice) == 0)
+        machine.pass(ms: 1)
+        #expect(machine.mayTake(alice) == 1)
+    }
+
+    @Test func aSilentMemberIsServedWhenThereIsNoOther() {
+        var machine = Machine()
+        #expect(machine.mayTake(alice) == .max)
+        _ = machine.acquire(alice)
+        machine.pass(ms: 30_000)
+        #expect(machine.mayTake(alice) == .max)
+        // Another that comes is preferred; with the last of those it is served again, and told so.
+        #expect(machine.mayTake(bob) == .max && machine.mayTake(alice) == 0)
+        _ = machine.partition.standings.takeRestored()
+        _ = machine.partition.release(bob, rules: machine.rules)
+        let isToldOfBob = machine.partition.standings.takeRestored()
+        #expect(isToldOfBob && machine.mayTake(alice) == .max)
+        // Among its like, too.
+        #expect(machine.mayTake(bob) == .max)
+        _ = machine.acquire(bob, max: 100, end: 30)
+        machine.pass(ms: 30_000)
+        #expect(machine.mayTake(alice) == .max && machine.mayTake(bob) == .max)
+    }
+
+    @Test func whatAMemberSaysOfAnyRecordRestoresItsStanding() throws {
+        var machine = Machine()
+        _ = (machine.mayTake(alice), machine.mayTake(bob))
+        _ = machine.acquire(alice)
+        machine.pass(ms: 30_000)
+        #expect(machine.mayTake(alice) == 0)
+        // That a record was missing is no word of the member.
+        #expect(throws: ShareError.invalidRecordState) { try machine.say(0, 0, .gap) }
+        #expect(machine.mayTake(alice) == 0)
+        #expect(throws: ShareError.invalidRecordState) { try machine.say(0, 0, .accept) }
+        let isRestored = machine.partition.standings.takeRestored()
+        #expect(isRestored && machine.mayTake(alice) == .max)
+    }
+
+    @Test func shortLocksLeaveTheOthersTimeToo() {
+        var machine = Machine()
+        machine.rules.lockDurationMs = 100
+        _ = (machine.mayTake(alice), machine.mayTake(bob))
+        _ = machine.acquire(alice)
+        machine.pass(ms: 100)
+        machine.pass(ms: 9_999)
+        #expect(machine.mayTake(alice) == 0)
+        machine.pass(ms: 1)
+        #expect(machine.mayTake(alice) == 1)
+    }
+
+    @Test func standingsAreRememberedOfSoManyMembersOnly() {
+        var machine = Machine()
+        #expect(machine.mayTake(alice) == .max)
+        _ = machine.acquire(alice)
+        machine.pass(ms: 30_000)
+        for number in 0...2 * Limits.membersPerSharePartition { _ = machine.mayTake(ShareMemberId("member-\(number)")) }
+        #expect(machine.partition.standings.count == Limits.membersPerSharePartition)
+        // Those in good standing are forgotten, since that does them no harm.
+        #expect(machine.mayTake(alice) == 0)
     }
 
     @Test func afterTheLastDeliveryARecordIsArchived() throws {

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Martlet, Martlet: the token that an external policy is shown, from a broker's start to its end.
+//
+// The first line of a file that is watched: what issues tokens replaces them in time (a projected volume of Kubernetes, an
+// agent of Vault). A file that cannot be used leaves the old token in force and a line in the log, which never has a token.
+// `refresh` is called by the housekeeping loop only; the stamp is guarded by the mutex.
+
+import Logging
+import PolicyClient
+import Synchronization
+
+final class PolicyToken: Sendable {
+    /// What the file had at the start.
+    let first: String
+    private let file: String
+    private let stamp: Mutex<FileStamp?>
+
+    init(_ file: String) throws(BrokerError) {
+        self.file = file
+        stamp = Mutex(FileStamp(path: file))
+        first = try Self.read(file)
+    }
+
+    func refresh(_ policy: PolicyClient, logger: Logger) {
+        let found = FileStamp(path: file)
+        let isChanged = stamp.withLock { stamp in
+            defer { stamp = found }
+            return stamp != found
+        }
+        guard isChanged else { return }
+        do throws(BrokerError) {
+            policy.use(token: try Self.read(file))
+            logger.notice("the token for the external policy was read again, its file has changed")
+        } catch {
+            logger.error("the token for the external policy changed and cannot be used, the old one stays in force: \(error)")
+        }
+    }
+
+    static func read(_ file: String) throws(BrokerError) -> String {
+        let bytes: [UInt8]
+        do {
+            bytes = try TextFile.read(file, bytesMax: Limits.policyTokenBytes)
+        } catch {
+            throw BrokerError("authorizer.opa.token.file: cannot read \(file): \(error.reason)")
+        }
+        guard bytes.count <= Limits.policyTokenBytes else {
+            throw BrokerError("authorizer.opa.token.file: \(file) is larger than \(Limits.policyTokenBytes >> 10) KiB; it is no token")
+        }
+        let line = bytes.prefix { $0 != UInt8(ascii: "\n") && $0 != UInt8(ascii: "\r") }
+        // What else could end the header or begin another one.
+        guard !line.isEmpty, line.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else {
+            throw BrokerError("authorizer.opa.token.file: the first line of \(file) is no token; write the token there, and nothing else")
+        }
+        return String(decoding: line, as: UTF8.self)
+    }
+}
