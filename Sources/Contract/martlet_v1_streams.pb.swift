@@ -357,6 +357,12 @@ package nonisolated struct Martlet_V1_PublishError: Sendable {
   /// For a program: a constant such as MESSAGE_TOO_LARGE, as in the details of a call's status.
   package var reason: String = String()
 
+  /// The field of the request that is wrong, if one is, as in the details' BadRequest.
+  package var field: String = String()
+
+  /// What it is about: topic, partition and the like, as in the details' ErrorInfo.
+  package var metadata: Dictionary<String,String> = [:]
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -496,7 +502,8 @@ package nonisolated struct Martlet_V1_SubscribeRequest: Sendable {
     set {start = .offset(newValue)}
   }
 
-  /// Milliseconds since the Unix epoch: the first record that is not older; the end, if there is none.
+  /// Milliseconds since the Unix epoch: the first record that is not older; the end, if there is none. Negative: INVALID_ARGUMENT
+  /// (what Kafka's protocol says with negative timestamps is said with origin here).
   package var timestampMs: Int64 {
     get {
       if case .timestampMs(let v)? = start {return v}
@@ -539,7 +546,7 @@ package nonisolated struct Martlet_V1_SubscribeRequest: Sendable {
   package var isolation: Martlet_V1_Isolation = .unspecified
 
   /// Only records that meet one of these. Empty: all. Applied before a record is sent; what does not match is passed over, as
-  /// progress tells. At most 32 filters.
+  /// progress tells. At most 32 filters, which have at most 64 headers and 65,536 bytes together; more: INVALID_ARGUMENT.
   package var filters: [Martlet_V1_RecordFilter] = []
 
   /// Sends a progress message after this time, again and again, and also whenever the stream has caught up and before it
@@ -574,7 +581,8 @@ package nonisolated struct Martlet_V1_SubscribeRequest: Sendable {
   package nonisolated enum OneOf_Start: Equatable, Sendable {
     /// The first offset to deliver.
     case offset(Int64)
-    /// Milliseconds since the Unix epoch: the first record that is not older; the end, if there is none.
+    /// Milliseconds since the Unix epoch: the first record that is not older; the end, if there is none. Negative: INVALID_ARGUMENT
+    /// (what Kafka's protocol says with negative timestamps is said with origin here).
     case timestampMs(Int64)
     /// A consumer group: where it has committed to; the origin, where it has not.
     case group(String)
@@ -792,7 +800,9 @@ package nonisolated struct Martlet_V1_PartitionOffset: Sendable {
 
   package var partition: Int32 = 0
 
-  /// The next offset to read: one past the last record that was processed.
+  /// The next offset to read: one past the last record that was processed. As over Kafka's protocol it is stored as it is, even
+  /// beyond the end of the partition, which may not be known to who commits; who reads from there is told OUT_OF_RANGE, or begins
+  /// at the origin. Negative: INVALID_ARGUMENT.
   package var offset: Int64 = 0
 
   /// Anything the committer wants to keep with it, at most 4,096 bytes.
@@ -1208,7 +1218,7 @@ nonisolated extension Martlet_V1_PublishResult: SwiftProtobuf.Message, SwiftProt
 
 nonisolated extension Martlet_V1_PublishError: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".PublishError"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}code\0\u{1}message\0\u{1}reason\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}code\0\u{1}message\0\u{1}reason\0\u{1}field\0\u{1}metadata\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1219,6 +1229,8 @@ nonisolated extension Martlet_V1_PublishError: SwiftProtobuf.Message, SwiftProto
       case 1: try { try decoder.decodeSingularInt32Field(value: &self.code) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.message) }()
       case 3: try { try decoder.decodeSingularStringField(value: &self.reason) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.field) }()
+      case 5: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.metadata) }()
       default: break
       }
     }
@@ -1234,6 +1246,12 @@ nonisolated extension Martlet_V1_PublishError: SwiftProtobuf.Message, SwiftProto
     if !self.reason.isEmpty {
       try visitor.visitSingularStringField(value: self.reason, fieldNumber: 3)
     }
+    if !self.field.isEmpty {
+      try visitor.visitSingularStringField(value: self.field, fieldNumber: 4)
+    }
+    if !self.metadata.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: self.metadata, fieldNumber: 5)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1241,6 +1259,8 @@ nonisolated extension Martlet_V1_PublishError: SwiftProtobuf.Message, SwiftProto
     if lhs.code != rhs.code {return false}
     if lhs.message != rhs.message {return false}
     if lhs.reason != rhs.reason {return false}
+    if lhs.field != rhs.field {return false}
+    if lhs.metadata != rhs.metadata {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -17,21 +17,20 @@ struct CallHead {
     init(_ fields: HTTP2Fields, _ router: GRPCRouter, _ configuration: HTTP2Configuration) throws(GRPCStatus) {
         if fields.isTruncated {
             throw GRPCStatus(
-                .resourceExhausted, "the call's headers are larger than \(configuration.headerListBytesMax) bytes")
+                .resourceExhausted, "HEADERS_TOO_LARGE", [("limit", "\(configuration.headerListBytesMax)")],
+                "the call's headers are larger than \(configuration.headerListBytesMax) bytes; send less metadata")
         }
         guard let path = fields[.path], let route = router.route(path) else {
-            throw GRPCStatus(.unimplemented, "there is no method \(fields.string(.path) ?? "")")
+            throw .unknown(method: fields.string(.path) ?? "")
         }
         guard let encoding = MessageEncoding(fields[.grpcEncoding]) else {
-            throw GRPCStatus(
-                .unimplemented,
-                "grpc-encoding \(fields.string(.grpcEncoding) ?? "") is not supported, only \(MessageEncoding.accepted)")
+            throw .unsupported("grpc-encoding", fields.string(.grpcEncoding), accepted: MessageEncoding.accepted)
         }
         self.route = route
         self.encoding = encoding
         timeout = try fields[.grpcTimeout].map { value throws(GRPCStatus) in
             guard let timeout = GRPCTimeout.parse(value) else {
-                throw GRPCStatus(.invalidArgument, "grpc-timeout \(String(buffer: value)) is malformed")
+                throw .malformed(timeout: String(buffer: value))
             }
             return timeout
         }
@@ -42,5 +41,23 @@ struct CallHead {
     static func isGRPC(_ fields: HTTP2Fields) -> Bool {
         fields.matches(.contentType, "application/grpc") || fields.starts(.contentType, with: "application/grpc+proto")
             || fields.starts(.contentType, with: "application/grpc;")
+    }
+}
+
+extension GRPCStatus {
+    static func unsupported(_ field: String, _ encoding: String?, accepted: String) -> GRPCStatus {
+        GRPCStatus(
+            .unimplemented, "UNSUPPORTED_COMPRESSION", [("accepted", accepted)],
+            "\(field) \(encoding ?? "") is not supported, only \(accepted)")
+    }
+
+    static func malformed(timeout: String) -> GRPCStatus {
+        .invalid("grpc-timeout", "grpc-timeout \(timeout) is malformed: it is 1 to 8 digits and one of H, M, S, m, u, n")
+    }
+
+    static func unknown(method: String) -> GRPCStatus {
+        GRPCStatus(
+            .unimplemented, "UNKNOWN_METHOD", [("method", method)],
+            "there is no method \(method); server reflection lists those that there are")
     }
 }

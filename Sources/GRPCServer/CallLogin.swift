@@ -64,7 +64,7 @@ final class CallLogin: @unchecked Sendable {
             accept(identity.name, "bearer")
         } catch {
             failed("bearer", error.description)
-            throw GRPCStatus(.unauthenticated, "the token is not accepted")
+            throw GRPCStatus(.unauthenticated, "LOGIN_FAILED", "the token is not accepted; call again with a new one")
         }
     }
 
@@ -73,7 +73,7 @@ final class CallLogin: @unchecked Sendable {
         // A token that is taken for a moment longer, since clocks differ, is good for a short call.
         let leftMs = min(max(1_000, expiresMs - call.engine.clock.nowMs()), Limits.tokenTimerMs)
         tokenTimer = call.loop.scheduleTask(in: .milliseconds(leftMs)) {
-            self.call.fail(GRPCStatus(.unauthenticated, "the token has expired; call again with a new one"))
+            self.call.fail(GRPCStatus(.unauthenticated, "TOKEN_EXPIRED", "the token has expired; call again with a new one"))
         }
     }
 
@@ -81,7 +81,7 @@ final class CallLogin: @unchecked Sendable {
         guard !call.hasEnded else { return }
         guard isRight else {
             failed("basic", "wrong user or password for \(user)")
-            return call.fail(GRPCStatus(.unauthenticated, "the name or the password is wrong"))
+            return call.fail(GRPCStatus(.unauthenticated, "LOGIN_FAILED", "the name or the password is wrong"))
         }
         if call.route.method.kind != .unary || call.engine.access.policy != nil { endWithUser(user) }
         guard !call.hasEnded else { return }
@@ -98,7 +98,7 @@ final class CallLogin: @unchecked Sendable {
         guard !call.hasEnded else { return }
         call.principal = "User:\(user)"
         refuse("basic", "the user was removed while it was connected")
-        call.fail(GRPCStatus(.unauthenticated, "the user was removed"))
+        call.fail(GRPCStatus(.unauthenticated, "USER_REMOVED", "the user was removed; call as another one"))
     }
 
     private func accept(_ name: String, _ mechanism: String) {

@@ -85,9 +85,14 @@ final class CallRequests {
         hasEndOfRequest = true
         if waitsForLogin { return }
         if takesMany { return finish() }
-        if deframer.isIncomplete { return call.fail(GRPCStatus(.internal, "the request ends in the middle of a message")) }
+        if deframer.isIncomplete {
+            return call.fail(
+                GRPCStatus(.internal, "INCOMPLETE_MESSAGE", "the request ends in the middle of a message; send all of it"))
+        }
         guard let request else {
-            return call.fail(GRPCStatus(.unimplemented, "\(call.route.method.path) takes one request message, none came"))
+            return call.fail(
+                GRPCStatus(
+                    .unimplemented, "WRONG_MESSAGE_COUNT", "\(call.route.method.path) takes one request message, none came"))
         }
         self.request = nil
         account()
@@ -131,7 +136,9 @@ final class CallRequests {
                 } else if request == nil {
                     request = bytes
                 } else {
-                    throw GRPCStatus(.unimplemented, "\(call.route.method.path) takes one request message, more came")
+                    throw GRPCStatus(
+                        .unimplemented, "WRONG_MESSAGE_COUNT",
+                        "\(call.route.method.path) takes one request message, more came; call it once for each")
                 }
             }
         } catch {
@@ -160,7 +167,8 @@ final class CallRequests {
     private func finish() {
         guard !call.hasEnded, hasEndOfRequest, !isHeld, !hasToldEnd else { return }
         guard !deframer.isIncomplete else {
-            return call.fail(GRPCStatus(.internal, "the requests end in the middle of a message"))
+            return call.fail(
+                GRPCStatus(.internal, "INCOMPLETE_MESSAGE", "the requests end in the middle of a message; send all of it"))
         }
         hasToldEnd = true
         if let session { session.requestsEnded() } else { call.finish() }
@@ -178,7 +186,8 @@ final class CallRequests {
         if !call.hasEnded, connection.bufferedBytes > Limits.bufferedRequestBytes {
             call.fail(
                 GRPCStatus(
-                    .resourceExhausted, "the connection's unfinished requests hold more than \(Limits.bufferedRequestBytes) bytes"))
+                    .resourceExhausted, "UNFINISHED_REQUESTS", [("limit", "\(Limits.bufferedRequestBytes)")],
+                    "the connection's unfinished requests hold more than \(Limits.bufferedRequestBytes) bytes; finish some first"))
         }
     }
 
@@ -193,7 +202,8 @@ final class CallRequests {
         guard !hasRoom, !call.hasEnded else { return }
         call.fail(
             GRPCStatus(
-                .resourceExhausted, "unfinished requests of all connections hold \(memory.limit) bytes already;"
+                .resourceExhausted, "UNFINISHED_REQUESTS", [("limit", "\(memory.limit)")], retryMs: 1000,
+                "unfinished requests of all connections hold \(memory.limit) bytes already;"
                     + " try again later, or raise queued.max.request.bytes"))
     }
 }

@@ -30,6 +30,34 @@ extension GRPCStatus {
         self.init(code, error.message, details: StatusDetails(reason: Self.constant("\(error.code)"), retryMs: code.retryMs))
     }
 
+    /// What is refused for one partition.
+    init(_ error: EngineError, of partition: Partition?) {
+        self.init(error)
+        guard let partition else { return }
+        self = about("topic", partition.topic).about("partition", "\(partition.index)")
+    }
+
+    /// What is refused of records that somebody publishes.
+    init(publishing error: EngineError, to partition: Partition) {
+        self.init(error, of: partition)
+        switch error.code {
+        case .invalidRecord, .invalidTimestamp, .messageTooLarge, .corruptMessage: self = at("records")
+        default: break
+        }
+    }
+
+    /// What is refused of a topic that is to be made; the field that has its name is called so.
+    init(creating error: any Error, topic: String, nameField: String) {
+        self.init(error)
+        self = about("topic", topic)
+        switch (error as? EngineError)?.code {
+        case .invalidTopicName?: self = at(nameField)
+        case .invalidPartitionCount?: self = at("partition_count")
+        case .invalidConfiguration?: self = at("configs")
+        default: break
+        }
+    }
+
     /// What a consumer group refuses.
     init(_ error: GroupError) {
         let code: Code =
@@ -48,11 +76,12 @@ extension GRPCStatus {
             case .invalidCommitOffsetSize, .groupMaxSizeReached: .resourceExhausted
             case .groupIdNotFound: .notFound
             }
-        self.init(code, error.description, details: StatusDetails(reason: code.name, retryMs: code.retryMs))
+        self.init(
+            code, error.description, details: StatusDetails(reason: Self.constant(error.rawValue), retryMs: code.retryMs))
     }
 
     /// `unknownTopic` as UNKNOWN_TOPIC.
-    private static func constant(_ name: String) -> String {
+    static func constant(_ name: String) -> String {
         var constant = ""
         for character in name.prefix(64) {
             guard character.isLetter || character.isNumber else { break }

@@ -78,14 +78,15 @@ extension GRPCServer {
         let logins = logins[peer.listenerName]
         guard let authorization else {
             let certificate = logins.areForAll ? "" : ", or a client certificate"
-            throw GRPCStatus(.unauthenticated, "this broker wants \(logins.wanted)\(certificate)")
+            throw GRPCStatus(.unauthenticated, "LOGIN_REQUIRED", "this broker wants \(logins.wanted)\(certificate)")
         }
         guard peer.isTLS || isLoopback(peer.remoteAddress) else {
-            throw GRPCStatus(.unauthenticated, "passwords and tokens are taken over TLS only, or from this machine")
+            throw GRPCStatus(
+                .unauthenticated, "INSECURE_LOGIN", "passwords and tokens are taken over TLS only, or from this machine")
         }
         if logins.passwords, let credentials = BasicCredentials(authorization) { return .password(credentials) }
         if logins.tokens, let token = Self.token(authorization) { return .token(token) }
-        throw GRPCStatus(.unauthenticated, "authorization is not what this broker wants: \(logins.wanted)")
+        throw GRPCStatus(.unauthenticated, "LOGIN_REQUIRED", "authorization is not what this broker wants: \(logins.wanted)")
     }
 
     private static func token(_ authorization: String) -> String? {
@@ -161,16 +162,23 @@ extension GRPCCall {
     /// Throws `PERMISSION_DENIED` if the caller may not.
     func require(_ operation: AccessOperation, _ resource: ResourceType, _ name: String) throws(GRPCStatus) {
         guard !may(operation, resource, name) else { return }
-        throw GRPCStatus(
-            .permissionDenied, "\(principal) may not \(operation) \(resource) \(name)",
-            details: StatusDetails(
-                reason: "ACCESS_DENIED",
-                metadata: [("operation", "\(operation)"), ("resource", "\(resource)"), ("name", name)]))
+        throw .denied(principal, operation, resource, name)
     }
 
     /// A topic that does not exist and is to be: that is for the whole broker, or for this name.
     func requireCreation(of topic: String) throws(GRPCStatus) {
         if maySee(.create, .cluster, AccessRule.clusterName) { return }
         try require(.create, .topic, topic)
+    }
+}
+
+extension GRPCStatus {
+    static func denied(
+        _ principal: String, _ operation: AccessOperation, _ resource: ResourceType, _ name: String
+    ) -> GRPCStatus {
+        GRPCStatus(
+            .permissionDenied, "ACCESS_DENIED",
+            [("operation", "\(operation)"), ("resource", "\(resource)"), ("name", name), ("\(resource)", name)],
+            "\(principal) may not \(operation) \(resource) \(name); who administers the broker can add a rule that allows it")
     }
 }

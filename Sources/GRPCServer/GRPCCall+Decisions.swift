@@ -45,7 +45,10 @@ extension GRPCCall {
         }
         guard !isDecided, bytes > 0 else { return }
         guard connection.bufferedBytes + bytes <= Limits.delayedPublishBytes, connection.server.memory.hasRoom() else {
-            return fail(GRPCStatus(.resourceExhausted, "too many bytes wait for decisions of the external policy; try again later"))
+            return fail(
+                GRPCStatus(
+                    .resourceExhausted, "UNFINISHED_REQUESTS", retryMs: 1000,
+                    "too many bytes wait for decisions of the external policy; try again later"))
         }
         held.hold(bytes)
     }

@@ -45,6 +45,9 @@ final class GRPCConnection: ChannelDuplexHandler, @unchecked Sendable {
     private var flushIsComing = false
     private var readIsHeld = false
     private var isDraining = false
+    /// When the last stream ended, or the connection began.
+    var unusedSince = NIODeadline.uptimeNanoseconds(0)
+    var idleCheck: Scheduled<Void>?
 
     init(server: GRPCServer, peer: ConnectionContext, loop: any EventLoop) {
         self.server = server
@@ -67,6 +70,7 @@ final class GRPCConnection: ChannelDuplexHandler, @unchecked Sendable {
                         principal: peer.principal, address: peer.remoteAddress, port: peer.remotePort, wire: "grpc",
                         listener: peer.listenerName), "certificate", .succeeded))
         }
+        watchIdleness()
         // The server's SETTINGS: a server speaks first as well (RFC 9113, section 3.4).
         flush()
     }
@@ -85,6 +89,8 @@ final class GRPCConnection: ChannelDuplexHandler, @unchecked Sendable {
     private func abandon() {
         context = nil
         deadlines.cancel()
+        idleCheck?.cancel()
+        idleCheck = nil
         goAwayTimer?.cancel()
         goAwayTimer = nil
         session.connectionClosed()
@@ -151,6 +157,8 @@ extension GRPCConnection {
         sharing = call
     }
 
+    var hasOpenStreams: Bool { session.streamCount > 0 }
+
     private var openCalls: [GRPCCall] {
         session.openStreams.compactMap { $0.handler as? GRPCCall ?? ($0.handler as? HTTP2WebSink)?.call?.call }
     }
@@ -206,6 +214,7 @@ extension GRPCConnection: HTTP2SessionDelegate {
 
     func receivedSettings() {}
     func receivedGoAway(_ code: HTTP2ErrorCode, lastStreamId: Int32) {}
+    func allStreamsEnded() { unusedSince = loop.now }
 
     func receivedPingAnswer() {
         if isDraining { refuseNewCalls() }
@@ -290,7 +299,8 @@ extension GRPCConnection: TurnParticipant {
 // MARK: - Draining
 
 extension GRPCConnection {
-    private func drain() {
+    /// Sends GOAWAY, ends streams, and closes the connection when what was on its way is done.
+    func drain() {
         guard !isDraining, context != nil else { return }
         isDraining = true
         session.announceShutdown()

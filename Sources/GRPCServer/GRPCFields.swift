@@ -35,8 +35,8 @@ enum GRPCFields {
     static func statusFields(_ status: GRPCStatus) -> [(name: String, value: String)] {
         var fields = [(name: "grpc-status", value: String(status.code.rawValue))]
         if !status.message.isEmpty { fields.append(("grpc-message", status.encodedMessage)) }
-        if let details = status.details {
-            fields.append(("grpc-status-details-bin", Base64.encode(details.status(status).readableBytesView)))
+        if status.code != .ok {
+            fields.append(("grpc-status-details-bin", Base64.encode(status.info.status(status).readableBytesView)))
         }
         return fields
     }

@@ -24,9 +24,7 @@ extension GRPCMethod {
         do {
             return try Request(serializedBytes: Array(bytes.readableBytesView))
         } catch {
-            throw GRPCStatus(
-                .invalidArgument, "the request is not a \(Request.protoMessageName)",
-                details: StatusDetails(reason: "INVALID_MESSAGE"))
+            throw .malformed(Request.protoMessageName)
         }
     }
 }

@@ -18,6 +18,8 @@ package final class GRPCServer: Sendable {
     let http2: HTTP2Configuration
     /// What unfinished requests of all connections, of both protocols, hold.
     let memory: RequestMemory
+    /// After how long a connection without streams is closed (`connections.max.idle.ms`).
+    let maxIdle: TimeAmount
     let publishing: PublishGatherers
     let compressors = AnswerCompressors()
     private let webOptions: Mutex<WebOptions>
@@ -29,11 +31,11 @@ package final class GRPCServer: Sendable {
         engine: Engine, memory: RequestMemory = RequestMemory(limit: .max), metrics: Metrics, logger: Logger,
         http2: HTTP2Configuration = HTTP2Configuration(), web: WebOptions = WebOptions(),
         logins: ByListener<GRPCLogins> = ByListener(GRPCLogins()),
-        gatheredBatchBytes: Int = Limits.gatheredBatchBytes
+        gatheredBatchBytes: Int = Limits.gatheredBatchBytes, maxIdleMs: Int64 = 600_000
     ) {
         self.init(
             engine: engine, memory: memory, metrics: metrics, logger: logger, http2: http2, web: web,
-            logins: logins, gatheredBatchBytes: gatheredBatchBytes, adding: [])
+            logins: logins, gatheredBatchBytes: gatheredBatchBytes, maxIdleMs: maxIdleMs, adding: [])
     }
 
     /// With methods that a test adds.
@@ -41,10 +43,11 @@ package final class GRPCServer: Sendable {
         engine: Engine, memory: RequestMemory = RequestMemory(limit: .max), metrics: Metrics, logger: Logger,
         http2: HTTP2Configuration, web: WebOptions = WebOptions(),
         logins: ByListener<GRPCLogins> = ByListener(GRPCLogins()),
-        gatheredBatchBytes: Int = Limits.gatheredBatchBytes, adding methods: [GRPCMethod]
+        gatheredBatchBytes: Int = Limits.gatheredBatchBytes, maxIdleMs: Int64 = 600_000, adding methods: [GRPCMethod]
     ) {
         self.memory = memory
         webOptions = Mutex(web)
+        maxIdle = .milliseconds(maxIdleMs)
         self.logins = logins
         self.engine = engine
         publishing = PublishGatherers(engine: engine, batchBytesMax: gatheredBatchBytes)

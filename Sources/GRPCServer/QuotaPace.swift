@@ -63,10 +63,9 @@ extension GRPCCall {
         let (throttleMs, isRefused) = engine.quotas.chargeMutations(quotaClient, partitions, isStrict: true)
         guard isRefused else { return }
         throw GRPCStatus(
-            .resourceExhausted,
-            "\(principal) is over its quota of partitions to create and delete; try again in \(throttleMs) ms",
-            details: StatusDetails(
-                reason: "QUOTA_EXCEEDED", metadata: [("retryAfterMs", "\(throttleMs)")], retryMs: Int64(throttleMs)))
+            .resourceExhausted, "QUOTA_EXCEEDED", [("retryAfterMs", "\(throttleMs)"), ("quota", "controller_mutation_rate")],
+            retryMs: Int64(throttleMs),
+            "\(principal) is over its quota of partitions to create and delete; try again in \(throttleMs) ms")
     }
 
     /// Runs `body` when the caller may publish so many bytes; not at all if the call ends before. Throws if too much waits already.
@@ -76,14 +75,16 @@ extension GRPCCall {
         guard connection.bufferedBytes + bytes <= Limits.delayedPublishBytes else {
             engine.quotas.note(quotaClient, .producerByteRate, -Double(bytes))
             throw GRPCStatus(
-                .resourceExhausted,
+                .resourceExhausted, "QUOTA_EXCEEDED", [("retryAfterMs", "\(throttleMs)"), ("quota", "producer_byte_rate")],
+                retryMs: Int64(throttleMs),
                 "\(principal) is over its quota of bytes to publish, and \(Limits.delayedPublishBytes) bytes wait already;"
-                    + " try again in \(throttleMs) ms",
-                details: StatusDetails(reason: "QUOTA_EXCEEDED", metadata: [("retryAfterMs", "\(throttleMs)")], retryMs: Int64(throttleMs)))
+                    + " try again in \(throttleMs) ms")
         }
         guard connection.server.memory.hasRoom() else {
             engine.quotas.note(quotaClient, .producerByteRate, -Double(bytes))
-            throw GRPCStatus(.resourceExhausted, "unfinished requests fill the broker's memory; try again in \(throttleMs) ms")
+            throw GRPCStatus(
+                .resourceExhausted, "UNFINISHED_REQUESTS", retryMs: Int64(throttleMs),
+                "unfinished requests fill the broker's memory; try again in \(throttleMs) ms")
         }
         connection.bufferedBytes += bytes
         connection.server.memory.adjust(by: bytes)

@@ -17,6 +17,7 @@ extension GRPCStatus {
             case .storageFailure: .internal
             case .coordinatorNotAvailable: .unavailable
             }
-        self.init(code, error.description, details: StatusDetails(reason: code.name, retryMs: code.retryMs))
+        self.init(
+            code, error.description, details: StatusDetails(reason: Self.constant(error.rawValue), retryMs: code.retryMs))
     }
 }

@@ -48,13 +48,24 @@ package struct GRPCStatus: Error, Equatable, Sendable, CustomStringConvertible {
 
     package var code: Code
     package var message: String
-    /// The same for programs; nil: the code says it all.
+    /// The same for programs; nil: nothing beyond the code. What is sent is `info`.
     package var details: StatusDetails?
 
     package init(_ code: Code, _ message: String = "", details: StatusDetails? = nil) {
         self.code = code
         self.message = message
         self.details = details
+    }
+
+    /// A refusal with a reason of its own, and what it is about.
+    package init(_ code: Code, _ reason: String, retryMs: Int64? = nil, _ message: String) {
+        self.init(code, reason, [], retryMs: retryMs, message)
+    }
+
+    package init(
+        _ code: Code, _ reason: String, _ metadata: [(key: String, value: String)], retryMs: Int64? = nil, _ message: String
+    ) {
+        self.init(code, message, details: StatusDetails(reason: reason, metadata: metadata, retryMs: retryMs))
     }
 
     /// A field of the request that is wrong.
@@ -78,17 +89,40 @@ package struct GRPCStatus: Error, Equatable, Sendable, CustomStringConvertible {
 
     /// A topic that nobody but the broker may write to.
     package static func internalTopic(_ name: String, field: String) -> GRPCStatus {
-        invalid(field, "topic \(name) belongs to the broker; choose another one")
+        invalid(field, "topic \(name) belongs to the broker; choose another one").about("topic", name)
     }
 
     package static let ok = GRPCStatus(.ok)
 
     package static let shuttingDown = GRPCStatus(
-        .unavailable, "the broker is shutting down; connect again",
-        details: StatusDetails(reason: "SHUTTING_DOWN", retryMs: 1_000))
+        .unavailable, "SHUTTING_DOWN", retryMs: 1_000, "the broker is shutting down; connect again")
+
+    /// Bytes that are not the message that they should be.
+    package static func malformed(_ message: String) -> GRPCStatus {
+        GRPCStatus(
+            .invalidArgument, "INVALID_MESSAGE", [("message", message)],
+            "the request is not a \(message); compare with the proto files, or with server reflection")
+    }
+
+    /// What every error tells programs: at least a constant.
+    package var info: StatusDetails { details ?? StatusDetails(reason: code.name) }
 
     /// A constant that says why.
-    package var reason: String { details?.reason ?? code.name }
+    package var reason: String { info.reason }
+
+    /// The same, and what it is about, unless it says that already.
+    package func about(_ key: String, _ value: String) -> GRPCStatus {
+        guard code != .ok, !value.isEmpty else { return self }
+        return GRPCStatus(code, message, details: info.adding((key, value)))
+    }
+
+    /// The same, as the fault of this field, unless it names one.
+    package func at(_ field: String) -> GRPCStatus {
+        guard info.field == nil else { return self }
+        return GRPCStatus(
+            code, message,
+            details: StatusDetails(reason: reason, field: field, metadata: info.metadata, retryMs: info.retryMs))
+    }
 
     package var description: String { message.isEmpty ? code.name : "\(code.name): \(message)" }
 

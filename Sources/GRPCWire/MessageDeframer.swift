@@ -43,11 +43,14 @@ package struct MessageDeframer {
         guard let flag = pending.getInteger(at: pending.readerIndex, as: UInt8.self),
             let announced = pending.getInteger(at: pending.readerIndex + 1, as: UInt32.self)
         else { return nil }
-        guard flag <= 1 else { throw GRPCStatus(.internal, "a message has the unknown flags \(flag)") }
+        guard flag <= 1 else {
+            throw GRPCStatus(.internal, "INVALID_FRAME", "a message has the unknown flags \(flag); 0 and 1 are known")
+        }
         let length = Int(announced)
         guard length <= messageBytesMax else {
             throw GRPCStatus(
-                .resourceExhausted, "a message of \(length) bytes is larger than the \(messageBytesMax) bytes allowed")
+                .resourceExhausted, "MESSAGE_TOO_LARGE", [("limit", "\(messageBytesMax)")],
+                "a message of \(length) bytes is larger than the \(messageBytesMax) bytes allowed; send less at a time")
         }
         guard pending.readableBytes >= MessageFrame.prefixSize + length else { return nil }
         pending.moveReaderIndex(forwardBy: MessageFrame.prefixSize)

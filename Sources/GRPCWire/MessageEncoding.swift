@@ -43,7 +43,9 @@ extension MessageDeframer.Message {
     ) throws(GRPCStatus) -> ByteBuffer {
         guard isCompressed else { return bytes }
         guard encoding == .gzip else {
-            throw GRPCStatus(.internal, "a message is flagged as compressed but the call has no grpc-encoding")
+            throw GRPCStatus(
+                .internal, "INVALID_COMPRESSION",
+                "a message is flagged as compressed but the call has no grpc-encoding; name the compression there")
         }
         var output = ByteBuffer()
         do {
@@ -53,10 +55,11 @@ extension MessageDeframer.Message {
             }
         } catch {
             guard error.code == .decompressedTooLarge else {
-                throw GRPCStatus(.internal, "a gzip message cannot be decompressed")
+                throw GRPCStatus(.internal, "INVALID_COMPRESSION", "a message cannot be decompressed: it is not gzip")
             }
             throw GRPCStatus(
-                .resourceExhausted, "a message is larger than the \(bytesMax) bytes allowed once it is decompressed")
+                .resourceExhausted, "MESSAGE_TOO_LARGE", [("limit", "\(bytesMax)")],
+                "a message is larger than the \(bytesMax) bytes allowed once it is decompressed; send less at a time")
         }
         return output
     }

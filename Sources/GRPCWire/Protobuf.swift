@@ -56,6 +56,19 @@ extension ByteBuffer {
         writeInteger(UInt8(truncatingIfNeeded: rest))
     }
 
+    /// A length-delimited field, with its tag.
+    mutating func writeProtobufText(_ tag: UInt8, _ text: String) {
+        writeInteger(tag)
+        writeProtobufVarint(UInt64(text.utf8.count))
+        writeString(text)
+    }
+
+    mutating func writeProtobufBytes(_ tag: UInt8, _ bytes: ByteBuffer) {
+        writeInteger(tag)
+        writeProtobufVarint(UInt64(bytes.readableBytes))
+        writeImmutableBuffer(bytes)
+    }
+
     /// Nil if the number is cut short or too long.
     mutating func readProtobufVarint() -> UInt64? {
         var value: UInt64 = 0

@@ -20,6 +20,7 @@ package struct PublishRequestReader {
     package private(set) var partition: Int32?
     package private(set) var recordCount = 0
     let message: ByteBuffer
+    private let name: StaticString
     /// Where the topic's name is in the message; nil: not there, or empty.
     private var topicRange: Range<Int>?
 
@@ -28,30 +29,33 @@ package struct PublishRequestReader {
 
     /// Reads everything but the records, and finds that nothing is missing. Throws `INVALID_ARGUMENT`.
     package init(_ message: ByteBuffer) throws(GRPCStatus) {
-        try self.init(parsing: message)
-        guard topicRange != nil else { throw .invalid("topic", "topic is empty") }
+        try self.init(parsing: message, as: "martlet.v1.PublishRequest")
+        guard topicRange != nil else { throw .invalid("topic", "topic is empty; name the topic to write to") }
         try check()
     }
 
-    /// Only reads. Throws if these bytes are no such message.
-    package init(parsing message: ByteBuffer) throws(GRPCStatus) {
+    /// Only reads. Throws if these bytes are no such message, which is called `name`.
+    package init(
+        parsing message: ByteBuffer, as name: StaticString = "martlet.v1.PublishStreamRequest"
+    ) throws(GRPCStatus) {
         self.message = message
+        self.name = name
         let bytes = message.readableBytesUInt8Span
         var cursor = ProtobufCursor(0..<bytes.count)
         while !cursor.isAtEnd {
-            guard let tag = cursor.tag(bytes) else { throw Self.malformed }
+            guard let tag = cursor.tag(bytes) else { throw malformed }
             switch (tag.number, tag.type) {
             case (1, .bytes):
-                guard let text = cursor.bytes(bytes) else { throw Self.malformed }
+                guard let text = cursor.bytes(bytes) else { throw malformed }
                 topicRange = text.isEmpty ? nil : text
             case (2, .varint):
-                guard let value = cursor.varint(bytes) else { throw Self.malformed }
+                guard let value = cursor.varint(bytes) else { throw malformed }
                 partition = Int32(truncatingIfNeeded: value)
             case (3, .bytes):
-                guard cursor.bytes(bytes) != nil else { throw Self.malformed }
+                guard cursor.bytes(bytes) != nil else { throw malformed }
                 recordCount += 1
             default:
-                guard cursor.skip(tag.type, bytes) else { throw Self.malformed }
+                guard cursor.skip(tag.type, bytes) else { throw malformed }
             }
         }
     }
@@ -66,7 +70,7 @@ package struct PublishRequestReader {
 
     /// What can be said without the topic. Throws `INVALID_ARGUMENT`.
     package func check() throws(GRPCStatus) {
-        guard recordCount > 0 else { throw .invalid("records", "records is empty") }
+        guard recordCount > 0 else { throw .invalid("records", "records is empty; give at least one") }
         if let partition, partition < 0 { throw .invalid("partition", "partition \(partition) is negative") }
     }
 
@@ -76,13 +80,17 @@ package struct PublishRequestReader {
         let bytes = message.readableBytesUInt8Span
         var cursor = ProtobufCursor(0..<bytes.count)
         while !cursor.isAtEnd {
-            guard let tag = cursor.tag(bytes) else { throw Self.malformed }
+            guard let tag = cursor.tag(bytes) else { throw malformed }
             guard tag.number == 3, tag.type == .bytes else {
-                guard cursor.skip(tag.type, bytes) else { throw Self.malformed }
+                guard cursor.skip(tag.type, bytes) else { throw malformed }
                 continue
             }
-            guard let record = cursor.bytes(bytes) else { throw Self.malformed }
-            records.append(try PublishRecordFields(message, record, position: records.count))
+            guard let record = cursor.bytes(bytes) else { throw malformed }
+            do throws(GRPCStatus) {
+                records.append(try PublishRecordFields(message, record, position: records.count))
+            } catch {
+                throw error.at("records[\(records.count)]")
+            }
         }
     }
 
@@ -101,9 +109,8 @@ package struct PublishRequestReader {
         }
     }
 
-    fileprivate static let malformed = GRPCStatus(
-        .invalidArgument, "the request is not a martlet.v1.PublishRequest",
-        details: StatusDetails(reason: "INVALID_MESSAGE"))
+    private var malformed: GRPCStatus { .malformed(name.description) }
+    fileprivate static let malformedRecord = GRPCStatus.malformed("martlet.v1.PublishRecord")
 }
 
 /// One martlet.v1.PublishRecord; `key` and `value` are places in the request.
@@ -117,16 +124,16 @@ struct PublishRecordFields {
         let bytes = message.readableBytesUInt8Span
         var cursor = ProtobufCursor(record)
         while !cursor.isAtEnd {
-            guard let tag = cursor.tag(bytes) else { throw PublishRequestReader.malformed }
+            guard let tag = cursor.tag(bytes) else { throw PublishRequestReader.malformedRecord }
             switch (tag.number, tag.type) {
             case (1, .bytes): key = try Self.field(&cursor, bytes)
             case (2, .bytes): value = try Self.field(&cursor, bytes)
             case (3, .bytes): headers.append(try Self.header(message, try Self.field(&cursor, bytes)))
             case (4, .varint):
-                guard let value = cursor.varint(bytes) else { throw PublishRequestReader.malformed }
+                guard let value = cursor.varint(bytes) else { throw PublishRequestReader.malformedRecord }
                 timestampMs = Int64(bitPattern: value)
             default:
-                guard cursor.skip(tag.type, bytes) else { throw PublishRequestReader.malformed }
+                guard cursor.skip(tag.type, bytes) else { throw PublishRequestReader.malformedRecord }
             }
         }
         guard headers.count <= PublishRequestReader.headersMax else {
@@ -141,7 +148,7 @@ struct PublishRecordFields {
     }
 
     private static func field(_ cursor: inout ProtobufCursor, _ bytes: Span<UInt8>) throws(GRPCStatus) -> Range<Int> {
-        guard let field = cursor.bytes(bytes) else { throw PublishRequestReader.malformed }
+        guard let field = cursor.bytes(bytes) else { throw PublishRequestReader.malformedRecord }
         return field
     }
 
@@ -150,18 +157,18 @@ struct PublishRecordFields {
         var header = RecordHeader(key: "", value: nil)
         var cursor = ProtobufCursor(field)
         while !cursor.isAtEnd {
-            guard let tag = cursor.tag(bytes) else { throw PublishRequestReader.malformed }
+            guard let tag = cursor.tag(bytes) else { throw PublishRequestReader.malformedRecord }
             switch (tag.number, tag.type) {
             case (1, .bytes):
                 let text = message.slice(try Self.field(&cursor, bytes))?.readableBytesView
                 guard let text, let key = String(validating: text, as: UTF8.self) else {
-                    throw .invalid("records.headers", "a header's key is not UTF-8")
+                    throw GRPCStatus(.invalidArgument, "INVALID_FIELD", "a header's key is not UTF-8; put bytes into its value")
                 }
                 header.key = key
             case (2, .bytes):
                 header.value = message.slice(try Self.field(&cursor, bytes))
             default:
-                guard cursor.skip(tag.type, bytes) else { throw PublishRequestReader.malformed }
+                guard cursor.skip(tag.type, bytes) else { throw PublishRequestReader.malformedRecord }
             }
         }
         return header

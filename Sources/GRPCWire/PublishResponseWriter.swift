@@ -75,24 +75,33 @@ package enum PublishResultWriter {
     }
 
     package static func write(
-        _ request: UInt64, _ batches: [PublishedBatch], refused status: GRPCStatus, reason: String,
-        into buffer: inout ByteBuffer
+        _ request: UInt64, _ batches: [PublishedBatch], refused status: GRPCStatus, into buffer: inout ByteBuffer
     ) {
-        let text = status.message
-        let size = 1 + Protobuf.size(status.code.rawValue) + Protobuf.fieldSize(text.utf8.count)
-            + Protobuf.fieldSize(reason.utf8.count)
+        let error = error(status)
+        let size = error.readableBytes
         begin(request, rest: batches.reduce(Protobuf.fieldSize(size)) { $0 + Protobuf.fieldSize($1.size) }, &buffer)
         for batch in batches { batch.write(tag: 0x12, into: &buffer) }
         buffer.writeInteger(UInt8(0x1a))
         buffer.writeProtobufVarint(UInt64(size))
-        buffer.writeInteger(UInt8(0x08))
-        buffer.writeProtobufVarint(UInt64(status.code.rawValue))
-        buffer.writeInteger(UInt8(0x12))
-        buffer.writeProtobufVarint(UInt64(text.utf8.count))
-        buffer.writeString(text)
-        buffer.writeInteger(UInt8(0x1a))
-        buffer.writeProtobufVarint(UInt64(reason.utf8.count))
-        buffer.writeString(reason)
+        buffer.writeImmutableBuffer(error)
+    }
+
+    /// The martlet.v1.PublishError.
+    private static func error(_ status: GRPCStatus) -> ByteBuffer {
+        let info = status.info
+        var error = ByteBuffer()
+        error.writeInteger(UInt8(0x08))
+        error.writeProtobufVarint(UInt64(status.code.rawValue))
+        error.writeProtobufText(0x12, status.message)
+        error.writeProtobufText(0x1a, info.reason)
+        if let field = info.field { error.writeProtobufText(0x22, field) }
+        for (key, value) in info.metadata {
+            var entry = ByteBuffer()
+            entry.writeProtobufText(0x0a, key)
+            entry.writeProtobufText(0x12, value)
+            error.writeProtobufBytes(0x2a, entry)
+        }
+        return error
     }
 
     private static func begin(_ request: UInt64, rest: Int, _ buffer: inout ByteBuffer) {

@@ -25,6 +25,12 @@ package final class StatusDetails: Sendable {
         self.retryMs = retryMs
     }
 
+    /// With what it is about as well, unless it says that already.
+    func adding(_ entry: (key: String, value: String)) -> StatusDetails {
+        guard !metadata.contains(where: { $0.key == entry.key }) else { return self }
+        return StatusDetails(reason: reason, field: field, metadata: metadata + [entry], retryMs: retryMs)
+    }
+
     package static let domain = "martlet"
     /// Bytes of the status' message that are repeated here: the header has to pass the peer's limit.
     private static let messageBytesMax = 1024
@@ -32,21 +38,21 @@ package final class StatusDetails: Sendable {
     /// The details as (type, bytes), as google.protobuf.Any names them without its prefix.
     package func messages(_ description: String) -> [(type: String, bytes: ByteBuffer)] {
         var info = ByteBuffer()
-        info.writeField(0x0a, reason)
-        info.writeField(0x12, Self.domain)
+        info.writeProtobufText(0x0a, reason)
+        info.writeProtobufText(0x12, Self.domain)
         for (key, value) in metadata {
             var entry = ByteBuffer()
-            entry.writeField(0x0a, key)
-            entry.writeField(0x12, value)
-            info.writeField(0x1a, entry)
+            entry.writeProtobufText(0x0a, key)
+            entry.writeProtobufText(0x12, value)
+            info.writeProtobufBytes(0x1a, entry)
         }
         var found = [(type: "google.rpc.ErrorInfo", bytes: info)]
         if let field {
             var violation = ByteBuffer()
-            violation.writeField(0x0a, field)
-            violation.writeField(0x12, String(description.prefix(Self.messageBytesMax)))
+            violation.writeProtobufText(0x0a, field)
+            violation.writeProtobufText(0x12, String(description.prefix(Self.messageBytesMax)))
             var request = ByteBuffer()
-            request.writeField(0x0a, violation)
+            request.writeProtobufBytes(0x0a, violation)
             found.append(("google.rpc.BadRequest", request))
         }
         if let retryMs {
@@ -56,7 +62,7 @@ package final class StatusDetails: Sendable {
             delay.writeInteger(UInt8(0x10))
             delay.writeProtobufVarint(UInt64(retryMs % 1000) * 1_000_000)
             var retry = ByteBuffer()
-            retry.writeField(0x0a, delay)
+            retry.writeProtobufBytes(0x0a, delay)
             found.append(("google.rpc.RetryInfo", retry))
         }
         return found
@@ -67,27 +73,13 @@ package final class StatusDetails: Sendable {
         var bytes = ByteBuffer()
         bytes.writeInteger(UInt8(0x08))
         bytes.writeProtobufVarint(UInt64(status.code.rawValue))
-        bytes.writeField(0x12, String(status.message.prefix(Self.messageBytesMax)))
+        bytes.writeProtobufText(0x12, String(status.message.prefix(Self.messageBytesMax)))
         for (type, message) in messages(status.message) {
             var any = ByteBuffer()
-            any.writeField(0x0a, "type.googleapis.com/" + type)
-            any.writeField(0x12, message)
-            bytes.writeField(0x1a, any)
+            any.writeProtobufText(0x0a, "type.googleapis.com/" + type)
+            any.writeProtobufBytes(0x12, message)
+            bytes.writeProtobufBytes(0x1a, any)
         }
         return bytes
-    }
-}
-
-extension ByteBuffer {
-    fileprivate mutating func writeField(_ tag: UInt8, _ text: String) {
-        writeInteger(tag)
-        writeProtobufVarint(UInt64(text.utf8.count))
-        writeString(text)
-    }
-
-    fileprivate mutating func writeField(_ tag: UInt8, _ bytes: ByteBuffer) {
-        writeInteger(tag)
-        writeProtobufVarint(UInt64(bytes.readableBytes))
-        writeImmutableBuffer(bytes)
     }
 }

@@ -24,6 +24,10 @@ package struct HTTP2Configuration: Sendable {
     /// more: GOAWAY with ENHANCE_YOUR_CALM (the "rapid reset" attack, CVE-2023-44487).
     package var resetBurst = 1000
     package var resetsPerSecond = 200
+    /// Server only. Frames that bring nothing (empty DATA that does not end its stream, PRIORITY, unknown types) all at once, and how
+    /// many a second in the long run; a request makes up for ten, DATA with content for one. More: GOAWAY with ENHANCE_YOUR_CALM.
+    package var idleFrameBurst = 1000
+    package var idleFramesPerSecond = 100
 
     package init() {}
 }

@@ -21,6 +21,12 @@ package protocol HTTP2SessionDelegate: AnyObject {
     func receivedGoAway(_ code: HTTP2ErrorCode, lastStreamId: Int32)
     /// The answer to `ping`.
     func receivedPingAnswer()
+    /// The last open stream has ended.
+    func allStreamsEnded()
+}
+
+extension HTTP2SessionDelegate {
+    package func allStreamsEnded() {}
 }
 
 /// An HTTP/2 connection.
@@ -54,15 +60,19 @@ package protocol HTTP2SessionDelegate: AnyObject {
     private var freeSlots: [Int] = []
     /// Emptied buffers of closed streams, to be used again.
     private var buffers: [ByteBuffer] = []
-    private var resets: ResetBudget
+    private var resets: TokenBucket
+    private var idleFrames: TokenBucket
+    private var frames = FrameWalk()
     var opened = OpenedStreams()
 
     package init(role: Role, configuration: HTTP2Configuration = HTTP2Configuration(), clock: any Clock) {
         self.role = role
         self.configuration = configuration
         fields = HTTP2Fields(sizeMax: Int(configuration.headerListBytesMax))
-        resets = ResetBudget(
+        resets = TokenBucket(
             burst: configuration.resetBurst, perSecond: configuration.resetsPerSecond, clock: clock)
+        idleFrames = TokenBucket(
+            burst: configuration.idleFrameBurst, perSecond: configuration.idleFramesPerSecond, clock: clock)
         unsafe session = makeSession()
         submitSettings()
     }
@@ -87,6 +97,10 @@ package protocol HTTP2SessionDelegate: AnyObject {
 
     /// Takes what was read from the peer. Throws when the connection cannot go on.
     package func receive(_ bytes: ByteBuffer) throws(HTTP2Error) {
+        if role == .server, !countFrames(bytes) {
+            diagnostic = "too many frames that bring nothing (empty DATA, PRIORITY, unknown types) in a short time"
+            return terminate(.enhanceYourCalm)
+        }
         inbound = bytes
         // SAFETY: nghttp2 reads these bytes during the call only; `inbound` keeps them alive and is not written to.
         let count = unsafe bytes.withUnsafeReadableBytes { pointer in
@@ -97,6 +111,19 @@ package protocol HTTP2SessionDelegate: AnyObject {
         unsafe inboundBase = nil
         inbound = ByteBuffer()
         guard count >= 0 else { throw failure(CInt(count)) }
+    }
+
+    /// False: too many of them bring nothing.
+    private func countFrames(_ bytes: ByteBuffer) -> Bool {
+        var bytes = bytes
+        while let head = frames.next(in: &bytes) {
+            if head.isIdle {
+                guard idleFrames.take() else { return false }
+            } else {
+                idleFrames.earn(head.worth)
+            }
+        }
+        return true
     }
 
     /// Appends what is to be sent to `buffer`, until about `limit` bytes are there. Returns whether there may be more.
@@ -240,6 +267,7 @@ package protocol HTTP2SessionDelegate: AnyObject {
         streamCount -= 1
         keep(&stream.outbound)
         handler?.closed(code, on: stream)
+        if streamCount == 0 { delegate?.allStreamsEnded() }
         // NO_ERROR in the peer's RST_STREAM is a reset all the same; in ours it ends a call that was answered early.
         if role == .server, code != .noError || stream.wasResetByPeer, !resets.take() {
             diagnostic = "too many streams reset in a short time"
@@ -273,7 +301,7 @@ package protocol HTTP2SessionDelegate: AnyObject {
         unsafe nghttp2_option_set_no_closed_streams(options, 1)
         unsafe nghttp2_option_set_max_outbound_ack(options, configuration.answersQueuedMax)
         unsafe nghttp2_option_set_max_settings(options, configuration.settingsEntriesMax)
-        // `ResetBudget` counts these, on the injected clock and with an answer that names the cause.
+        // `resets` counts these, on the injected clock and with an answer that names the cause.
         unsafe nghttp2_option_set_stream_reset_rate_limit(options, UInt64(UInt32.max), UInt64(UInt32.max))
         let callbacks = unsafe makeCallbacks()
         // SAFETY: the session never outlives `self`, which it refers to unretained; callbacks and options are copied.

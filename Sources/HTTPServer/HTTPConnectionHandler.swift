@@ -36,6 +36,8 @@ final class HTTPConnectionHandler: ChannelInboundHandler {
     private let logger: Logger
     private var state = State.waiting
     private var isDraining = false
+    /// The first request had its answer.
+    private var hasAnswered = false
     private var deadline: Scheduled<Void>?
     /// An answer that waits until the peer takes the ones before it.
     private var unsent: HTTPAnswer?
@@ -69,7 +71,9 @@ final class HTTPConnectionHandler: ChannelInboundHandler {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        switch (unwrapInboundIn(data), state) {
+        let part = unwrapInboundIn(data)
+        if case .head = part, case .waiting = state, hasAnswered { arm(context, limits.requestTimeout) }
+        switch (part, state) {
         case (.head(let head), .waiting) where !Self.saysItsHost(head):
             let text = "The request is not HTTP/1.1 as it should be: one Host field is due (RFC 9112, section 3.2).\n"
             write(HTTPPages.refusal(.badRequest, text, closes: true), to: head, context)
@@ -110,7 +114,7 @@ final class HTTPConnectionHandler: ChannelInboundHandler {
                 return
             }
             state = .waiting
-            arm(context, limits.requestTimeout)
+            awaitNext(context)
         }
         // It may answer at once.
         state = .exchange(exchange)
@@ -169,7 +173,7 @@ final class HTTPConnectionHandler: ChannelInboundHandler {
             context.write(wrapOutboundOut(.body(.byteBuffer(ByteBuffer(string: answer.body)))), promise: nil)
         }
         let written = context.writeAndFlush(wrapOutboundOut(.end(nil)))
-        guard !keepsAlive else { return arm(context, limits.requestTimeout) }
+        guard !keepsAlive else { return awaitNext(context) }
         let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
         written.whenComplete { _ in bound.value.close(promise: nil) }
     }
@@ -197,7 +201,13 @@ final class HTTPConnectionHandler: ChannelInboundHandler {
         }
     }
 
-    /// (Re)starts the time within which the next request must be complete.
+    /// The next request is due before the connection counts as idle, and complete soon after it has begun.
+    private func awaitNext(_ context: ChannelHandlerContext) {
+        hasAnswered = true
+        arm(context, limits.idleTimeout)
+    }
+
+    /// (Re)starts the time within which the next request must have begun, or be complete.
     private func arm(_ context: ChannelHandlerContext, _ timeout: TimeAmount) {
         deadline?.cancel()
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)

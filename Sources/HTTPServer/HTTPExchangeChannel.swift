@@ -36,6 +36,13 @@ final class HTTPExchangeChannel: HTTPExchange {
             fields: request.headers.map { (name: $0.name.lowercased(), value: $0.value) })
         guard let handler = taker(head, connection, context.eventLoop, self) else { return false }
         if !isClosed { self.handler = handler } else { handler.closed() }
+        // A client that asks first whether its body is welcome waits for this (RFC 9110, section 10.1.1).
+        if !isClosed, !hasAnswer, status == 0, request.version == .http1_1,
+            request.headers[canonicalForm: "expect"].contains(where: { $0.lowercased() == "100-continue" })
+        {
+            let head = HTTPResponseHead(version: .http1_1, status: .continue)
+            context.writeAndFlush(NIOAny(HTTPServerResponsePart.head(head)), promise: nil)
+        }
         return true
     }
 
@@ -66,13 +73,16 @@ final class HTTPExchangeChannel: HTTPExchange {
 
     private var keepsAlive: Bool { request.isKeepAlive && !isDraining() && request.version == .http1_1 }
 
+    /// Nothing but the end of the request is to come.
+    private var isBodiless: Bool { [.GET, .HEAD, .OPTIONS].contains(request.method) }
+
     func respond(_ status: Int, _ fields: [(name: String, value: String)], length: Int?) {
         guard !isClosed else { return }
         self.status = status
         var headers = HTTPHeaders(fields.map { ($0.name, $0.value) })
         if let length, status != 204 { headers.add(name: "content-length", value: String(length)) }
         if !headers.contains(name: "cache-control") { headers.add(name: "cache-control", value: "no-store") }
-        if !keepsAlive { headers.add(name: "connection", value: "close") }
+        if !keepsAlive || !hasRequest && !isBodiless { headers.add(name: "connection", value: "close") }
         let version: HTTPVersion = request.version == .http1_0 ? .http1_0 : .http1_1
         let head = HTTPResponseHead(version: version, status: HTTPResponseStatus(statusCode: status), headers: headers)
         context.writeAndFlush(NIOAny(HTTPServerResponsePart.head(head)), promise: nil)
@@ -90,7 +100,7 @@ final class HTTPExchangeChannel: HTTPExchange {
         if hasRequest, keepsAlive { return finish(keepsAlive: true) }
         // What still comes of the request is nobody's.
         let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
-        if keepsAlive, !hasRequest, request.method == .GET || request.method == .OPTIONS { return }
+        if keepsAlive, !hasRequest, isBodiless { return }
         finish(keepsAlive: false)
         written.whenComplete { _ in bound.value.close(promise: nil) }
     }

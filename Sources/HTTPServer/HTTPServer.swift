@@ -19,12 +19,16 @@ package struct HTTPLimits: Sendable {
     package var headerCountMax = 100
     /// No page takes a body; one this small is read and ignored, a larger one is refused.
     package var bodyBytesMax = 64 * 1024
-    /// From the start of the connection, or of the answer before, until a request is complete.
+    /// From a request's beginning until it is complete.
     package var requestTimeout: TimeAmount = .seconds(60)
     /// The same for the first request of a connection.
     package var firstRequestTimeout: TimeAmount = .seconds(10)
+    /// From an answer until the next request begins; no longer than `requestTimeout`.
+    package let idleTimeout: TimeAmount
 
-    package init() {}
+    package init(idleTimeout: TimeAmount = .seconds(60)) {
+        self.idleTimeout = min(idleTimeout, requestTimeout)
+    }
 }
 
 /// Answers HTTP/1.1 connections.

@@ -88,7 +88,7 @@ final class BrokerParts: Sendable {
             engine: engine, memory: memory, metrics: metrics,
             logger: output.logger("GRPCServer"),
             web: configuration.web,
-            logins: configuration.callLogins)
+            logins: configuration.callLogins, maxIdleMs: configuration.maxIdleMs)
         if let warning = DescriptorShares(configuration).warning(configuration) { logger.warning("\(warning)") }
         ProcessMetrics.register(metrics, startMs: clock.nowMs())
         BrokerMetrics.register(
@@ -189,7 +189,8 @@ extension BrokerParts {
             maxIdleMs: configuration.maxIdleMs, metrics: metrics,
             logger: logger("KafkaServer"))
         let http = HTTPServer(
-            version: Version.current, metrics: metrics, logger: logger("HTTPServer"), taker: grpc.taker,
+            version: Version.current, metrics: metrics, logger: logger("HTTPServer"),
+            limits: HTTPLimits(idleTimeout: .milliseconds(configuration.maxIdleMs)), taker: grpc.taker,
             readiness: { [self] in Readiness(of: self) },
             offload: { [housekeeping] in housekeeping.any().execute($0) })
         return ProtocolHandlers(

@@ -51,7 +51,7 @@ package enum Settings {
             \.tokens.subjectClaim),
         .number("connections.max.reauth.ms", "ms", "After how long a client that logged in has to again; 0 is never.",
             \.maxReauthenticationMs, in: 0...Int64(Int32.max)),
-        .number("connections.max.idle.ms", "ms", "After how long a Kafka connection without requests is closed.",
+        .number("connections.max.idle.ms", "ms", "After how long a connection without requests is closed: Kafka's, and HTTP/2 without open streams; HTTP/1.1 after 60 s at most.",
             \.maxIdleMs, in: 1_000...Int64(Int32.max)),
         .principals("super.users", "Principals that may do everything.", \.superUsers),
         .toggle("allow.everyone.if.no.acl.found",

@@ -28,13 +28,14 @@ final class Fixture {
         autoCreate: Bool = true, memory: RequestMemory = RequestMemory(limit: .max),
         http2: HTTP2Configuration = HTTP2Configuration(), requiresLogin: Bool = false,
         audit: AuditLog = .off, policy: TestPolicy? = nil, logins: ByListener<GRPCLogins>? = nil,
-        adding methods: [GRPCMethod] = []
+        maxIdleMs: Int64 = 600_000, adding methods: [GRPCMethod] = []
     ) throws {
         broker = try TestEngine(durability: .memory, audit: audit, policy: policy) { $0.autoCreateTopics = autoCreate }
         server = GRPCServer(
             engine: broker.engine, memory: memory, metrics: broker.metrics,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, http2: http2,
-            logins: logins ?? ByListener(GRPCLogins(passwords: requiresLogin)), adding: methods)
+            logins: logins ?? ByListener(GRPCLogins(passwords: requiresLogin)), maxIdleMs: maxIdleMs,
+            adding: methods)
     }
 
     var loop: EmbeddedEventLoop { broker.loop }

@@ -98,6 +98,26 @@ import Testing
         #expect(try peer.publish("small", ["fits"]).status == .ok)
     }
 
+    @Test(arguments: ["__consumer_offsets", "__transaction_state", "__share_group_state"])
+    func `A topic of the broker's that is not there yet is not made by who publishes to it or creates it`(name: String) throws {
+        let fixture = try Fixture()
+        let peer = try fixture.connect()
+        let published = try peer.publish(name, ["x"])
+        #expect(published.status == .invalidArgument && published.message.contains("belongs to the broker"))
+        let created = try peer.call(
+            "/martlet.v1.Admin/CreateTopic", Martlet_V1_CreateTopicRequest.with { $0.name = name })
+        #expect(created.status == .invalidArgument && created.message.contains("belongs to the broker"))
+        let streamed = try peer.call(
+            "/martlet.v1.Streams/PublishStream",
+            Martlet_V1_PublishStreamRequest.with {
+                $0.topic = name
+                $0.records = [.init()]
+            })
+        let error = try streamed.decoded(Martlet_V1_PublishStreamResponse.self).first?.results.first?.error
+        #expect(error?.field == "topic" && error?.metadata["topic"] == name)
+        #expect(fixture.engine.topics.topic(named: name) == nil)
+    }
+
     @Test func `The broker's own topics take no records`() throws {
         let fixture = try Fixture()
         let made = fixture.engine.topics.create(

@@ -36,13 +36,15 @@ import Testing
     func `Every group error has a status that is an error, and says why`(error: GroupError) {
         let status = GRPCStatus(error)
         #expect(status.code != .ok && status.code != .unknown && status.message == error.description)
+        #expect(status.reason == status.reason.uppercased() && status.reason.contains("_"))
+        if error == .staleMemberEpoch { #expect(status.reason == "STALE_MEMBER_EPOCH") }
     }
 
     @Test(arguments: ShareError.allCases)
     func `Every share group's error has a status that is an error, and details`(error: ShareError) {
         let status = GRPCStatus(error)
         #expect(status.code != .ok && status.code != .unknown && status.message == error.description)
-        #expect(status.details?.reason == status.code.name)
+        #expect(status.reason == status.reason.uppercased() && status.reason.contains("_"))
     }
 
     @Test func `Errors that lost their type keep their meaning`() {

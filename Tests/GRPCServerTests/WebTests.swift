@@ -263,8 +263,45 @@ private func head(_ fields: [(String, String)], method: String = "GET", target: 
         for wrong in ["from=soon", "partition=x", "until=1", "from=-1"] {
             #expect(try peer.web("GET", "/v1/topics/pair/events?" + wrong).status == "400")
         }
-        let missing = try peer.web("GET", "/v1/topics/none/events")
-        #expect(missing.text.contains("not_found"), "\(missing.text)")
+    }
+
+    @Test func `Events that cannot begin have a status, and JSON as records have it`() throws {
+        _ = try fixture.topic("wide", partitions: 101)
+        for (target, status, word) in [
+            ("none/events", "404", "UNKNOWN_TOPIC"), ("orders/events?partition=7", "404", "UNKNOWN_PARTITION"),
+            ("orders/events?from=soon", "400", "from is earliest"), ("orders/events?from=9", "400", "from=earliest"),
+            ("orders/events?partition=0&partition=0", "400", "twice"), ("wide/events", "400", "choose some with partition="),
+        ] {
+            let answer = try peer.web("GET", "/v1/topics/" + target)
+            #expect(answer.status == status && answer.fields["content-type"] == "application/json", "\(target)")
+            #expect(answer.text.hasPrefix("{\"code\":") && answer.text.contains(word) && answer.isClosed, "\(answer.text)")
+        }
+        let id = try peer.web("GET", "/v1/topics/orders/events", nil, [("last-event-id", "x")])
+        #expect(id.status == "400" && id.text.contains("Last-Event-ID"))
+    }
+
+    @Test func `What goes wrong later is an event`() throws {
+        let events = try peer.web("GET", "/v1/topics/orders/events")
+        #expect(events.status == "200" && !events.isClosed)
+        _ = fixture.engine.topics.delete("orders", on: fixture.loop)
+        fixture.loop.run()
+        try peer.run()
+        #expect(events.text.contains("event: error\ndata: {\"code\":\"not_found\"") && events.isClosed, "\(events.text)")
+    }
+
+    @Test func `No error speaks of what things are called inside`() throws {
+        for body in [
+            "{", #"{"topic":1}"#, #"{"topic":"a" "#, #"{"tropic":""}"#, #"{"records":[{"value":"!"}]}"#,
+            #"{"partition":9999999999}"#, "{} {}", "[]", #"{"topic":null,"records":7}"#,
+        ] {
+            let answer = try peer.web(
+                "POST", "/martlet.v1.Streams/Publish", "application/json", body: ByteBuffer(string: body))
+            #expect(answer.status == "400" && answer.text.contains("INVALID_MESSAGE"), "\(answer.text)")
+            for name in ["malformed", "failure", "truncated", "schemaMismatch", "DecodingError", "trailingGarbage"] {
+                #expect(!answer.text.contains(name), "\(body): \(answer.text)")
+            }
+            if body.contains("tropic") { #expect(answer.text.contains("tropic is not known here"), "\(answer.text)") }
+        }
     }
 
     // MARK: Who may

@@ -30,7 +30,7 @@ import Testing
         #expect(one.status == nil && both.status == nil && other.status == nil)
         let deleted = try peer.call("/martlet.v1.Admin/DeleteTopic", Martlet_V1_DeleteTopicRequest.with { $0.name = "jobs" })
         #expect(deleted.status == .ok)
-        for call in [one, both] { #expect(call.status == .notFound && call.message == "topic jobs was deleted") }
+        for call in [one, both] { #expect(call.status == .notFound && call.message.hasPrefix("topic jobs was deleted")) }
         #expect(other.status == nil)
         #expect(try peer.publish("others", ["x"]).status == .ok)
         #expect(try other.decoded(Martlet_V1_ReceiveResponse.self).contains { !$0.items.items.isEmpty })

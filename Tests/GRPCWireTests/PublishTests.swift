@@ -106,11 +106,17 @@ private func read(_ batch: PublishBatch) throws -> [Record] {
         }
     }
 
+    @Test func `A stream's request that is none is called by its own name`() {
+        #expect {
+            try PublishRequestReader(parsing: ByteBuffer(bytes: [0x0a, 0x05, 0x74]))
+        } throws: { ($0 as? GRPCStatus)?.message.contains("not a martlet.v1.PublishStreamRequest") == true }
+    }
+
     @Test(arguments: [
-        ([0x12, 0x05, 0x41], "not a martlet.v1.PublishRequest"),
+        ([0x12, 0x05, 0x41], "not a martlet.v1.PublishRecord"),
         ([0x20, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], "negative timestamp_ms -1"),
         ([0x1a, 0x03, 0x0a, 0x01, 0xff], "not UTF-8"),
-        ([0x1a, 0x03, 0x0a, 0x02, 0xff], "not a martlet.v1.PublishRequest"),
+        ([0x1a, 0x03, 0x0a, 0x02, 0xff], "not a martlet.v1.PublishRecord"),
     ] as [([UInt8], String)])
     func `What is no record is an invalid argument`(record: [UInt8], why: String) throws {
         let bytes: [UInt8] = [0x0a, 0x01, 0x74, 0x1a, UInt8(record.count)] + record

@@ -377,6 +377,70 @@ private func frame(type: UInt8, flags: UInt8 = 0, stream: UInt32 = 0, payload: [
         #expect(taken == 1001 && exchange.clientEvents.goAway?.0 == .enhanceYourCalm)
     }
 
+    /// Empty DATA of an open stream and of one that has ended, PRIORITY, PRIORITY_UPDATE, and a type that nobody knows.
+    private static let idleFrames: [(type: UInt8, stream: UInt32, payload: [UInt8])] = [
+        (0, 1, []), (0, 3, []), (2, 1, [0, 0, 0, 0, 15]), (2, 77, [0, 0, 0, 0, 15]), (0x10, 0, [0, 0, 0, 1, 0x75]), (0x42, 5, []),
+    ]
+    private func send(_ exchange: Exchange, _ frames: [ByteBuffer]) throws {
+        for frame in frames { try exchange.server.receive(frame) }
+        var out = ByteBuffer()
+        _ = try exchange.server.collect(into: &out, limit: 1 << 20)
+    }
+
+    /// HEADERS of a request that stays open.
+    private static func opened(_ stream: UInt32) -> ByteBuffer {
+        frame(type: 1, flags: 4, stream: stream, payload: [0x83, 0x86, 0x84, 0x01, 0x01, 0x78])
+    }
+
+    @Test(arguments: Self.idleFrames, [1, 4, Int.max])
+    func `1,000 frames that bring nothing are taken at once, and the next one meets ENHANCE_YOUR_CALM`(
+        idle: (type: UInt8, stream: UInt32, payload: [UInt8]), chunk: Int
+    ) throws {
+        let exchange = Exchange()
+        exchange.serverEvents.onRequest = { stream, _ in if stream.id == 3 { stream.reset(.cancel) } }
+        _ = try answer(exchange, [Self.opened(1), Self.opened(3)])
+        var taken = 0
+        while taken < 2000, exchange.server.goAwaySent == nil {
+            var bytes = frame(type: idle.type, stream: idle.stream, payload: idle.payload)
+            while let part = bytes.readSlice(length: min(chunk, bytes.readableBytes)), part.readableBytes > 0 {
+                try exchange.server.receive(part)
+            }
+            var out = ByteBuffer()
+            _ = try exchange.server.collect(into: &out, limit: 1 << 16)
+            taken += 1
+        }
+        #expect(exchange.server.goAwaySent == .enhanceYourCalm && exchange.server.isDone)
+        #expect(taken == 1001)
+    }
+
+    @Test func `Requests and data make up for frames that bring nothing, and so does time`() throws {
+        var configuration = HTTP2Configuration()
+        configuration.idleFrameBurst = 20
+        let exchange = Exchange(server: configuration)
+        exchange.serverEvents.onRequest = { stream, _ in
+            stream.respond(HTTP2FieldList([(":status", "200")]), endOfStream: true)
+        }
+        _ = try answer(exchange, [])
+        let priority = frame(type: 2, stream: 1, payload: [0, 0, 0, 0, 15])
+        for index in 0..<500 {
+            // As browsers and grpc-c++ do: priorities with each request, and an end that is an empty DATA frame.
+            let stream = UInt32(2 * index + 1)
+            let end = frame(type: 0, flags: 1, stream: stream)
+            try send(exchange, [priority, priority, priority, Self.opened(stream), end, priority])
+        }
+        #expect(exchange.server.goAwaySent == nil && exchange.serverEvents.streams.count == 500)
+        exchange.serverEvents.onRequest = nil
+        try send(exchange, [Self.opened(2001)])
+        for _ in 0..<500 { try send(exchange, [priority, frame(type: 0, stream: 2001, payload: [1])]) }
+        for _ in 0..<50 {
+            exchange.clock.advance(ms: 1000)
+            try send(exchange, Array(repeating: priority, count: 20))
+        }
+        #expect(exchange.server.goAwaySent == nil)
+        try send(exchange, Array(repeating: priority, count: 21))
+        #expect(exchange.server.goAwaySent == .enhanceYourCalm)
+    }
+
     @Test(arguments: [(16 << 10, false), ((16 << 10) + 1, true)])
     func `A header block may have 16 KiB and not a byte more`(size: Int, isCut: Bool) throws {
         let exchange = Exchange()
@@ -398,7 +462,7 @@ private func frame(type: UInt8, flags: UInt8 = 0, stream: UInt32 = 0, payload: [
 
     @Test func `A budget refills with time, never beyond its burst`() {
         let exchange = Exchange()
-        var budget = ResetBudget(burst: 2, perSecond: 1, clock: exchange.clock)
+        var budget = TokenBucket(burst: 2, perSecond: 1, clock: exchange.clock)
         let outcomes = [budget.take(), budget.take(), budget.take()]
         #expect(outcomes == [true, true, false])
         exchange.clock.advance(ms: 10_000)

@@ -33,10 +33,10 @@ private final class Connection {
     private let work = Work()
 
     /// `defers`: pages that are built off the loop wait for `runWork`.
-    init(_ readiness: Readiness = Readiness(durability: "disk"), defers: Bool = false) throws {
+    init(_ readiness: Readiness = Readiness(durability: "disk"), defers: Bool = false, limits: HTTPLimits = HTTPLimits()) throws {
         let server = HTTPServer(
             version: "1.2.3", metrics: metrics, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
-            readiness: { readiness },
+            limits: limits, readiness: { readiness },
             offload: { [work] body in if defers { work.add(body) } else { body() } })
         try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
         try server.configure(
@@ -267,6 +267,20 @@ private final class Connection {
         }
         connection.channel.embeddedEventLoop.advanceTime(by: .seconds(1))
         #expect(!connection.isOpen)
+    }
+
+    @Test func `A shorter idle time is heeded, and leaves a request that has begun its own`() throws {
+        let connection = try Connection(limits: HTTPLimits(idleTimeout: .seconds(5)))
+        _ = try connection.get("/healthz")
+        connection.channel.embeddedEventLoop.advanceTime(by: .seconds(4))
+        try connection.send("GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n")
+        connection.channel.embeddedEventLoop.advanceTime(by: .seconds(30))
+        #expect(connection.isOpen)
+        try connection.send("x")
+        #expect(try connection.received().hasPrefix("HTTP/1.1 200 OK"))
+        connection.channel.embeddedEventLoop.advanceTime(by: .seconds(5))
+        #expect(!connection.isOpen)
+        #expect(HTTPLimits(idleTimeout: .hours(1)).idleTimeout == HTTPLimits().requestTimeout)
     }
 
     @Test func `Draining closes an idle connection at once and a busy one after its answer`() throws {

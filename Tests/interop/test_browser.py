@@ -117,6 +117,19 @@ try {
 }
 </script>"""
 
+MISSING = """<!doctype html><meta charset="utf-8"><script type="module">
+// Opens streams that cannot begin: how often each fails, and whether it will try again.
+const results = await Promise.all(%(urls)s.map((url) => new Promise((resolve) => {
+    const source = new EventSource(url), seen = [];
+    source.onopen = () => seen.push("open");
+    source.onerror = () => {
+        seen.push(source.readyState);
+        if (seen.length === 1) setTimeout(() => { source.close(); resolve(seen); }, 5000);
+    };
+})));
+await fetch("/result", {method: "POST", body: JSON.stringify(results)});
+</script>"""
+
 
 class Site:
     """A web site with one page, which reports back."""
@@ -256,3 +269,16 @@ def test_a_browser_follows_streams_and_comes_back_after_a_restart(
     assert after["seen"][: len(before["seen"])] == before["seen"] and len(after["seen"]) == len(before["seen"]) + 1
     assert [event["offset"] for event in after["seen"]] == list(range(len(after["seen"])))
     assert [event["id"] for event in after["seen"]] == [f"0:{offset + 1}" for offset in range(len(after["seen"]))]
+
+
+def test_a_browser_does_not_come_back_to_events_that_cannot_be(
+    start_broker: Callable[..., Broker], sites: tuple[Site, Site], api: Any, tmp_path: Path, topic: str
+) -> None:
+    site, _ = sites
+    endpoint = Endpoint(start_broker(arguments=["--cors-allowed-origins", site.origin]), tls=False)
+    with endpoint.grpc_channel() as channel:
+        api.AdminStub(channel).CreateTopic(api.CreateTopicRequest(name=topic), timeout=20)
+    base = f"http://{endpoint.address}/v1/topics"
+    urls = [f"{base}/none/events", f"{base}/{topic}/events?from=soon", f"{base}/{topic}/events?from=99"]
+    closed = 2
+    assert site.visit(MISSING % {"urls": json.dumps(urls)}, tmp_path / "profile") == [[closed]] * 3

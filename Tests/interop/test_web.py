@@ -81,6 +81,59 @@ def test_records_are_posted_and_read_as_events(endpoint: Endpoint, topic: str, c
 
 
 @pytest.mark.parametrize("http2", [False, True], ids=["HTTP/1.1", "HTTP/2"])
+def test_events_that_cannot_begin_have_an_http_status(endpoint: Endpoint, topic: str, client: Client, http2: bool) -> None:
+    """A browser comes back after a stream that began, and gives up after a status: with 200 it would come back for ever."""
+    client.create(topic)
+    client.create(f"{topic}-wide", partitions=101)
+    client.publish(topic, b"x")
+    no_id = ("--header", "last-event-id: what")
+    for path, more, status, code, reason, words in (
+        (f"{topic}-none/events", (), 404, "not_found", "UNKNOWN_TOPIC", ["create it"]),
+        (f"{topic}/events?partition=7", (), 404, "not_found", "UNKNOWN_PARTITION", ["0 to 0"]),
+        (f"{topic}/events?from=soon", (), 400, "invalid_argument", "INVALID_FIELD", ["from is earliest, latest or"]),
+        (f"{topic}/events?until=1", (), 400, "invalid_argument", "INVALID_FIELD", ["until is not known here"]),
+        (f"{topic}/events?filter=x", (), 400, "invalid_argument", "INVALID_FIELD", ["filter is not known here"]),
+        (f"{topic}/events?partition=0&partition=0", (), 400, "invalid_argument", "INVALID_FIELD", ["partition 0 twice"]),
+        (f"{topic}/events?from=77", (), 400, "out_of_range", "OFFSET_OUT_OF_RANGE", ["0 to 1", "from=earliest"]),
+        (f"{topic}/events", no_id, 400, "invalid_argument", "INVALID_FIELD", ["Last-Event-ID"]),
+        (f"{topic}/events", ("--header", "last-event-id: 9:0"), 404, "not_found", "UNKNOWN_PARTITION", ["0 to 0"]),
+        (f"{topic}-wide/events", (), 400, "invalid_argument", "INVALID_FIELD", ["choose some with partition="]),
+    ):
+        found, body = curl(endpoint, f"/v1/topics/{path}", "--include", *more, http2=http2)
+        head, _, text = body.replace(b"\r", b"").partition(b"\n\n")
+        assert found == status, (path, body)
+        assert b"content-type: application/json" in head.lower(), (path, head)
+        error = json.loads(text)
+        assert (error["code"], error["reason"]) == (code, reason), (path, error)
+        assert all(word in error["message"] for word in words), (path, error)
+        # Not in the words of another protocol, which has other parameters.
+        assert not {"origin", "topics", "start"} & set(error["message"].replace(";", "").split()), (path, error)
+        if path.endswith("-none/events"):
+            # The same body as records have.
+            wrong = curl(endpoint, f"/v1/topics/{topic}/records", *JSON, body=b'{"records":[{}],"partition":7}', http2=http2)
+            assert wrong[0] == 404 and json.loads(wrong[1]).keys() == error.keys()
+
+
+@pytest.mark.parametrize("http2", [False, True], ids=["HTTP/1.1", "HTTP/2"])
+def test_an_error_in_the_middle_of_events_is_an_event(plaintext: Endpoint, topic: str, api: Any, http2: bool) -> None:
+    client = Client(plaintext, api)
+    client.publish(topic, b"x")
+    version = "--http2-prior-knowledge" if http2 else "--http1.1"
+    with subprocess.Popen(
+        ["curl", "--silent", "--no-buffer", "--max-time", "20", version,
+         f"http://{plaintext.address}/v1/topics/{topic}/events?from=earliest"], stdout=subprocess.PIPE,
+    ) as following:  # fmt: skip
+        assert following.stdout
+        while not following.stdout.readline().startswith(b"data: "):
+            pass
+        client.admin.DeleteTopic(api.DeleteTopicRequest(name=topic), timeout=CALL_SECONDS)
+        rest = following.stdout.read()
+    *_, name, data = [line for line in rest.decode().splitlines() if line and not line.startswith(":")]
+    assert name == "event: error" and json.loads(data.removeprefix("data: "))["code"] == "not_found"
+    client.channel.close()
+
+
+@pytest.mark.parametrize("http2", [False, True], ids=["HTTP/1.1", "HTTP/2"])
 @pytest.mark.parametrize("text", [False, True], ids=["binary", "text"])
 def test_grpc_web(endpoint: Endpoint, topic: str, api: Any, http2: bool, text: bool) -> None:
     request = frame(api.PublishRequest(topic=topic, records=[api.PublishRecord(value=b"x")]).SerializeToString())

@@ -68,7 +68,8 @@ def test_a_worker_whose_topic_is_deleted_is_told_so_and_nobody_else_has_to_wait(
     client.create("jobs")
     with open_worker(endpoint, api, "crew", "jobs") as worker:
         client.admin.DeleteTopic(api.DeleteTopicRequest(name="jobs"), timeout=20)
-        assert status_of(worker) == (grpc.StatusCode.NOT_FOUND, "topic jobs was deleted")
+        code, message = status_of(worker)
+        assert code == grpc.StatusCode.NOT_FOUND and message.startswith("topic jobs was deleted")
     begin = time.monotonic()
     for _ in range(50):
         client.admin.ListTopics(api.ListTopicsRequest(), timeout=5)

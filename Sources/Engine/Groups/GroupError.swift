@@ -6,7 +6,7 @@
 // exhaustive file of its own.
 
 /// The answer of a group that cannot do what was asked. Equality is by case.
-package enum GroupError: Error, Hashable, Sendable, CaseIterable {
+package enum GroupError: String, Error, Hashable, Sendable, CaseIterable {
     /// The broker failed in a way that has no better name (an assignment beyond the limits, say).
     case unknownServerError
     /// A commit's metadata string is longer than `GroupConfiguration.offsetMetadataMax`.

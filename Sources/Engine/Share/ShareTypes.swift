@@ -87,7 +87,7 @@ package struct ShareAcknowledgement: Equatable, Sendable {
 }
 
 /// Why a share group refuses; each edge maps every case in one file.
-package enum ShareError: Error, Hashable, Sendable, CaseIterable {
+package enum ShareError: String, Error, Hashable, Sendable, CaseIterable {
     case invalidRequest
     /// The record is not acquired, or by somebody else.
     case invalidRecordState

@@ -17,7 +17,7 @@ import Synchronization
 /// Whoever published: told once for each part of a request, on the loop, in a turn after `add` or later.
 protocol Publisher: AnyObject {
     func appended(_ request: UInt64, _ batch: PublishedBatch)
-    func refused(_ request: UInt64, _ error: EngineError)
+    func refused(_ request: UInt64, _ error: EngineError, of partition: Partition)
 }
 
 final class PublishGatherer: TurnGatherer, @unchecked Sendable {
@@ -99,7 +99,7 @@ final class PublishGatherer: TurnGatherer, @unchecked Sendable {
     }
 
     private func append(_ batch: ByteBuffer, _ parts: [Part], to partition: Partition) {
-        let delivery = Delivery(partition: partition.index, parts: parts)
+        let delivery = Delivery(partition: partition, parts: parts)
         partition.append(batch, acks: .all, isBuiltHere: true, turn: turn) { delivery.finish($0) }
         guard let error = delivery.end() else { return }
         guard parts.count > 1, error.isAboutRecords else { return delivery.refuse(error) }
@@ -128,12 +128,12 @@ final class PublishGatherer: TurnGatherer, @unchecked Sendable {
     /// Tells those whose records are in one batch. A refusal that comes while the batch is being appended waits for `end`.
     private final class Delivery: @unchecked Sendable {
         // Unchecked: confined to the loop.
-        private let partition: Int32
+        private let partition: Partition
         private let parts: [Part]
         private var isAppending = true
         private var refusal: EngineError?
 
-        init(partition: Int32, parts: [Part]) {
+        init(partition: Partition, parts: [Part]) {
             self.partition = partition
             self.parts = parts
         }
@@ -146,7 +146,7 @@ final class PublishGatherer: TurnGatherer, @unchecked Sendable {
                     part.publisher.appended(
                         part.request,
                         PublishedBatch(
-                            partition: partition, baseOffset: appended.baseOffset + place,
+                            partition: partition.index, baseOffset: appended.baseOffset + place,
                             positions: part.records.positions ?? [], logAppendTimeMs: appended.logAppendTimeMs))
                 }
             case .failure(let error):
@@ -161,7 +161,7 @@ final class PublishGatherer: TurnGatherer, @unchecked Sendable {
         }
 
         func refuse(_ error: EngineError) {
-            for part in parts { part.publisher.refused(part.request, error) }
+            for part in parts { part.publisher.refused(part.request, error, of: partition) }
         }
     }
 }

@@ -58,8 +58,8 @@ final class PublishStream: GRPCSession, @unchecked Sendable {
         do throws(GRPCStatus) {
             request = try PublishRequestReader(parsing: message)
         } catch {
-            begin(bytes: message.readableBytes)
-            return refuse(outstanding.count - 1, error, endsStream: true)
+            let number = begin(bytes: message.readableBytes)
+            return refuse(outstanding.count - 1, error.about("request", "\(number)"), endsStream: true)
         }
         let number = begin(bytes: message.readableBytes)
         do throws(GRPCStatus) {
@@ -69,12 +69,19 @@ final class PublishStream: GRPCSession, @unchecked Sendable {
                 own.writeImmutableBuffer(name)
                 topic = own
             }
-            guard let topic else { throw .invalid("topic", "topic is empty in the stream's first request") }
+            guard let topic else {
+                throw .invalid("topic", "topic is empty in the stream's first request; name the topic to write to")
+            }
             guard isAllowed(topic), let found = gatherer.find(topic) else { return decide(topic, message, number) }
             try add(request, to: found, number)
         } catch {
-            refuse(outstanding.count - 1, error, endsStream: false)
+            refuse(outstanding.count - 1, named(error), endsStream: false)
         }
+    }
+
+    /// The error of a request, with the topic that it went to.
+    private func named(_ error: GRPCStatus) -> GRPCStatus {
+        topic.map { error.about("topic", String(buffer: $0)) } ?? error
     }
 
     func requestsEnded() {
@@ -143,7 +150,7 @@ final class PublishStream: GRPCSession, @unchecked Sendable {
             guard let found = gatherer.find(name) else { return try createTopic(name, for: message, number) }
             try add(try PublishRequestReader(parsing: message), to: found, number)
         } catch {
-            refuse(last, error, endsStream: false)
+            refuse(last, named(error), endsStream: false)
         }
     }
 
@@ -170,6 +177,7 @@ final class PublishStream: GRPCSession, @unchecked Sendable {
     /// Takes no more requests until the topic is there, or is known not to be: order is kept.
     private func createTopic(_ name: ByteBuffer, for message: ByteBuffer, _ number: UInt64) throws(GRPCStatus) {
         let name = String(buffer: name)
+        guard !Engine.isOwnTopic(name) else { throw .internalTopic(name, field: "topic") }
         guard engine.configuration.autoCreateTopics else {
             throw GRPCStatus.unknown(
                 topic: name, "topic \(name) does not exist and is not created automatically; create it first")
@@ -179,7 +187,8 @@ final class PublishStream: GRPCSession, @unchecked Sendable {
         outstanding[outstanding.count - 1].missing = 1
         let own = Self.copy(message)
         engine.topics.topicOrCreate(TopicSpecification(name: name), on: call.loop).whenComplete { result in
-            self.created(result.mapError { GRPCStatus($0) }, own, number)
+            self.created(
+                result.mapError { GRPCStatus(creating: $0, topic: name, nameField: "topic") }, own, number)
         }
     }
 
@@ -195,7 +204,7 @@ final class PublishStream: GRPCSession, @unchecked Sendable {
             }
             try add(try PublishRequestReader(parsing: message), to: found, number)
         } catch {
-            refuse(last, error, endsStream: false)
+            refuse(last, named(error), endsStream: false)
         }
         call.readMore()
     }
@@ -215,10 +224,11 @@ extension PublishStream: Publisher {
         if index == head { call.resume() }
     }
 
-    func refused(_ request: UInt64, _ error: EngineError) {
+    func refused(_ request: UInt64, _ error: EngineError, of partition: Partition) {
         guard let index = index(of: request) else { return }
         outstanding[index].missing -= 1
-        refuse(index, GRPCStatus(error), endsStream: error.endsStreams)
+        let status = GRPCStatus(publishing: error, to: partition)
+        refuse(index, error.endsStreams ? status.about("request", "\(request)") : status, endsStream: error.endsStreams)
     }
 
     private func index(of request: UInt64) -> Int? {
@@ -261,8 +271,7 @@ extension PublishStream: Publisher {
                 if endsStream { break }
                 call.lastRefusal = status.code
                 let batches = (request.batch.map { [$0] } ?? []) + request.otherBatches
-                PublishResultWriter.write(
-                    firstRequest, batches, refused: status, reason: status.reason, into: &buffer)
+                PublishResultWriter.write(firstRequest, batches, refused: status, into: &buffer)
             } else if request.otherBatches.isEmpty, let batch = request.batch {
                 call.lastRefusal = nil
                 PublishResultWriter.write(firstRequest, batch, into: &buffer)

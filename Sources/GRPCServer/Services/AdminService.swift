@@ -46,7 +46,9 @@ struct AdminService: Sendable {
 
     private func create(_ request: Martlet_V1_CreateTopicRequest, _ call: GRPCCall) throws(GRPCStatus) {
         guard request.partitionCount >= 0 else {
-            throw .invalid("partition_count", "partition_count \(request.partitionCount) is negative")
+            throw .invalid(
+                "partition_count", "partition_count \(request.partitionCount) is negative; 0 is the broker's default"
+            ).about("topic", request.name)
         }
         call.authorize { () throws(GRPCStatus) in
             try call.requireCreation(of: request.name)
@@ -56,17 +58,18 @@ struct AdminService: Sendable {
     }
 
     private func createAllowed(_ request: Martlet_V1_CreateTopicRequest, _ call: GRPCCall) throws(GRPCStatus) {
+        guard !Engine.isOwnTopic(request.name) else { throw .internalTopic(request.name, field: "name") }
         let specification = TopicSpecification(
             name: request.name, partitions: request.partitionCount == 0 ? nil : request.partitionCount,
             overrides: request.configs)
         let audit = call.auditing("CreateTopic", "topic", request.name) { engine.topicState(request.name) }
         // What cannot be made is not charged, and says below why not.
-        if let count = try? engine.topics.validate(specification) { try charge(count, call, audit) }
+        if let count = try? engine.topics.validate(specification) { try charge(count, of: request.name, call, audit) }
         engine.topics.create(specification, on: call.loop).whenComplete { result in
             audit(result.failure)
             switch result {
             case .success(let topic): call.respond(Martlet_V1_CreateTopicResponse.with { $0.topic = Self.message(topic) })
-            case .failure(let error): call.fail(GRPCStatus(error))
+            case .failure(let error): call.fail(GRPCStatus(creating: error, topic: request.name, nameField: "name"))
             }
         }
     }
@@ -80,34 +83,35 @@ struct AdminService: Sendable {
     }
 
     private func deleteAllowed(_ request: Martlet_V1_DeleteTopicRequest, _ call: GRPCCall) throws(GRPCStatus) {
+        guard !Engine.isOwnTopic(request.name) else { throw .internalTopic(request.name, field: "name") }
         let topic = try topic(request.name)
         guard !topic.isInternal else {
-            throw .internalTopic(topic.name, field: "name")
+            throw GRPCStatus.internalTopic(topic.name, field: "name")
         }
         let audit = call.auditing("DeleteTopic", "topic", request.name) { engine.topicState(request.name) }
-        try charge(Int32(clamping: topic.partitionCount), call, audit)
+        try charge(Int32(clamping: topic.partitionCount), of: topic.name, call, audit)
         engine.topics.delete(topic.name, on: call.loop).whenComplete { result in
             audit(result.failure)
             switch result {
             case .success: call.respond(Martlet_V1_DeleteTopicResponse())
-            case .failure(let error): call.fail(GRPCStatus(error))
+            case .failure(let error): call.fail(GRPCStatus(error).about("topic", request.name))
             }
         }
     }
 
     private func charge(
-        _ partitions: Int32, _ call: GRPCCall, _ audit: ((any Error)?) -> Void
+        _ partitions: Int32, of topic: String, _ call: GRPCCall, _ audit: ((any Error)?) -> Void
     ) throws(GRPCStatus) {
         do throws(GRPCStatus) {
             try call.chargeMutations(Int(partitions))
         } catch {
             audit(error)
-            throw error
+            throw error.about("topic", topic)
         }
     }
 
     private func topic(_ name: String) throws(GRPCStatus) -> Topic {
-        guard !name.isEmpty else { throw .invalid("name", "name is empty") }
+        guard !name.isEmpty else { throw .invalid("name", "name is empty; name a topic") }
         guard let topic = engine.topics.topic(named: name) else {
             throw GRPCStatus.unknown(topic: name)
         }

@@ -34,7 +34,9 @@ struct HealthService: Sendable {
         [
             GRPCMethod(Self.name, "Check") { (request: Grpc_Health_V1_HealthCheckRequest, call) throws(GRPCStatus) in
                 guard knows(request.service) else {
-                    throw GRPCStatus(.notFound, "there is no service \(request.service)")
+                    throw GRPCStatus(
+                        .notFound, "UNKNOWN_SERVICE", [("service", request.service)],
+                        "there is no service \(request.service); Health.List names those that there are")
                 }
                 call.respond(Self.answer(health.isServing), fields: fields)
             },
@@ -58,7 +60,9 @@ struct HealthService: Sendable {
         }
         let watcher = health.watch(on: call.loop) { isServing in call.send(Self.answer(isServing)) }
         guard let watcher else {
-            throw GRPCStatus(.resourceExhausted, "there are \(Limits.healthWatchers) health watchers already")
+            throw GRPCStatus(
+                .resourceExhausted, "LIMIT_REACHED", [("limit", "\(Limits.healthWatchers)")], retryMs: 1000,
+                "there are \(Limits.healthWatchers) health watchers already; ask by Health.Check")
         }
         call.whenEnded { health.unwatch(watcher.id) }
         call.send(Self.answer(watcher.isServing), fields: fields)

@@ -10,7 +10,7 @@ import GRPCWire
 
 extension StreamsService {
     func commit(_ request: Martlet_V1_CommitRequest, _ call: GRPCCall) throws(GRPCStatus) {
-        guard !request.group.isEmpty else { throw .invalid("group", "group is empty") }
+        guard !request.group.isEmpty else { throw .invalid("group", "group is empty; name a consumer group") }
         call.authorize { () throws(GRPCStatus) in
             try call.require(.read, .group, request.group)
             for topic in Set(request.offsets.map(\.topic)).sorted() { try call.require(.read, .topic, topic) }
@@ -23,7 +23,8 @@ extension StreamsService {
         guard (1...Limits.partitionsPerRequest).contains(request.offsets.count) else {
             throw .invalid(
                 "offsets",
-                "offsets has \(request.offsets.count) entries; 1 to \(Limits.partitionsPerRequest) are allowed")
+                "offsets has \(request.offsets.count) entries; 1 to \(Limits.partitionsPerRequest) are allowed"
+            ).about("group", request.group)
         }
         var positions: [OffsetCommit.Position] = []
         positions.reserveCapacity(request.offsets.count)
@@ -42,13 +43,22 @@ extension StreamsService {
             switch result {
             case .failure(let error):
                 audit(error)
-                call.fail(GRPCStatus(error))
+                call.fail(Self.status(error, request.group))
             case .success(let results):
                 let refused = results.lazy.compactMap({ $0 }).first
                 audit(refused)
-                if let refused { return call.fail(GRPCStatus(refused)) }
+                if let refused { return call.fail(Self.status(refused, request.group)) }
                 call.respond(Martlet_V1_CommitResponse())
             }
+        }
+    }
+
+    private static func status(_ error: GroupError, _ group: String) -> GRPCStatus {
+        let status = GRPCStatus(error).about("group", group)
+        return switch error {
+        case .invalidGroupId: status.at("group")
+        case .offsetMetadataTooLarge, .invalidCommitOffsetSize: status.at("offsets")
+        default: status
         }
     }
 
@@ -56,22 +66,24 @@ extension StreamsService {
         _ = try partition(entry.topic, entry.partition)
         guard entry.offset >= 0 else {
             throw .invalid(
-                "offsets", "the offset \(entry.offset) of \(entry.topic)-\(entry.partition) is negative")
+                "offsets", "the offset \(entry.offset) of \(entry.topic)-\(entry.partition) is negative; the next offset to read is 0 or above"
+            ).about("topic", entry.topic).about("partition", "\(entry.partition)")
         }
         guard entry.metadata.utf8.count <= Limits.commitMetadataBytes else {
             throw .invalid(
-                "offsets", "the metadata of \(entry.topic)-\(entry.partition) is longer than \(Limits.commitMetadataBytes) bytes")
+                "offsets", "the metadata of \(entry.topic)-\(entry.partition) is longer than \(Limits.commitMetadataBytes) bytes"
+            ).about("topic", entry.topic).about("partition", "\(entry.partition)")
         }
         return OffsetCommit.Position(
             topic: entry.topic, partition: entry.partition, offset: entry.offset, metadata: entry.metadata)
     }
 
     func committed(_ request: Martlet_V1_CommittedRequest, _ call: GRPCCall) throws(GRPCStatus) {
-        guard !request.group.isEmpty else { throw .invalid("group", "group is empty") }
+        guard !request.group.isEmpty else { throw .invalid("group", "group is empty; name a consumer group") }
         call.authorize({ () throws(GRPCStatus) in try call.require(.describe, .group, request.group) }) {
             engine.groups.stableCommitted(groupId: request.group, topics: nil, on: call.loop) { result in
                 switch result {
-                case .failure(let error): call.fail(GRPCStatus(error))
+                case .failure(let error): call.fail(Self.status(error, request.group))
                 case .success(let topics): tell(topics, request, call)
                 }
             }

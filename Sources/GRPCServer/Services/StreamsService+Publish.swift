@@ -33,12 +33,13 @@ extension StreamsService {
                 try createTopic(for: request, call)
             }
         } catch {
-            call.fail(error)
+            call.fail(error.about("topic", request.topic))
         }
     }
 
     private func createTopic(for request: PublishRequestReader, _ call: GRPCCall) throws(GRPCStatus) {
         let name = request.topic
+        guard !Engine.isOwnTopic(name) else { throw .internalTopic(name, field: "topic") }
         guard engine.configuration.autoCreateTopics else {
             throw GRPCStatus.unknown(
                 topic: name, "topic \(name) does not exist and is not created automatically; create it first")
@@ -52,13 +53,15 @@ extension StreamsService {
 
     private func created(_ result: Result<Topic, any Error>, for request: PublishRequestReader, _ call: GRPCCall) {
         do throws(GRPCStatus) {
-            if case .failure(let error) = result { throw GRPCStatus(error) }
+            if case .failure(let error) = result {
+                throw GRPCStatus(creating: error, topic: request.topic, nameField: "topic")
+            }
             guard let topic = call.connection.gatherer.find(ByteBuffer(string: request.topic)) else {
                 throw GRPCStatus.unknown(topic: request.topic, "topic \(request.topic) was deleted")
             }
             try append(request, to: topic, call)
         } catch {
-            call.fail(error)
+            call.fail(error.about("topic", request.topic))
         }
     }
 
@@ -91,9 +94,9 @@ private final class Publication: Publisher {
         call.respond { PublishResponseWriter.write(published, into: &$0) }
     }
 
-    func refused(_ request: UInt64, _ error: EngineError) {
+    func refused(_ request: UInt64, _ error: EngineError, of partition: Partition) {
         missing -= 1
-        call.fail(GRPCStatus(error))
+        call.fail(GRPCStatus(publishing: error, to: partition))
     }
 
     private static let firstOnly: [Int32] = [0]

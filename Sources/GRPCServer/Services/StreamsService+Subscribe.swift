@@ -45,7 +45,7 @@ extension StreamsService {
     private func member(
         _ request: Martlet_V1_SubscribeRequest, _ filters: RecordFilters?, _ call: GRPCCall
     ) throws(GRPCStatus) -> () -> Void {
-        guard !request.member.group.isEmpty else { throw .invalid("member.group", "the member's group is empty") }
+        guard !request.member.group.isEmpty else { throw .invalid("member.group", "the member's group is empty; name a consumer group") }
         guard request.start == nil, request.resumeToken.isEmpty, !request.untilEnd else {
             throw .invalid("member", "a member reads from its group's commits on: no start, resume_token or until_end")
         }
@@ -83,7 +83,11 @@ extension StreamsService {
         if case .UNRECOGNIZED(let value) = request.isolation {
             throw .invalid("isolation", "isolation \(value) is unknown")
         }
-        if case .group(let group)? = request.start, group.isEmpty { throw .invalid("group", "group is empty") }
+        if case .group(let group)? = request.start, group.isEmpty { throw .invalid("group", "group is empty; name a consumer group") }
+        // Over Kafka's protocol negative timestamps mean the ends of the log and more; here origin has words for them.
+        if case .timestampMs(let timestamp)? = request.start, timestamp < 0 {
+            throw .invalid("timestamp_ms", "timestamp_ms \(timestamp) is negative; set origin to begin at an end of the log")
+        }
         guard request.maxBytesPerMessage <= UInt32(Limits.subscribeMessageBytesMax) else {
             throw .invalid(
                 "max_bytes_per_message", "max_bytes_per_message is above the \(Limits.subscribeMessageBytesMax) allowed")
@@ -132,6 +136,7 @@ extension StreamsService {
             for target in added
             where !seen[topic.name, default: []].insert(target.partition.index).inserted {
                 throw .invalid("topics", "topics names partition \(target.partition.index) of \(topic.name) twice")
+                    .about("topic", topic.name)
             }
             targets += added
             try checkCount(targets)
@@ -171,9 +176,8 @@ extension StreamsService {
         for entry in token.topics where named.isEmpty || named.contains(entry.name) {
             guard let topic = engine.topics.topic(id: entry.id) else {
                 throw GRPCStatus(
-                    .notFound,
-                    "the topic \(entry.name) of the resume_token was deleted; subscribe without the token to begin anew",
-                    details: StatusDetails(reason: "UNKNOWN_TOPIC_ID", metadata: [("topic", entry.name)]))
+                    .notFound, "UNKNOWN_TOPIC_ID", [("topic", entry.name)],
+                    "the topic \(entry.name) of the resume_token was deleted; subscribe without the token to begin anew")
             }
             found.append((topic, entry))
         }
@@ -221,7 +225,7 @@ private struct SubscriptionStart {
         if request.isolation == .readUncommitted {
             end = offsets.highWatermark
         } else {
-            do throws(EngineError) { end = try partition.lastStableOffset() } catch { throw GRPCStatus(error) }
+            do throws(EngineError) { end = try partition.lastStableOffset() } catch { throw GRPCStatus(error, of: partition) }
         }
         var start = explicit
         if start == nil, let resumed { start = resumed[partition.topicId]?[partition.index] ?? offsets.start }
@@ -230,20 +234,16 @@ private struct SubscriptionStart {
             return (request.origin.offset(offsets) ?? offsets.highWatermark, end)
         }
         guard wanted >= 0 else {
-            throw .invalid("offset", "the start offset \(wanted) of \(partition.name) is negative")
+            throw .invalid(
+                "offset", "the start offset \(wanted) of \(partition.name) is negative; offsets begin at 0, and origin has words for both ends"
+            ).about("topic", partition.topic)
         }
         if wanted >= offsets.start, wanted <= offsets.highWatermark { return (wanted, end) }
         guard let origin = request.origin.offset(offsets) else {
-            throw GRPCStatus(
-                .outOfRange,
+            throw .outOfRange(
+                wanted, of: partition, offsets,
                 "offset \(wanted) of \(partition.name) is not there: it has \(offsets.start) to \(offsets.highWatermark);"
-                    + " set origin to begin elsewhere then",
-                details: StatusDetails(
-                    reason: "OFFSET_OUT_OF_RANGE",
-                    metadata: [
-                        ("topic", partition.topic), ("partition", String(partition.index)), ("offset", String(wanted)),
-                        ("start_offset", String(offsets.start)), ("end_offset", String(offsets.highWatermark)),
-                    ]))
+                    + " set origin to begin elsewhere then")
         }
         return (origin, end)
     }
@@ -259,7 +259,7 @@ private struct SubscriptionStart {
             do throws(EngineError) {
                 return try partition.offset(forTimestamp: timestamp)?.offset ?? offsets.highWatermark
             } catch {
-                throw GRPCStatus(error)
+                throw GRPCStatus(error, of: partition)
             }
         case .group(let group): return try committed(by: group)[partition.topic]?[partition.index]
         }
@@ -275,7 +275,7 @@ private struct SubscriptionStart {
                 }
             }
         } catch {
-            throw GRPCStatus(error)
+            throw GRPCStatus(error).about("group", group)
         }
         committed = found
         return found

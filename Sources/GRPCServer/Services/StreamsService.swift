@@ -38,7 +38,7 @@ struct StreamsService: Sendable {
     }
 
     func topic(_ name: String) throws(GRPCStatus) -> Topic {
-        guard !name.isEmpty else { throw .invalid("topic", "topic is empty") }
+        guard !name.isEmpty else { throw .invalid("topic", "topic is empty; name a topic") }
         guard let topic = engine.topics.topic(named: name) else {
             throw GRPCStatus.unknown(topic: name)
         }

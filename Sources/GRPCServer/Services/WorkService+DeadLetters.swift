@@ -16,7 +16,7 @@ extension WorkService {
             throw .invalid("dead_letter_topic", "dead_letter_topic is empty: name a topic that begins with \(prefix)")
         }
         guard name.hasPrefix(prefix) else {
-            throw .invalid("dead_letter_topic", "\(name) is no dead-letter topic: those begin with \(prefix)")
+            throw .invalid("dead_letter_topic", "\(name) is no dead-letter topic: those begin with \(prefix)").about("topic", name)
         }
     }
 

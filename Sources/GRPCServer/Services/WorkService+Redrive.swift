@@ -97,7 +97,7 @@ private final class Redriving: @unchecked Sendable {
                 }
             }
         } catch {
-            failure = GRPCStatus(error)
+            failure = GRPCStatus(error).about("topic", topic)
         }
         isAtEnd = left > 0
         isRead = true
@@ -160,13 +160,13 @@ private final class Redriving: @unchecked Sendable {
         target.append(builder.finish(), acks: .all, turn: call.connection.turn) { [self] result in
             switch result {
             case .failure(let error):
-                failure = failure ?? GRPCStatus(error)
+                failure = failure ?? GRPCStatus(error, of: target)
                 missing -= 1
                 finishIfDone()
             case .success:
                 let done = ShareAcknowledgement(first: record.offset, last: record.offset, outcome: .accept)
                 queue.acknowledge([done], member, on: call.loop) { [self] error in
-                    if let error { failure = failure ?? GRPCStatus(error) } else { redriven += 1 }
+                    if let error { failure = failure ?? GRPCStatus(error).about("topic", topic) } else { redriven += 1 }
                     missing -= 1
                     finishIfDone()
                 }

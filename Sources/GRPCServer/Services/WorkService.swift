@@ -63,7 +63,8 @@ struct WorkService: Sendable {
             try engine.shares.join(
                 worker: id, of: open.group, topics: open.topics, clientHost: "/\(call.peer.remoteAddress)")
         } catch {
-            throw GRPCStatus(error)
+            throw error == .invalidGroupId
+                ? GRPCStatus(error).at("open.group") : GRPCStatus(error).about("group", open.group)
         }
         worker.joined(open, id: id, topics: topics)
         guard !changes.isEmpty else { return worker.open() }
@@ -78,13 +79,13 @@ struct WorkService: Sendable {
                 worker.open()
             case .failure(let error):
                 audit(error)
-                call.fail(GRPCStatus(error))
+                call.fail(GRPCStatus(error).about("group", open.group))
             }
         }
     }
 
     private func check(_ open: Martlet_V1_WorkOpen) throws(GRPCStatus) -> [Topic] {
-        guard !open.group.isEmpty else { throw .invalid("open.group", "group is empty") }
+        guard !open.group.isEmpty else { throw .invalid("open.group", "group is empty; name a share group") }
         guard (1...Limits.topicsPerWorker).contains(open.topics.count), Set(open.topics).count == open.topics.count else {
             throw .invalid(
                 "open.topics", "topics has to name 1 to \(Limits.topicsPerWorker) topics, none of them twice")
@@ -92,7 +93,7 @@ struct WorkService: Sendable {
         guard open.maxInFlight <= UInt32(Limits.workItemsMax) else {
             throw .invalid("open.max_in_flight", "max_in_flight is above the \(Limits.workItemsMax) allowed")
         }
-        try checkLease(open.leaseMs)
+        try checkLease(open.leaseMs, of: "open")
         guard !open.topics.contains(open.deadLetterTopic) else {
             throw .invalid("open.dead_letter_topic", "dead_letter_topic is one of the topics")
         }
@@ -114,11 +115,11 @@ struct WorkService: Sendable {
         return topics
     }
 
-    func checkLease(_ leaseMs: UInt32) throws(GRPCStatus) {
+    func checkLease(_ leaseMs: UInt32, of kind: String) throws(GRPCStatus) {
         let allowed = Limits.leaseMsMin...Int(engine.shares.configuration.maxRecordLockDurationMs)
         guard leaseMs == 0 || allowed.contains(Int(leaseMs)) else {
             throw .invalid(
-                "lease_ms", "lease_ms must lie between \(allowed.lowerBound) and \(allowed.upperBound); extend an item that takes longer")
+                "\(kind).lease_ms", "lease_ms must lie between \(allowed.lowerBound) and \(allowed.upperBound); extend an item that takes longer")
         }
     }
 

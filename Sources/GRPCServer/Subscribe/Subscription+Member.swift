@@ -29,8 +29,8 @@ extension Subscription {
             if start < offsets.start || start > offsets.highWatermark {
                 guard let other = origin.offset(offsets) else {
                     return end(
-                        GRPCStatus(
-                            .outOfRange,
+                        .outOfRange(
+                            start, of: partition, offsets,
                             "the group's commit \(start) of \(partition.name) is not there: it has \(offsets.start) to"
                                 + " \(offsets.highWatermark); set origin to begin elsewhere then"))
                 }

@@ -173,9 +173,10 @@ extension Subscription {
                 if let end = cursor.positions[reader.position].end { cursor.advance(reader.position, to: end) }
                 reader.drop()
             case .recordIsTooLarge(let offset):
+                let partition = cursor.positions[reader.position].partition
                 throw GRPCStatus(
-                    .resourceExhausted,
-                    "the record at offset \(offset) of \(cursor.positions[reader.position].partition.name) is larger than the"
+                    .resourceExhausted, "RECORD_TOO_LARGE", GRPCStatus.place(partition) + [("offset", "\(offset)")],
+                    "the record at offset \(offset) of \(partition.name) is larger than the"
                         + " \(RecordStreamWriter.recordBytesMax) bytes that are delivered; subscribe again from offset \(offset + 1)")
             }
         }
@@ -229,8 +230,8 @@ extension Subscription {
         let present = cursor.positions.lazy.filter { !$0.isGone }.count
         if present + added.count > Limits.partitionsPerRequest {
             ending = GRPCStatus(
-                .resourceExhausted,
-                "the topics of the subscription have more than \(Limits.partitionsPerRequest) partitions together")
+                .resourceExhausted, "LIMIT_REACHED", [("limit", "\(Limits.partitionsPerRequest)")],
+                "the topics of the subscription have more than \(Limits.partitionsPerRequest) partitions together; share them among several subscriptions")
         } else {
             for partition in added { add(Cursor.Position(partition: partition, offset: partition.offsets.start)) }
         }

@@ -140,7 +140,7 @@ final class SubscriptionMember: @unchecked Sendable {
                 subscription.end(
                     GRPCStatus(
                         GRPCStatus(refusal.error).code, refusal.message,
-                        details: StatusDetails(reason: "GROUP", metadata: [("group", groupId)])))
+                        details: GRPCStatus(refusal.error).details).about("group", groupId))
             }
         }
     }
@@ -160,11 +160,10 @@ final class SubscriptionMember: @unchecked Sendable {
         let catalog = call.engine.topics
         let topics = assignment.compactMap { entry in catalog.topic(id: entry.topicId).map { (entry, $0) } }
         // A pattern may match what the caller may not read.
-        call.authorize({ topics.allSatisfy { self.call.may(.read, .topic, $0.1.name) } }) { isAllowed in
+        call.authorize({ topics.first { !self.call.may(.read, .topic, $0.1.name) } }) { denied in
             guard !self.hasLeft, !self.standsAside, self.owned == assignment else { return }
-            guard isAllowed else {
-                return self.subscription.end(
-                    GRPCStatus(.permissionDenied, "\(self.call.principal) may not read a topic that the group has given it"))
+            if let denied {
+                return self.subscription.end(.denied(self.call.principal, .read, .topic, denied.1.name))
             }
             self.read(topics.flatMap { entry, topic in entry.partitions.compactMap { topic.partition($0) } }, of: assignment)
         }
@@ -179,7 +178,7 @@ final class SubscriptionMember: @unchecked Sendable {
         call.engine.groups.stableCommitted(groupId: groupId, topics: wanted, on: call.loop) { result in
             guard !self.hasLeft, !self.standsAside, self.owned == assignment else { return }
             switch result {
-            case .failure(let error): self.subscription.end(GRPCStatus(error))
+            case .failure(let error): self.subscription.end(GRPCStatus(error).about("group", self.groupId))
             case .success(let committed):
                 self.subscription.read(added, from: committed)
                 self.heartbeat()

@@ -143,7 +143,10 @@ struct SubscriptionReader {
                 return true
             } catch {
                 if error.code == .unknownTopic, leave(cursor.current) { continue }
-                guard error.code == .offsetOutOfRange, try skipToOrigin() else { throw GRPCStatus(error) }
+                guard error.code == .offsetOutOfRange, try skipToOrigin() else {
+                    let place = cursor.current < cursor.positions.count ? cursor.positions[cursor.current].partition : nil
+                    throw GRPCStatus(error, of: place)
+                }
             }
         }
     }
@@ -162,8 +165,8 @@ struct SubscriptionReader {
             let offsets = position.partition.offsets
             guard position.offset < offsets.start else { continue }
             guard let offset = origin.offset(offsets) else {
-                throw GRPCStatus(
-                    .outOfRange,
+                throw .outOfRange(
+                    position.offset, of: position.partition, offsets,
                     "offsets \(position.offset) to \(offsets.start - 1) of \(position.partition.name) were removed by retention"
                         + " before they were read; set origin to go on behind such a gap")
             }
@@ -174,9 +177,31 @@ struct SubscriptionReader {
     }
 
     private func damaged(_ header: BatchHeader?, _ error: RecordError) -> GRPCStatus {
-        let at = "offset \(header?.baseOffset ?? from) of \(cursor.positions[position].partition.name)"
+        let partition = cursor.positions[position].partition
+        let offset = header?.baseOffset ?? from
+        let at = "offset \(offset) of \(partition.name)"
+        let place = GRPCStatus.place(partition) + [("offset", "\(offset)")]
         return error.code == .decompressedTooLarge
-            ? GRPCStatus(.resourceExhausted, "the batch at \(at): \(error.message)")
-            : GRPCStatus(.dataLoss, "the batch at \(at) cannot be read: \(error.message)")
+            ? GRPCStatus(
+                .resourceExhausted, "BATCH_TOO_LARGE", place, "the batch at \(at): \(error.message); begin behind it")
+            : GRPCStatus(
+                .dataLoss, "CORRUPT_DATA", place, "the batch at \(at) cannot be read: \(error.message); begin behind it")
+    }
+}
+
+extension GRPCStatus {
+    static func place(_ partition: Partition) -> [(key: String, value: String)] {
+        [("topic", partition.topic), ("partition", "\(partition.index)")]
+    }
+
+    /// An offset to read from that is not in the log.
+    static func outOfRange(
+        _ offset: Int64, of partition: Partition, _ offsets: PartitionOffsets, _ message: String
+    ) -> GRPCStatus {
+        GRPCStatus(
+            .outOfRange, "OFFSET_OUT_OF_RANGE",
+            place(partition) + [
+                ("offset", "\(offset)"), ("start_offset", "\(offsets.start)"), ("end_offset", "\(offsets.highWatermark)"),
+            ], message)
     }
 }

@@ -61,7 +61,8 @@ final class ConnectStreamTranslator: WebTranslator {
         var frames = ByteBuffer()
         while let message = try deframer.next() {
             guard !message.isCompressed else {
-                throw GRPCStatus(.unimplemented, "compressed messages are not taken over Connect")
+                throw GRPCStatus(
+                    .unimplemented, "UNSUPPORTED_COMPRESSION", "compressed messages are not taken over Connect; send them as they are")
             }
             frames.writeImmutableBuffer(.frame(isJSON ? try transcoding.request(message.bytes) : message.bytes))
         }
@@ -70,7 +71,7 @@ final class ConnectStreamTranslator: WebTranslator {
 
     func receivedEnd() throws(GRPCStatus) -> ByteBuffer {
         guard !deframer.isIncomplete else {
-            throw GRPCStatus(.invalidArgument, "the request ends in the middle of a message")
+            throw GRPCStatus(.invalidArgument, "INCOMPLETE_MESSAGE", "the request ends in the middle of a message; send all of it")
         }
         return ByteBuffer()
     }
@@ -106,12 +107,10 @@ enum ConnectError {
     /// `{"code":"not_found","message":"…","details":[…]}`.
     static func json(_ status: GRPCStatus) -> ByteBuffer {
         var text = "{\"code\":\(JSONText.quoted(status.connectCode)),\"message\":\(JSONText.quoted(status.message))"
-        if let details = status.details {
-            let entries = details.messages(status.message).map {
-                "{\"type\":\(JSONText.quoted($0.type)),\"value\":\(JSONText.quoted(Base64.encode($0.bytes.readableBytesView).filter { $0 != "=" }))}"
-            }
-            text += ",\"reason\":\(JSONText.quoted(details.reason)),\"details\":[\(entries.joined(separator: ","))]"
+        let entries = status.info.messages(status.message).map {
+            "{\"type\":\(JSONText.quoted($0.type)),\"value\":\(JSONText.quoted(Base64.encode($0.bytes.readableBytesView).filter { $0 != "=" }))}"
         }
+        text += ",\"reason\":\(JSONText.quoted(status.reason)),\"details\":[\(entries.joined(separator: ","))]"
         return ByteBuffer(string: text + "}")
     }
 }

@@ -3,6 +3,8 @@
 //
 // Every event is one record as JSON, and its id says where to go on after it: `partition:offset` of every partition, comma
 // between them. A browser sends the last one back by itself (Last-Event-ID). Idle streams send a comment now and then.
+// What is known to be wrong before there is anything to send has an HTTP status, with which browsers give up; what goes wrong
+// later is an event, after which they come back.
 //
 //   id: 0:42,1:7
 //   data: {"topic":"orders","partition":0,"offset":41,"timestampMs":…,"key":"k","value":"v","headers":[…]}
@@ -18,6 +20,7 @@ final class EventsTranslator: WebTranslator {
     private var request: Martlet_V1_SubscribeRequest
     /// What every partition's next offset is.
     private var positions: [Int32: Int64] = [:]
+    private var hasBegun = false
 
     /// Milliseconds between comments.
     private static let keepAliveMs: UInt32 = 15_000
@@ -37,9 +40,20 @@ final class EventsTranslator: WebTranslator {
         }
         guard let lastEventId, !lastEventId.isEmpty else { return }
         request.start = nil
-        request.topics[0].partitions = try lastEventId.split(separator: ",", omittingEmptySubsequences: false).map {
-            (entry) throws(GRPCStatus) in try Self.position(entry)
+        request.topics[0].partitions = []
+        for entry in lastEventId.split(separator: ",", omittingEmptySubsequences: false) {
+            try add(try Self.position(entry), "last-event-id")
         }
+    }
+
+    private func add(_ partition: Martlet_V1_PartitionSelection, _ field: String) throws(GRPCStatus) {
+        guard !request.topics[0].partitions.contains(where: { $0.partition == partition.partition }) else {
+            throw .invalid(field, "\(field) names partition \(partition.partition) twice")
+        }
+        guard request.topics[0].partitions.count < Self.partitionsMax else {
+            throw .invalid(field, "\(field) names more than the \(Self.partitionsMax) partitions that one stream has")
+        }
+        request.topics[0].partitions.append(partition)
     }
 
     private func set(_ name: Substring, _ value: Substring) throws(GRPCStatus) {
@@ -56,7 +70,7 @@ final class EventsTranslator: WebTranslator {
             guard let partition = Int32(value), partition >= 0 else {
                 throw .invalid("partition", "partition is a number, not \(value)")
             }
-            request.topics[0].partitions.append(.with { $0.partition = partition })
+            try add(.with { $0.partition = partition }, "partition")
         default:
             throw .invalid(String(name), "\(name) is not known here; from and partition are")
         }
@@ -83,14 +97,19 @@ final class EventsTranslator: WebTranslator {
 
     private static let head = WebHead(contentType: "text/event-stream", fields: [("cache-control", "no-store")])
 
-    func begin() -> WebHead? { Self.head }
+    var beginsWithMessage: Bool { true }
+
+    func begin() -> WebHead? {
+        hasBegun = true
+        return Self.head
+    }
 
     func answer(_ frames: ByteBuffer) throws(GRPCStatus) -> ByteBuffer {
         var frames = frames
         var text = ""
         for message in frames.readFrames() {
             guard let response = try? Martlet_V1_SubscribeResponse(serializedBytes: Array(message.readableBytesView)) else {
-                throw GRPCStatus(.internal, "an answer cannot be read")
+                throw GRPCStatus(.internal, "ANSWER_UNREADABLE", "an answer cannot be read; this is an error of the broker")
             }
             for entry in response.progress.partitions { positions[entry.partition] = entry.position }
             if positions.count > Self.partitionsMax {
@@ -112,10 +131,26 @@ final class EventsTranslator: WebTranslator {
     }
 
     func end(_ status: GRPCStatus) -> (head: WebHead, body: ByteBuffer) {
+        let error = ConnectError.json(Self.inTermsOfParameters(status))
+        guard hasBegun else { return (WebHead(status: status.httpStatus, contentType: "application/json"), error) }
         var body = ByteBuffer(string: "event: error\ndata: ")
-        body.writeImmutableBuffer(ConnectError.json(status))
+        body.writeImmutableBuffer(error)
         body.writeString("\n\n")
         return (Self.head, body)
+    }
+
+    /// What a subscription's fields are called here.
+    private static func inTermsOfParameters(_ status: GRPCStatus) -> GRPCStatus {
+        guard let details = status.details, details.reason == "OFFSET_OUT_OF_RANGE" else { return status }
+        let named = Dictionary(details.metadata.map { ($0.key, $0.value) }) { $1 }
+        guard let topic = named["topic"], let partition = named["partition"], let offset = named["offset"],
+            let start = named["start_offset"], let end = named["end_offset"]
+        else { return status }
+        return GRPCStatus(
+            status.code,
+            "offset \(offset) of partition \(partition) of \(topic) is not there: it has \(start) to \(end);"
+                + " begin with from=earliest or from=latest, or with an offset that is there",
+            details: details)
     }
 }
 

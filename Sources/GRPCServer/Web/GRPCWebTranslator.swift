@@ -24,7 +24,8 @@ final class GRPCWebTranslator: WebTranslator {
         var start = 0
         for end in stride(from: 4, through: whole, by: 4) where characters[end - 1] == UInt8(ascii: "=") || end == whole {
             guard let bytes = Base64.decode(characters[start..<end]) else {
-                throw GRPCStatus(.invalidArgument, "the request is not base64, which application/grpc-web-text is")
+                throw GRPCStatus(
+                    .invalidArgument, "INVALID_MESSAGE", "the request is not base64, which application/grpc-web-text is")
             }
             frames.writeBytes(bytes)
             start = end
@@ -34,7 +35,9 @@ final class GRPCWebTranslator: WebTranslator {
     }
 
     func receivedEnd() throws(GRPCStatus) -> ByteBuffer {
-        guard characters.isEmpty else { throw GRPCStatus(.invalidArgument, "the request ends in the middle of base64") }
+        guard characters.isEmpty else { 
+            throw GRPCStatus(.invalidArgument, "INCOMPLETE_MESSAGE", "the request ends in the middle of base64; send all of it")
+        }
         return ByteBuffer()
     }
 

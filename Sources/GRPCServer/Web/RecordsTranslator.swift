@@ -31,7 +31,8 @@ final class RecordsTranslator: WebTranslator {
         do {
             document = try Google_Protobuf_Struct(jsonUTF8Bytes: Array(body.bytes.readableBytesView))
         } catch {
-            throw GRPCStatus(.invalidArgument, "the request is not a JSON object: \(error)")
+            throw GRPCStatus(
+                .invalidArgument, "INVALID_MESSAGE", "the request is not a JSON object: \(JSONFault.text(error))")
         }
         var request = Martlet_V1_PublishRequest()
         request.topic = topic
@@ -126,7 +127,7 @@ final class RecordsTranslator: WebTranslator {
         var frames = frames
         guard let message = frames.readFrames().first,
             let response = try? Martlet_V1_PublishResponse(serializedBytes: Array(message.readableBytesView))
-        else { throw GRPCStatus(.internal, "an answer cannot be read") }
+        else { throw GRPCStatus(.internal, "ANSWER_UNREADABLE", "an answer cannot be read; this is an error of the broker") }
         var offsets: [(position: Int32, text: String)] = []
         for batch in response.batches {
             for (index, position) in batch.recordPositions.enumerated() {

@@ -35,6 +35,9 @@ final class WebCall: CallStream {
     private let fields: [(name: String, value: String)]
     private var hasHead = false
     private var isFinished = false
+    /// What is answered when the request is complete, whatever it is: there are clients that take an earlier answer for a failure.
+    private var refusal: GRPCStatus?
+    private var hasRequest = false
     /// Bytes of the request so far, and what of them counts among the unfinished requests of all connections.
     private var received = 0
     private var shared = 0
@@ -61,13 +64,14 @@ final class WebCall: CallStream {
     // MARK: The request
 
     func received(_ body: ByteBuffer) {
-        guard !isFinished else { return }
+        guard !isFinished, refusal == nil else { return }
         received += body.readableBytes
         if received > Limits.unsharedRequestBytes {
             guard owner.server.memory.hasRoom() else {
                 return refuse(
                     GRPCStatus(
-                        .resourceExhausted, "unfinished requests of all connections hold too much already; try again later"))
+                        .resourceExhausted, "UNFINISHED_REQUESTS", retryMs: 1000,
+                        "unfinished requests of all connections hold too much already; try again later"))
             }
             owner.server.memory.adjust(by: received - shared)
             shared = received
@@ -77,6 +81,8 @@ final class WebCall: CallStream {
 
     func receivedEnd() {
         guard !isFinished else { return }
+        hasRequest = true
+        if let refusal { return refuse(refusal) }
         forward { () throws(GRPCStatus) in try translator.receivedEnd() }
         giveBack()
         if !isFinished { call?.receivedEnd() }
@@ -105,12 +111,20 @@ final class WebCall: CallStream {
     // MARK: The answer
 
     func begin(_ fields: HTTP2FieldList) {
+        if translator.beginsWithMessage { pullFirst() } else { beginAnswer() }
+    }
+
+    /// Without a head nobody asks for more.
+    private func pullFirst() { pull(room: Limits.subscribeMessageBytesMin) }
+
+    private func beginAnswer() {
         guard !hasHead, let head = translator.begin() else { return }
         write(head, length: nil)
     }
 
     func finish(_ status: GRPCStatus) {
         guard !isFinished else { return }
+        if !hasRequest, !hasHead, status.isAboutRequest { return refuseAtEnd(status) }
         let status = forwardAnswer() ?? status
         isFinished = true
         giveBack()
@@ -122,7 +136,16 @@ final class WebCall: CallStream {
 
     func refuse(_ status: GRPCStatus) { finish(status) }
 
-    func resume() { if !isFinished { sink.resume() } }
+    /// Nothing more is kept of the request.
+    func refuseAtEnd(_ status: GRPCStatus) {
+        refusal = status
+        giveBack()
+    }
+
+    func resume() {
+        guard !isFinished else { return }
+        if translator.beginsWithMessage, !hasHead { pullFirst() } else { sink.resume() }
+    }
 
     func abandon() {
         isFinished = true
@@ -145,6 +168,7 @@ final class WebCall: CallStream {
         outbound = ByteBuffer()
         do throws(GRPCStatus) {
             let body = try translator.answer(frames)
+            beginAnswer()
             if body.readableBytes > 0 { sink.write(body) }
             return nil
         } catch {
@@ -158,5 +182,15 @@ final class WebCall: CallStream {
         head.fields += fields
         head.fields.append(("x-content-type-options", "nosniff"))
         sink.head(head, length: length)
+    }
+}
+
+extension GRPCStatus {
+    /// What a request says is wrong, and that can wait until it has been said; everything else is answered at once.
+    fileprivate var isAboutRequest: Bool {
+        switch code {
+        case .invalidArgument, .unimplemented, .internal: true
+        default: false
+        }
     }
 }

@@ -15,8 +15,12 @@ import Transport
 enum WebRequest {
     case call(any WebTranslator, path: String, encoding: MessageEncoding, timeout: TimeAmount?)
     case preflight
-    /// An HTTP status and why.
-    case refused(Int, String)
+    /// An HTTP status and why; the methods that there are, where it is another one.
+    case refused(Int, String, allow: String? = nil)
+    /// In the words of the protocol that it speaks, with these fields besides.
+    case rejected(any WebTranslator, GRPCStatus, fields: [(name: String, value: String)] = [])
+    /// The same as JSON, where a call would say it so.
+    case failed(GRPCStatus)
 
     /// nil: not a web request.
     init?(_ head: HTTPHead) {
@@ -35,7 +39,9 @@ enum WebRequest {
     private static func method(_ head: HTTPHead, _ path: String) -> WebRequest? {
         let isMethod = path.split(separator: "/").count == 2 && path.utf8.contains(UInt8(ascii: "."))
         if head.method == "OPTIONS", isMethod { return .preflight }
-        guard head.method == "POST" else { return nil }
+        guard head.method == "POST" else {
+            return WebTranscoding.all[path] == nil ? nil : .refused(405, "methods are called: POST", allow: "POST, OPTIONS")
+        }
         switch contentType(head) {
         case "application/grpc-web", "application/grpc-web+proto":
             return grpcWeb(head, path, isText: false)
@@ -46,20 +52,20 @@ enum WebRequest {
         case "application/connect+json": return connect(head, path, isJSON: true, isStream: true)
         case "application/connect+proto": return connect(head, path, isJSON: false, isStream: true)
         default:
-            return isMethod && head["content-type"]?.hasPrefix("application/grpc") != true
-                ? .refused(415, "gRPC, gRPC-Web and Connect are spoken here, and this content type is none of theirs") : nil
+            return isMethod
+                ? .refused(415, "gRPC-Web and Connect are spoken here, and gRPC over HTTP/2; this content type is none of theirs") : nil
         }
     }
 
     private static func grpcWeb(_ head: HTTPHead, _ path: String, isText: Bool) -> WebRequest {
         let translator = GRPCWebTranslator(isText: isText)
         guard let encoding = MessageEncoding(head["grpc-encoding"].map { ByteBuffer(string: $0) }) else {
-            return .refused(415, "grpc-encoding is \(MessageEncoding.accepted)")
+            return .rejected(translator, .unsupported("grpc-encoding", head["grpc-encoding"], accepted: MessageEncoding.accepted))
         }
         var timeout: TimeAmount?
         if let value = head["grpc-timeout"] {
             timeout = GRPCTimeout.parse(ByteBuffer(string: value))
-            if timeout == nil { return .refused(400, "grpc-timeout is malformed") }
+            if timeout == nil { return .rejected(translator, .malformed(timeout: value)) }
         }
         return .call(translator, path: path, encoding: encoding, timeout: timeout)
     }
@@ -68,20 +74,27 @@ enum WebRequest {
         guard let transcoding = WebTranscoding.all[path] else {
             return .refused(404, "there is no method \(path) that can be called over Connect")
         }
-        let compression = head[isStream ? "connect-content-encoding" : "content-encoding"]
-        guard compression == nil || compression == "identity" else {
-            return .refused(415, "compressed requests are not taken over Connect")
-        }
-        var timeout: TimeAmount?
-        if let value = head["connect-timeout-ms"] {
-            guard value.utf8.count <= 10, let milliseconds = Int64(value), milliseconds >= 0 else {
-                return .refused(400, "connect-timeout-ms is malformed")
-            }
-            timeout = .milliseconds(milliseconds)
-        }
         let translator: any WebTranslator =
             isStream
             ? ConnectStreamTranslator(transcoding, isJSON: isJSON) : ConnectUnaryTranslator(transcoding, isJSON: isJSON)
+        let prefix = isStream ? "connect-" : ""
+        let compression = head[prefix + "content-encoding"]
+        guard compression == nil || compression == "identity" else {
+            return .rejected(
+                translator, .unsupported(prefix + "content-encoding", compression, accepted: "identity"),
+                fields: [(prefix + "accept-encoding", "identity")])
+        }
+        var timeout: TimeAmount?
+        if let value = head["connect-timeout-ms"] {
+            guard (1...10).contains(value.utf8.count), value.utf8.allSatisfy({ (0x30...0x39).contains($0) }),
+                let milliseconds = Int64(value)
+            else {
+                return .rejected(
+                    translator,
+                    .invalid("connect-timeout-ms", "connect-timeout-ms \(value) is malformed: it is 1 to 10 digits, milliseconds"))
+            }
+            timeout = .milliseconds(milliseconds)
+        }
         return .call(translator, path: path, encoding: .identity, timeout: timeout)
     }
 
@@ -101,7 +114,7 @@ enum WebRequest {
                     topic: String(name), query: head.query, lastEventId: head["last-event-id"])
                 return .call(translator, path: "/martlet.v1.Streams/Subscribe", encoding: .identity, timeout: nil)
             } catch {
-                return .refused(400, error.message)
+                return .failed(error)
             }
         case ("POST", "records"):
             guard contentType(head) == "application/json" else {
@@ -110,8 +123,8 @@ enum WebRequest {
             return .call(
                 RecordsTranslator(topic: String(name)), path: "/martlet.v1.Streams/Publish", encoding: .identity,
                 timeout: nil)
-        case (_, "events"): return .refused(405, "events are read: GET")
-        case (_, "records"): return .refused(405, "records are written: POST")
+        case (_, "events"): return .refused(405, "events are read: GET", allow: "GET, OPTIONS")
+        case (_, "records"): return .refused(405, "records are written: POST", allow: "POST, OPTIONS")
         default: return .refused(404, "there are /v1/topics/{topic}/events and /v1/topics/{topic}/records")
         }
     }
@@ -130,38 +143,46 @@ extension GRPCServer {
     ) -> WebCall? {
         let verdict = web.verdict(head, isTLS: owner.peer.isTLS)
         if case .refused(let why) = verdict {
-            answer(403, why, [], sink)
+            answer(head, 403, why, [], sink)
             return nil
         }
         let fields = WebOptions.fields(verdict)
         switch request {
         case .preflight:
             guard case .allowed = verdict else {
-                answer(403, "cors.allowed.origins lists the pages that may use this broker", [], sink)
+                answer(head, 403, "cors.allowed.origins lists the pages that may use this broker", [], sink)
                 return nil
             }
             sink.head(WebHead(status: 204, contentType: "", fields: WebOptions.preflight(verdict)), length: 0)
             sink.finish()
             return nil
-        case .refused(let status, let why):
-            answer(status, why, fields, sink)
+        case .refused(let status, let why, let allow):
+            answer(head, status, why, fields + (allow.map { [("allow", $0)] } ?? []), sink)
             return nil
+        case .failed(let status):
+            answer(head, status.httpStatus, "application/json", ConnectError.json(status), fields, sink)
+            return nil
+        case .rejected(let translator, let status, let more):
+            let call = WebCall(translator, sink: sink, owner: owner, fields: fields + more)
+            call.refuseAtEnd(status)
+            return call
         case .call(let translator, let path, let encoding, let timeout):
             let call = WebCall(translator, sink: sink, owner: owner, fields: fields)
             guard let route = router.route(ByteBuffer(string: path)) else {
-                call.refuse(GRPCStatus(.unimplemented, "there is no method \(path)"))
-                return nil
+                call.refuse(.unknown(method: path))
+                return call
             }
             guard route.method.kind == .unary || route.method.kind == .serverStreaming else {
-                call.refuse(GRPCStatus(.unimplemented, "\(path) takes many requests, which needs gRPC over HTTP/2"))
-                return nil
+                call.refuse(
+                    GRPCStatus(.unimplemented, "NEEDS_GRPC", [("method", path)], "\(path) takes many requests, which needs gRPC over HTTP/2"))
+                return call
             }
             if route.method.kind == .unary, translator is ConnectStreamTranslator {
-                answer(415, "\(path) is unary: application/json or application/proto", fields, sink)
+                answer(head, 415, "\(path) is unary: application/json or application/proto", fields, sink)
                 return nil
             }
             if route.method.kind != .unary, translator is ConnectUnaryTranslator {
-                answer(415, "\(path) is a stream: application/connect+json or application/connect+proto", fields, sink)
+                answer(head, 415, "\(path) is a stream: application/connect+json or application/connect+proto", fields, sink)
                 return nil
             }
             call.begin(
@@ -171,13 +192,22 @@ extension GRPCServer {
         }
     }
 
-    private func answer(_ status: Int, _ why: String, _ fields: [(name: String, value: String)], _ sink: any WebSink) {
-        let body = ByteBuffer(string: why + "\n")
+    private func answer(
+        _ head: HTTPHead, _ status: Int, _ why: String, _ fields: [(name: String, value: String)], _ sink: any WebSink
+    ) {
+        answer(head, status, "text/plain; charset=utf-8", ByteBuffer(string: why + "\n"), fields, sink)
+    }
+
+    private func answer(
+        _ head: HTTPHead, _ status: Int, _ contentType: String, _ body: ByteBuffer, _ fields: [(name: String, value: String)],
+        _ sink: any WebSink
+    ) {
         sink.head(
             WebHead(
-                status: status, contentType: "text/plain; charset=utf-8",
+                status: status, contentType: contentType,
                 fields: fields + [("x-content-type-options", "nosniff")]), length: body.readableBytes)
-        sink.write(body)
+        // Of what HEAD asks for only the head is sent (RFC 9110, section 9.3.2).
+        if head.method != "HEAD" { sink.write(body) }
         sink.finish()
     }
 }

@@ -20,7 +20,8 @@ struct WebTranscoding: Sendable {
                 return ByteBuffer(bytes: try message.serializedBytes() as [UInt8])
             } catch {
                 throw GRPCStatus(
-                    .invalidArgument, "the request is not the JSON of a \(Request.protoMessageName): \(error)")
+                    .invalidArgument, "INVALID_MESSAGE", [("message", Request.protoMessageName)],
+                    "the request is not the JSON of a \(Request.protoMessageName): \(JSONFault.text(error))")
             }
         }
         self.answer = { bytes throws(GRPCStatus) in
@@ -28,7 +29,9 @@ struct WebTranscoding: Sendable {
                 let message = try Answer(serializedBytes: Array(bytes.readableBytesView))
                 return ByteBuffer(bytes: try message.jsonUTF8Bytes() as [UInt8])
             } catch {
-                throw GRPCStatus(.internal, "an answer cannot be written as JSON: \(error)")
+                throw GRPCStatus(
+                    .internal, "ANSWER_UNREADABLE",
+                    "an answer cannot be written as JSON; Protocol Buffers instead of JSON have it as it is")
             }
         }
     }

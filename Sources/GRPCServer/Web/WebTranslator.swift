@@ -13,10 +13,16 @@ protocol WebTranslator: AnyObject {
     func receivedEnd() throws(GRPCStatus) -> ByteBuffer
     /// The answer's head where the answer begins before its end is known.
     func begin() -> WebHead?
+    /// The answer begins with its first message, so that what goes wrong before has an HTTP status of its own.
+    var beginsWithMessage: Bool { get }
     /// Whole frames of the answer, as body.
     func answer(_ frames: ByteBuffer) throws(GRPCStatus) -> ByteBuffer
     /// The end of the answer; the head, if `begin` gave none.
     func end(_ status: GRPCStatus) -> (head: WebHead, body: ByteBuffer)
+}
+
+extension WebTranslator {
+    var beginsWithMessage: Bool { false }
 }
 
 struct WebHead {
@@ -31,7 +37,9 @@ struct WebBody {
 
     mutating func append(_ body: ByteBuffer) throws(GRPCStatus) {
         guard bytes.readableBytes + body.readableBytes <= Limits.messageBytes else {
-            throw GRPCStatus(.resourceExhausted, "the request is larger than the \(Limits.messageBytes) bytes allowed")
+            throw GRPCStatus(
+                .resourceExhausted, "MESSAGE_TOO_LARGE", [("limit", "\(Limits.messageBytes)")],
+                "the request is larger than the \(Limits.messageBytes) bytes allowed; send less at a time")
         }
         bytes.writeImmutableBuffer(body)
     }

@@ -11,28 +11,30 @@ extension Worker {
     func settle(_ kind: Martlet_V1_ReceiveRequest.OneOf_Kind) throws(GRPCStatus) {
         switch kind {
         case .open: break
-        case .ack(let ack): try settle(ack.deliveryIds, .accept)
+        case .ack(let ack): try settle(ack.deliveryIds, .accept, of: "ack")
         case .nack(let nack):
             guard nack.delayMs <= Limits.nackDelayMsMax else {
                 throw .invalid("nack.delay_ms", "delay_ms is above the \(Limits.nackDelayMsMax) allowed")
             }
-            try settle(nack.deliveryIds, .release(delayMs: Int64(nack.delayMs)))
+            try settle(nack.deliveryIds, .release(delayMs: Int64(nack.delayMs)), of: "nack")
         case .reject(let reject):
             guard reject.reason.utf8.count <= Limits.rejectReasonBytes else {
                 throw .invalid("reject.reason", "reason is longer than \(Limits.rejectReasonBytes) bytes")
             }
-            try settle(reject.deliveryIds, .reject(reason: reject.reason))
+            try settle(reject.deliveryIds, .reject(reason: reject.reason), of: "reject")
         case .extend(let extend):
-            try service.checkLease(extend.leaseMs)
+            try service.checkLease(extend.leaseMs, of: "extend")
             try settle(
-                extend.deliveryIds, .renew(durationMs: extend.leaseMs == 0 ? leaseMs : Int64(extend.leaseMs)))
+                extend.deliveryIds, .renew(durationMs: extend.leaseMs == 0 ? leaseMs : Int64(extend.leaseMs)), of: "extend")
         }
     }
 
-    private func settle(_ ids: [UInt64], _ outcome: ShareAcknowledgement.Outcome) throws(GRPCStatus) {
+    private func settle(
+        _ ids: [UInt64], _ outcome: ShareAcknowledgement.Outcome, of kind: String
+    ) throws(GRPCStatus) {
         guard (1...Limits.deliveriesPerRequest).contains(ids.count) else {
             throw .invalid(
-                "delivery_ids", "delivery_ids has \(ids.count) entries; 1 to \(Limits.deliveriesPerRequest) are allowed")
+                "\(kind).delivery_ids", "delivery_ids has \(ids.count) entries; 1 to \(Limits.deliveriesPerRequest) are allowed")
         }
         items.dropExpired(nowMs: nowMs)
         let (held, unknown) = items.find(ids)
@@ -79,7 +81,7 @@ extension Worker {
                     items.remove(ids)
                     confirm(ids, .notHeld)
                 }
-            case let error?: call.fail(GRPCStatus(error))
+            case let error?: call.fail(GRPCStatus(error).about("group", group))
             }
             call.resume()
         }

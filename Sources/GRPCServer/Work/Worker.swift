@@ -21,7 +21,7 @@ final class Worker: GRPCSession, @unchecked Sendable {
     /// Nothing more is taken until it is known whether the caller may.
     private var isOpening = false
     private var readsOnWhenOpened = false
-    private var group = ""
+    private(set) var group = ""
     private(set) var id = ShareMemberId("")
     private var topics: [Topic] = []
     private var maxInFlight = 0
@@ -65,20 +65,18 @@ final class Worker: GRPCSession, @unchecked Sendable {
             do {
                 request = try Martlet_V1_ReceiveRequest(serializedBytes: Array(message.readableBytesView))
             } catch {
-                throw GRPCStatus(
-                    .invalidArgument, "the request is not a martlet.v1.ReceiveRequest",
-                    details: StatusDetails(reason: "INVALID_MESSAGE"))
+                throw .malformed(Martlet_V1_ReceiveRequest.protoMessageName)
             }
             guard let kind = request.kind else {
                 throw .invalid("kind", "the request has none of open, ack, nack, reject and extend")
             }
             if case .open(let open) = kind {
-                guard !isOpened else { throw GRPCStatus(.failedPrecondition, "open came twice") }
+                guard !isOpened else { throw GRPCStatus(.failedPrecondition, "OPEN_TWICE", [("group", group)], "open came twice; make another call for other topics") }
                 isOpening = true
                 service.begin(open, self)
                 readsOnWhenOpened = isOpening
             } else {
-                guard isOpened else { throw GRPCStatus(.failedPrecondition, "the first request must be open") }
+                guard isOpened else { throw GRPCStatus(.failedPrecondition, "NOT_OPEN", "the first request must be open; send it before others") }
                 try settle(kind)
             }
         } catch {
@@ -161,7 +159,7 @@ final class Worker: GRPCSession, @unchecked Sendable {
             for (_, result) in opened {
                 switch result {
                 case .success(let queue): ready.append(queue)
-                case .failure(let error): return call.fail(GRPCStatus(error))
+                case .failure(let error): return call.fail(GRPCStatus(error).about("group", group))
                 }
             }
             queues = ready
@@ -196,7 +194,7 @@ final class Worker: GRPCSession, @unchecked Sendable {
         do throws(EngineError) {
             try deliver(until: start + max(room, 1), into: &buffer)
         } catch {
-            return .finished(GRPCStatus(error))
+            return .finished(GRPCStatus(error).about("group", group))
         }
         if isClosing, unconfirmed == 0 { return .finished(.ok) }
         return buffer.writerIndex > start ? .produced : .waiting
@@ -234,10 +232,10 @@ final class Worker: GRPCSession, @unchecked Sendable {
     /// What was deleted, if anything: it would wake the worker at once, each time, and nobody else of its loop would be served.
     private func whatIsGone() -> GRPCStatus? {
         if let topic = topics.first(where: { call.engine.topics.topic(id: $0.id) == nil }) {
-            return GRPCStatus(.notFound, "topic \(topic.name) was deleted")
+            return .unknown(topic: topic.name, "topic \(topic.name) was deleted; open again without it")
         }
         return queues.contains(where: \.isClosed)
-            ? GRPCStatus(.aborted, "the state of group \(group) was deleted; open again") : nil
+            ? GRPCStatus(.aborted, "GROUP_DELETED", [("group", group)], "the state of group \(group) was deleted; open again") : nil
     }
 
     /// How often topics are looked at for new partitions while nothing happens.

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, HTTP2: how many streams may end abnormally, as a token bucket.
+// Martlet, HTTP2: how often a peer may do what makes work and brings nothing, as a token bucket.
 //
-// A peer that opens streams only to reset them makes work at no cost to itself; one that cancels now and then is doing what
-// gRPC tells it to. The clock is asked only when a stream was reset.
+// A peer that opens streams only to reset them, or sends frames without content, makes work at no cost to itself; one that does so
+// now and then is doing what gRPC and browsers do. The clock is asked only when something was taken.
 
 import Bytes
 
-struct ResetBudget {
+struct TokenBucket {
     private let burst: Int
     private let perSecond: Int
     private let clock: any Clock
@@ -27,6 +27,11 @@ struct ResetBudget {
         guard tokens > 0 else { return false }
         tokens -= 1
         return true
+    }
+
+    /// The peer has done something that is worth so many.
+    mutating func earn(_ count: Int) {
+        tokens = min(burst, tokens + count)
     }
 
     private mutating func refill() {
