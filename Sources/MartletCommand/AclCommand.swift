@@ -86,9 +86,10 @@ struct AclCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Say whether the rules allow something, and which rule decides.",
             discussion: """
-                The status is 0 if everything is allowed and 1 if anything is not. Only rules are looked at, not
-                super.users and not allow.everyone.if.no.acl.found. Where an external policy decides
-                (authorizer.opa.url) rules can only deny: what none denies is said to be undecided, status 1.
+                The status is 0 if everything is allowed and 1 if anything is not. Only rules
+                are looked at, not super.users and not allow.everyone.if.no.acl.found. Where
+                an external policy decides (authorizer.opa.url) rules can only deny: what none
+                denies is said to be undecided, status 1.
                 """)
 
         @Argument(help: "Who.") var principal: String
