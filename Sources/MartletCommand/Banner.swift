@@ -72,6 +72,20 @@ enum Banner {
         let (ca, cert, key) = (
             quoted(certificates.authority), quoted(certificates.certificate), quoted(certificates.key)
         )
+        if policy.wantsLoginOverTLS {
+            let pair = policy.clientAuthentication == .required ? " --cert \(cert) --key \(key)" : ""
+            let flags = "--bootstrap \(address) --ca \(ca)\(pair) --user admin"
+            return commands + [
+                ("Kafka over TLS, logged in", "martlet topic list \(flags)"),
+                ("gRPC over TLS, logged in", "martlet subscribe TOPIC \(flags)"),
+            ]
+        }
+        if policy.clientAuthentication == .none {
+            return commands + [
+                ("Kafka over TLS", "kcat -b \(address) -X security.protocol=SSL -X ssl.ca.location=\(ca) -L"),
+                ("gRPC over TLS", "grpcurl -cacert \(ca) \(address) list"),
+            ]
+        }
         commands += [
             (
                 "Kafka over mutual TLS",
@@ -111,6 +125,9 @@ enum Banner {
 }
 
 extension ListenerPolicy {
+    /// Whether a certificate is not enough to get in.
+    fileprivate var wantsLoginOverTLS: Bool { !saslMechanisms.isEmpty && (wantsLoginOfAll || clientAuthentication == .none) }
+
     /// Whom it lets in.
     fileprivate var words: String {
         let tls =
@@ -127,7 +144,7 @@ extension ListenerPolicy {
             }
         guard !saslMechanisms.isEmpty else { return "\(tls)\(plain); no login" }
         let names = saslMechanisms.map(\.rawValue).joined(separator: ", ")
-        let whom = wantsLoginOfAll || clientAuthentication == .none ? "of all" : "of those without a certificate"
+        let whom = wantsLoginOverTLS ? "of all" : "of those without a certificate"
         return "\(tls)\(plain); a login \(whom): \(names)"
     }
 }

@@ -118,3 +118,19 @@ def test_mechanisms_are_a_listeners_own_and_the_audit_log_names_it(three: Three,
 
     wait_until(failures, "the event", 10)
     assert failures()[0]["listener"] == "team"
+
+
+@pytest.mark.parametrize("rules, wanted", [
+    ("tls.client.auth: none, sasl.enabled.mechanisms: SCRAM-SHA-256", "martlet topic list --bootstrap {0} --ca {1} --user admin"),
+    ("tls.client.auth: required, sasl.enabled.mechanisms: PLAIN", "--ca {1} --cert {2} --key {3} --user admin"),
+    ("tls.client.auth: none", "kcat -b {0} -X security.protocol=SSL -X ssl.ca.location={1} -L"),
+])  # fmt: skip
+def test_the_commands_of_the_banner_are_those_that_the_first_listener_lets_in(
+    start_broker: Callable[..., Broker], tmp_path: Path, rules: str, wanted: str
+) -> None:
+    config = tmp_path / "m.yaml"
+    config.write_text(f"listen: [first://127.0.0.1:0, open://127.0.0.1:0]\nplaintext: never\nlistener.name: {{ first: {{ {rules} }} }}\n")
+    own = start_broker(arguments=["--config", str(config)])
+    banner = wait_until(lambda: "Try it from" in own.log() and own.log().rstrip().count("\n  ") > 6 and own.log(), "the banner", 10)
+    assert wanted.format(own.address, own.ca, own.certificate, own.key) in banner
+    assert "mutual TLS" not in banner
