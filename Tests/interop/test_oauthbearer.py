@@ -151,7 +151,7 @@ def test_a_bad_token_is_refused_by_both_protocols_and_the_log_names_the_cause(re
         with grpc.insecure_channel(own.address) as channel, pytest.raises(grpc.RpcError) as error:
             publish(channel, topic, token)
         assert (error.value.code(), error.value.details()) == (
-            grpc.StatusCode.UNAUTHENTICATED, "the token is not accepted"), what  # fmt: skip
+            grpc.StatusCode.UNAUTHENTICATED, "the token is not accepted; call again with a new one"), what  # fmt: skip
         line = own.wait_log(f"grpc login failed.*{cause}", since=since)
         assert token[-20:] not in line or token == "hello"
 
