@@ -8,6 +8,8 @@ from typing import Any, Callable, Optional
 
 import grpc
 import pytest
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
 
 from broker import Endpoint
 
@@ -54,6 +56,20 @@ class Client:
         return self.admin.CreateTopic(
             self.api.CreateTopicRequest(name=topic, partition_count=partitions, configs=configs), timeout=CALL_SECONDS
         )
+
+
+def details_of(error: grpc.RpcError) -> tuple[status_pb2.Status, dict[str, Message]]:
+    """The `google.rpc.Status` that comes with an error, and its details by the names of their types."""
+    trailers = dict(error.trailing_metadata())
+    assert "grpc-status-details-bin" in trailers, (error.code(), error.details())
+    status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
+    found: dict[str, Message] = {}
+    for entry in status.details:
+        for kind in (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo):
+            message = kind()
+            if entry.Unpack(message):
+                found[kind.__name__] = message
+    return status, found
 
 
 def status_of(call: Callable[[], Any]) -> tuple[grpc.StatusCode, str]:

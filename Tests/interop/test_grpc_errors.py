@@ -20,7 +20,7 @@ from grpc import StatusCode
 import http2
 import secrecy
 from broker import Broker, Endpoint
-from grpc_client import CALL_SECONDS, Client
+from grpc_client import CALL_SECONDS, Client, details_of
 from test_quotas import alter
 from test_sasl import set_password
 from workers import Worker
@@ -341,25 +341,12 @@ def commit_and_work(setting: Setting) -> Any:
     return work(group=group, topics=lambda s: [s.topic])(setting)
 
 
-def details(error: grpc.RpcError) -> tuple[status_pb2.Status, dict[str, Message]]:
-    trailers = dict(error.trailing_metadata())
-    assert "grpc-status-details-bin" in trailers, (error.code(), error.details())
-    status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
-    found: dict[str, Message] = {}
-    for entry in status.details:
-        for kind in (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo):
-            message = kind()
-            if entry.Unpack(message):
-                found[kind.__name__] = message
-    return status, found
-
-
 def check(setting: Setting, row: Row) -> dict[str, Message]:
     with pytest.raises(grpc.RpcError) as failure:
         row.call(setting)
     error = failure.value
     assert error.code() == row.code, error.details()
-    status, found = details(error)
+    status, found = details_of(error)
     assert status.code == row.code.value[0] and status.message == error.details()
     # Not only what is wrong, in more than a word.
     assert len(status.message) > 15 and "Error" not in status.message, status.message
@@ -570,6 +557,6 @@ def test_a_worker_whose_topic_is_deleted_is_told_which(plaintext: Endpoint, api:
         with pytest.raises(grpc.RpcError) as failure:
             while True:
                 worker.step()
-    _, found = details(failure.value)
+    _, found = details_of(failure.value)
     assert found["ErrorInfo"].reason == "UNKNOWN_TOPIC" and found["ErrorInfo"].metadata["topic"] == topic
     client.channel.close()

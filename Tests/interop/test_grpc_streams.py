@@ -11,10 +11,10 @@ from typing import Any, Callable, Iterator
 import grpc
 import pytest
 from google.protobuf.message import Message
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import status_pb2
 
 from broker import Broker, Endpoint
-from grpc_client import CALL_SECONDS, Client, status_of
+from grpc_client import CALL_SECONDS, Client, details_of, status_of
 
 
 @pytest.fixture
@@ -163,31 +163,24 @@ def test_progress_and_its_token(client: Client, topic: str) -> None:
 # Rich errors.
 
 
-def details_of(call: Callable[[], Any]) -> tuple[status_pb2.Status, dict[str, Message]]:
+def details_when(call: Callable[[], Any]) -> tuple[status_pb2.Status, dict[str, Message]]:
     with pytest.raises(grpc.RpcError) as failure:
         result = call()
         if hasattr(result, "__next__"):
             list(result)
-    trailers = dict(failure.value.trailing_metadata())
-    status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
+    status, found = details_of(failure.value)
     assert status.code == failure.value.code().value[0]
-    found: dict[str, Message] = {}
-    for entry in status.details:
-        for kind in (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo):
-            message = kind()
-            if entry.Unpack(message):
-                found[kind.__name__] = message
     return status, found
 
 
 def test_errors_have_details_for_programs(client: Client, topic: str) -> None:
     client.publish(topic, b"x")
-    _, details = details_of(lambda: client.subscribe(topic, offset=99))
+    _, details = details_when(lambda: client.subscribe(topic, offset=99))
     assert details["ErrorInfo"].reason == "OFFSET_OUT_OF_RANGE" and details["ErrorInfo"].domain == "martlet"
     assert details["ErrorInfo"].metadata["topic"] == topic and details["ErrorInfo"].metadata["offset"] == "99"
-    _, details = details_of(lambda: client.subscribe(topic, filters=[client.api.RecordFilter()]))
+    _, details = details_when(lambda: client.subscribe(topic, filters=[client.api.RecordFilter()]))
     assert details["BadRequest"].field_violations[0].field == "filters[0]"
-    _, details = details_of(lambda: client.create(topic))
+    _, details = details_when(lambda: client.create(topic))
     assert details["ErrorInfo"].reason == "TOPIC_EXISTS"
 
 
@@ -212,7 +205,7 @@ def test_what_is_wrong_is_named_for_programs(client: Client, topic: str) -> None
         (lambda: client.create(topic, partitions=-1), "partition_count"),
         (lambda: client.subscribe(topic, progress_interval_ms=1), "progress_interval_ms"),
     ):
-        status, details = details_of(call)
+        status, details = details_when(call)
         assert status.code == grpc.StatusCode.INVALID_ARGUMENT.value[0], status
         assert details["BadRequest"].field_violations[0].field == field, status
     offset = api.PartitionOffset(topic=topic, partition=7, offset=0)
@@ -221,6 +214,6 @@ def test_what_is_wrong_is_named_for_programs(client: Client, topic: str) -> None
         (commit(group="g", offsets=[offset]), "UNKNOWN_PARTITION", {"topic": topic, "partition": "7"}),
         (lambda: client.subscribe(f"{topic}-none"), "UNKNOWN_TOPIC", {"topic": f"{topic}-none"}),
     ):
-        status, details = details_of(call)
+        status, details = details_when(call)
         assert status.code == grpc.StatusCode.NOT_FOUND.value[0], status
         assert (details["ErrorInfo"].reason, dict(details["ErrorInfo"].metadata)) == (reason, metadata)
