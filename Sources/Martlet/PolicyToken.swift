@@ -3,33 +3,25 @@
 //
 // The first line of a file that is watched: what issues tokens replaces them in time (a projected volume of Kubernetes, an
 // agent of Vault). A file that cannot be used leaves the old token in force and a line in the log, which never has a token.
-// `refresh` is called by the housekeeping loop only; the stamp is guarded by the mutex.
+// `refresh` is called by the housekeeping loop only.
 
 import Logging
 import PolicyClient
-import Synchronization
 
 final class PolicyToken: Sendable {
     /// What the file had at the start.
     let first: String
-    private let file: String
-    private let stamp: Mutex<FileStamp?>
+    private let watch: FileWatch
 
     init(_ file: String) throws(BrokerError) {
-        self.file = file
-        stamp = Mutex(FileStamp(path: file))
+        watch = FileWatch(file)
         first = try Self.read(file)
     }
 
     func refresh(_ policy: PolicyClient, logger: Logger) {
-        let found = FileStamp(path: file)
-        let isChanged = stamp.withLock { stamp in
-            defer { stamp = found }
-            return stamp != found
-        }
-        guard isChanged else { return }
+        guard watch.hasChanged() else { return }
         do throws(BrokerError) {
-            policy.use(token: try Self.read(file))
+            policy.use(token: try Self.read(watch.path))
             logger.notice("the token for the external policy was read again, its file has changed")
         } catch {
             logger.error("the token for the external policy changed and cannot be used, the old one stays in force: \(error)")

@@ -2,24 +2,20 @@
 // Martlet, Martlet: the file with the keys that tokens are signed for, from a broker's start to its end.
 //
 // Watched: when it changes, new tokens are checked with the new keys. A file that cannot be used leaves the old keys
-// in force and a line in the log. `refresh` is called by the housekeeping loop only; the stamp is guarded by the
-// mutex.
+// in force and a line in the log. `refresh` is called by the housekeeping loop only.
 
 import Bytes
 import Engine
 import Logging
 import Security
-import Synchronization
 
 final class TokenKeys: Sendable {
     /// What the file had at the start.
     let first: SigningKeys
-    private let file: String
-    private let stamp: Mutex<FileStamp?>
+    private let watch: FileWatch
 
     init(_ file: String) throws(BrokerError) {
-        self.file = file
-        stamp = Mutex(FileStamp(path: file))
+        watch = FileWatch(file)
         do {
             first = try Self.read(file)
         } catch {
@@ -28,14 +24,9 @@ final class TokenKeys: Sendable {
     }
 
     func refresh(_ tokens: TokenChecks, logger: Logger) {
-        let found = FileStamp(path: file)
-        let isChanged = stamp.withLock { stamp in
-            defer { stamp = found }
-            return stamp != found
-        }
-        guard isChanged else { return }
+        guard watch.hasChanged() else { return }
         do throws(SigningKeys.Invalid) {
-            tokens.use(try Self.read(file))
+            tokens.use(try Self.read(watch.path))
             logger.notice("the keys of tokens were read again, their file has changed")
         } catch {
             logger.error("the keys of tokens changed and cannot be used, the old ones stay in force: \(error)")
