@@ -11,8 +11,8 @@ RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-
       git make pkg-config libnghttp2-dev libssl-dev liblz4-dev zlib1g-dev libzstd-dev libsnappy-dev libyaml-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /martlet
-# The dependencies are a layer of their own.
-COPY Package.swift Package.resolved ./
+# The dependencies are a layer of their own; Package.resolved is where somebody has resolved them before, not in a fresh clone.
+COPY Package.swift Package.resolved* ./
 RUN swift package resolve
 COPY . .
 RUN make build

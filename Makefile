@@ -21,6 +21,7 @@ BINARY := .build/martlet
 RELEASE := -c release --static-swift-stdlib -Xlinker --gc-sections -Xswiftc -enforce-exclusivity=unchecked
 VENV := .venv
 PYTHON := $(VENV)/bin/python
+PROMTOOL := .build/promtool
 
 # Optimised, but with every check; testable, because the targets reach into modules. gold cannot link it.
 FUZZ := -c release --scratch-path .build-fuzz -Xswiftc -enable-testing -Xswiftc -sanitize=fuzzer,address \
@@ -92,7 +93,7 @@ test: deps build $(VENV)/ready ## unit tests, then real clients against the rele
 unit-test:
 	swift test --quiet
 
-interop-test: $(VENV)/ready
+interop-test: $(VENV)/ready $(PROMTOOL)
 	MARTLET_BIN=$(CURDIR)/$(BINARY) $(PYTHON) -m pytest Tests/interop $(ARGS)
 
 KILLS := 500
@@ -117,6 +118,21 @@ $(VENV)/ready: Tests/interop/requirements.txt
 	python3 -m venv $(VENV)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
+
+# Debian's package starts a server where it is installed, so the tool alone is taken out of it. apt's own lists may be
+# missing or old, and only root may fetch them anew: then into .build.
+$(PROMTOOL):
+	@mkdir -p .build/prometheus/lists/partial; \
+	if command -v promtool >/dev/null; then ln -sf "$$(command -v promtool)" $@; \
+	elif command -v apt-get >/dev/null; then \
+	  cd .build/prometheus; \
+	  own=(-o Dir::State::Lists="$$PWD/lists" -o Dir::Cache="$$PWD"); \
+	  apt-get --quiet download prometheus 2>/dev/null || \
+	    { apt-get --quiet "$${own[@]}" update && apt-get --quiet "$${own[@]}" download prometheus; }; \
+	  dpkg-deb --fsys-tarfile prometheus_*.deb | tar -xO ./usr/bin/promtool > promtool; \
+	  chmod +x promtool && mv promtool ../promtool; \
+	else echo "error: put promtool, which is part of Prometheus, into PATH: it checks the alert rules" >&2; exit 1; fi; \
+	rm -rf $(CURDIR)/.build/prometheus
 
 fuzz: deps-build ## fuzz the parsers: T=seconds in all (600), TARGET=one of them
 	MARTLET_FUZZ=1 swift build $(FUZZ) --product martlet-fuzz

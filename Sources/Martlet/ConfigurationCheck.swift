@@ -27,7 +27,7 @@ package enum ConfigurationCheck {
         let set = all.compactMap { setting in
             loader.origins[setting.key].map { "  \(setting.key) = \(setting.show(loader.configuration)) (\($0))" }
         }
-        let head = "the configuration is good; \(set.isEmpty ? "nothing is set" : "\(set.count) settings are set:")"
+        let head = "the configuration is good; \(set.isEmpty ? "nothing is set" : set.count == 1 ? "this is set:" : "\(set.count) settings are set:")"
         return ([head] + set).joined(separator: "\n")
     }
 }

@@ -80,7 +80,7 @@ package struct ConfigurationLoader {
         }
     }
 
-    private mutating func mistake(_ error: ConfigurationError) throws(ConfigurationError) {
+    mutating func mistake(_ error: ConfigurationError) throws(ConfigurationError) {
         guard isCollecting else { throw error }
         problems.append(error)
     }
@@ -147,17 +147,6 @@ package struct ConfigurationLoader {
         return ["the variable \(name) is not known and ignored; did you mean `\(prefix)\(closest)`?"]
     }
 
-    /// What asks everybody for a login needs a way to log in. A listener that says `none` itself is meant so.
-    private mutating func checkLogins(_ policies: [ListenerPolicy]) throws(ConfigurationError) {
-        for policy in policies where policy.saslRequired == .always && policy.saslMechanisms.isEmpty {
-            guard policy.rules.saslMechanisms == nil || policy.rules.saslRequired != nil else { continue }
-            let prefix = policy.rules == Configuration.ListenerRules() ? "" : ListenerSettings.prefix + (policy.address.name ?? "") + "."
-            return try mistake(ConfigurationError(
-                "`sasl.required: always` asks everybody on \(policy.address.name ?? "\(policy.address)") for a login, and there is no way"
-                    + " to log in; set `\(prefix)sasl.enabled.mechanisms`"))
-        }
-    }
-
     /// What may have been meant by something that is not known.
     private static func known(
         _ text: String, _ prefix: String, _ separator: Character, _ spelling: (Setting) -> String
@@ -165,66 +154,6 @@ package struct ConfigurationLoader {
         guard text.hasPrefix(prefix), let name = ListenerSettings.name(text.dropFirst(prefix.count).prefix { $0 != separator })
         else { return Settings.all.map(spelling) }
         return ListenerSettings.all(of: name).map(spelling)
-    }
-
-    /// Every listener that has rules must be there, once.
-    private mutating func checkListeners() throws(ConfigurationError) {
-        let names = configuration.listen.compactMap(\.name)
-        for (index, name) in names.enumerated() where names[..<index].contains(name) {
-            try mistake(ConfigurationError("`listen` has two listeners of the name \(name); name them differently"))
-        }
-        for setting in ListenerSettings.all(in: configuration) where !setting.show(configuration).isEmpty {
-            let name = setting.key.dropFirst(ListenerSettings.prefix.count).prefix { $0 != "." }
-            guard !names.contains(where: { $0 == name }) else { continue }
-            let place = origins[setting.key].map { " (\($0))" } ?? ""
-            try mistake(ConfigurationError(
-                "`\(setting.key)`\(place) is for a listener that `listen` does not have; name it there: \(name)://host:port"))
-        }
-    }
-
-    /// What no single value can say.
-    private mutating func check() throws(ConfigurationError) {
-        try checkListeners()
-        let policies = configuration.listenerPolicies
-        try checkLogins(policies)
-        if (configuration.tls.certificate == nil) != (configuration.tls.key == nil) {
-            let (given, missing) =
-                configuration.tls.key == nil ? ("tls.cert", "tls.key") : ("tls.key", "tls.cert")
-            try mistake(ConfigurationError("`\(given)` is set without `\(missing)`; give both, or neither to use `certs`"))
-        }
-        if configuration.tls.certificate != nil, configuration.tls.authority == nil,
-            policies.contains(where: { $0.clientAuthentication != .none })
-        {
-            try mistake(ConfigurationError(
-                "`tls.ca` is not set, so no client certificate could be accepted; set it, or `tls.client.auth: none`"))
-        }
-        if policies.contains(where: { $0.saslMechanisms.contains(.oauthBearer) }), configuration.tokens.keyFile == nil {
-            try mistake(ConfigurationError(
-                "`sasl.enabled.mechanisms` has OAUTHBEARER without `sasl.oauthbearer.jwks.endpoint.url`; "
-                    + "say where the keys are"))
-        }
-        if let advertise = configuration.advertise, advertise.isEverywhere {
-            try mistake(ConfigurationError(
-                "`advertise` (\(advertise)) is no address that a client could use; give the name that clients reach this broker by"))
-        }
-        if configuration.groupMinSessionTimeoutMs > configuration.groupMaxSessionTimeoutMs {
-            try mistake(ConfigurationError(
-                "`group.min.session.timeout.ms` (\(configuration.groupMinSessionTimeoutMs)) is above "
-                    + "`group.max.session.timeout.ms` (\(configuration.groupMaxSessionTimeoutMs)); lower it"))
-        }
-        let shares = configuration.shareGroups
-        guard (shares.minRecordLockDurationMs...max(shares.minRecordLockDurationMs, shares.maxRecordLockDurationMs))
-            .contains(shares.recordLockDurationMs)
-        else {
-            throw ConfigurationError(
-                "`group.share.record.lock.duration.ms` (\(shares.recordLockDurationMs)) is not between its minimum "
-                    + "(\(shares.minRecordLockDurationMs)) and its maximum (\(shares.maxRecordLockDurationMs))")
-        }
-        guard Int64(shares.heartbeatIntervalMs) < shares.sessionTimeoutMs else {
-            throw ConfigurationError(
-                "`group.share.heartbeat.interval.ms` (\(shares.heartbeatIntervalMs)) is not below "
-                    + "`group.share.session.timeout.ms` (\(shares.sessionTimeoutMs)); lower it")
-        }
     }
 
     private struct Flags {
@@ -245,11 +174,18 @@ package struct ConfigurationLoader {
             }
             guard let setting = Settings.flagged(name) else { throw unknown(argument, name) }
             let value = if let given { given }
-                else if setting.isSwitch { "true" }
+                else if setting.isSwitch { switchValue(from: &rest) }
                 else { try value(of: name, setting.form, from: &rest) }
             flags.values.append((setting, value))
         }
         return flags
+    }
+
+    /// A switch is on by itself, but `--ephemeral false` is what other programs take too.
+    private static func switchValue(from rest: inout ArraySlice<String>) -> String {
+        guard let value = rest.first, ["true", "false"].contains(value.lowercased()) else { return "true" }
+        rest.removeFirst()
+        return value
     }
 
     private static func value(

@@ -6,7 +6,7 @@
 package enum ConfigurationReference {
     /// Lines for `--help`: flag, form, what it means, and the default if there is one.
     package static func help(defaults: Configuration) -> String {
-        let heads = Settings.all.map { $0.isSwitch ? $0.flag : "\($0.flag) <\($0.form)>" }
+        let heads = Settings.all.map { $0.isSwitch ? "\($0.flag) [true|false]" : "\($0.flag) <\($0.form)>" }
         var text = ""
         for (setting, head) in zip(Settings.all, heads) {
             let value = setting.show(defaults)

@@ -133,6 +133,8 @@ import Testing
         #expect(try load(["--ephemeral"]).isEphemeral)
         #expect(try load(["--ephemeral", "--port", "0"]).port == 0)
         #expect(try load(["--ephemeral=false"]).isEphemeral == false)
+        #expect(try load(["--ephemeral", "false", "--port", "1"]).isEphemeral == false)
+        #expect(try load(["--ephemeral", "true"]).isEphemeral)
     }
 
     @Test func `A negative number is a value`() throws {
@@ -183,16 +185,34 @@ import Testing
         (["--port", "--ephemeral"], "`--port` needs a value: --port 0-65535"),
         (["--durability=tape"], "`--durability` must be disk, os or memory, not `tape`"),
         (["extra"], "unexpected `extra`; see --help for what can be set"),
-        (["--tls-cert", "c.pem"], "`tls.cert` is set without `tls.key`; give both, or neither to use `certs`"),
-        (["--tls-key", "k.pem"], "`tls.key` is set without `tls.cert`; give both, or neither to use `certs`"),
+        (["--tls-cert", "c.pem"], "`tls.cert` (--tls-cert) is set without `tls.key`; give both, or neither to use `certs`"),
+        (["--tls-key", "k.pem"], "`tls.key` (--tls-key) is set without `tls.cert`; give both, or neither to use `certs`"),
         (
             ["--tls-key", "k.pem", "--tls-cert", "c.pem"],
-            "`tls.ca` is not set, so no client certificate could be accepted; set it, or `tls.client.auth: none`"
+            "`tls.ca` is not set beside `tls.cert` (--tls-cert), so no client certificate could be accepted; set it, or"
+                + " `tls.client.auth: none`"
         ),
         (
             ["--group-min-session-timeout-ms", "2000000"],
-            "`group.min.session.timeout.ms` (2000000) is above `group.max.session.timeout.ms` (1800000); lower it"
+            "`group.min.session.timeout.ms` (2000000, --group-min-session-timeout-ms) is above"
+                + " `group.max.session.timeout.ms` (1800000, default); lower the one or raise the other"
         ),
+        (
+            ["--group-consumer-heartbeat-interval-ms", "45000"],
+            "`group.consumer.heartbeat.interval.ms` (45000, --group-consumer-heartbeat-interval-ms) is not below"
+                + " `group.consumer.session.timeout.ms` (45000, default); lower the one or raise the other"
+        ),
+        (
+            ["--group-consumer-heartbeat-interval-ms", "9"],
+            "`group.consumer.min.heartbeat.interval.ms` (5000, default) is above `group.consumer.heartbeat.interval.ms`"
+                + " (9, --group-consumer-heartbeat-interval-ms); lower the one or raise the other"
+        ),
+        (
+            ["--group-consumer-session-timeout-ms=99"],
+            "`group.consumer.min.session.timeout.ms` (45000, default) is above `group.consumer.session.timeout.ms`"
+                + " (99, --group-consumer-session-timeout-ms); lower the one or raise the other"
+        ),
+        (["--ephemeral", "maybe"], "unexpected `maybe`; see --help for what can be set"),
         (
             ["--config", "/nonexistent/martlet.yaml"],
             "cannot read the configuration /nonexistent/martlet.yaml: No such file or directory; "

@@ -72,7 +72,7 @@ import Testing
 
     @Test(arguments: [
         (["--listen", "a-b://h:1"], "`--listen` must be addresses whose names are letters and digits, such as team://0.0.0.0:9093, not `a-b://h:1`"),
-        (["--listen", "a://h:1,A://h:2"], "`listen` has two listeners of the name a; name them differently"),
+        (["--listen", "a://h:1,A://h:2"], "`listen` (--listen) has two listeners of the name a; name them differently"),
         (
             ["--listener-name-team-tls-client-auth", "none"],
             "`listener.name.team.tls.client.auth` (--listener-name-team-tls-client-auth) is for a listener that `listen` does not have;"
@@ -85,21 +85,23 @@ import Testing
         ),
         (
             ["--listen", "a://h:1", "--sasl-enabled-mechanisms", "PLAIN", "--listener-name-a-sasl-enabled-mechanisms", "OAUTHBEARER"],
-            "`sasl.enabled.mechanisms` has OAUTHBEARER without `sasl.oauthbearer.jwks.endpoint.url`; say where the keys are"
+            "`listener.name.a.sasl.enabled.mechanisms` (--listener-name-a-sasl-enabled-mechanisms) has OAUTHBEARER without"
+                + " `sasl.oauthbearer.jwks.endpoint.url`; say where the keys are"
         ),
         (
             ["--tls-client-auth", "none", "--tls-cert", "c", "--tls-key", "k", "--listen", "a://h:1", "--listener-name-a-tls-client-auth", "requested"],
-            "`tls.ca` is not set, so no client certificate could be accepted; set it, or `tls.client.auth: none`"
+            "`tls.ca` is not set beside `tls.cert` (--tls-cert), so no client certificate could be accepted; set it, or"
+                + " `tls.client.auth: none`"
         ),
         (
             ["--sasl-required", "always"],
-            "`sasl.required: always` asks everybody on 127.0.0.1:9092 for a login, and there is no way to log in;"
-                + " set `sasl.enabled.mechanisms`"
+            "`sasl.required: always` (--sasl-required) asks everybody on 127.0.0.1:9092 for a login, and there is no way to"
+                + " log in; set `sasl.enabled.mechanisms`"
         ),
         (
             ["--listen", "a://h:1", "--listener-name-a-sasl-required", "always"],
-            "`sasl.required: always` asks everybody on a for a login, and there is no way to log in;"
-                + " set `listener.name.a.sasl.enabled.mechanisms`"
+            "`sasl.required: always` (--listener-name-a-sasl-required) asks everybody on a for a login, and there is no way to"
+                + " log in; set `listener.name.a.sasl.enabled.mechanisms`"
         ),
     ])
     func `A slip is answered with what to do`(arguments: [String], expected: String) throws {

@@ -5,15 +5,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import urllib.request
-from typing import Any, Callable
+from pathlib import Path
 
 import pytest
 
-from broker import Broker, Endpoint
+from broker import Broker
 from conftest import REPOSITORY
 
 MONITORING = REPOSITORY / "docs" / "monitoring"
@@ -35,7 +36,7 @@ class Family:
 
 
 @pytest.fixture(scope="module")
-def families(binary: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def metrics(binary: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """What /metrics shows after every kind of traffic."""
     broker = Broker(binary, tmp_path_factory.mktemp("monitoring")).start()
     try:
@@ -49,8 +50,13 @@ def families(binary: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
                 text = answer.read().decode()
     finally:
         broker.close()
+    return text
+
+
+@pytest.fixture(scope="module")
+def families(metrics: str) -> dict[str, Family]:
     found: dict[str, Family] = {}
-    for line in text.splitlines():
+    for line in metrics.splitlines():
         if line.startswith("# "):
             _, word, name, rest = line.split(" ", 3)
             family = found.setdefault(name, Family())
@@ -115,17 +121,50 @@ def test_the_dashboard_is_whole() -> None:
         assert [target["refId"] for target in panel["targets"]] == list("ABCDEFGH"[: len(panel["targets"])])
 
 
-def test_the_alerts_are_rules() -> None:
-    """By promtool where it is installed; its shape everywhere."""
-    path = MONITORING / "prometheus-alerts.yml"
-    rules = path.read_text().split("      - alert: ")[1:]
+def promtool(*words: str, text: str = "") -> None:
+    """What promtool finds nothing wrong with. The Makefile brings it."""
+    tool = next((found for found in (str(REPOSITORY / ".build/promtool"), shutil.which("promtool")) if found and os.access(found, os.X_OK)), None)
+    assert tool, "there is no promtool; run `make .build/promtool`"
+    done = subprocess.run([tool, *words], input=text.encode(), capture_output=True, timeout=30)
+    assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
+
+
+def alerts() -> list[str]:
+    return (MONITORING / "prometheus-alerts.yml").read_text().split("      - alert: ")[1:]
+
+
+def test_promtool_takes_the_metrics(metrics: str) -> None:
+    promtool("check", "metrics", text=metrics)
+
+
+def test_promtool_takes_the_alerts_and_each_says_what_to_do(families: dict[str, Family]) -> None:
+    promtool("check", "rules", str(MONITORING / "prometheus-alerts.yml"))
+    rules = alerts()
     assert len(rules) >= 10 and len({rule.splitlines()[0] for rule in rules}) == len(rules)
     for rule in rules:
         for key in ("expr: '", "for: ", "severity: ", "summary: \"", "description: \""):
             assert rule.count(f" {key}") == 1, (key, rule)
+        # A label that the expression does not keep would be an empty word.
         expression = re.search(r"expr: '(.*)'", rule)[1]  # type: ignore[index]
-        for opening, closing in ("()", "{}", "[]"):
-            assert expression.count(opening) == expression.count(closing), rule
-    if shutil.which("promtool"):
-        done = subprocess.run(["promtool", "check", "rules", str(path)], capture_output=True, timeout=30)
-        assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
+        kept = [set(re.split(r",\s*", group)) - {"le"} for group in re.findall(r"by \(([^)]*)\)", expression)]
+        labels = set.intersection(*kept) if kept else {"instance", "job"}
+        for name in () if kept else re.findall(r"\b(?:martlet|process)_[a-z_]+", expression):
+            labels |= families[name].labels
+        assert set(re.findall(r"\$labels\.([a-z_]+)", rule)) <= labels, rule
+
+
+def test_every_alert_fires_when_it_should_and_not_before() -> None:
+    tests = Path(__file__).with_name("alerts.yml")
+    promtool("test", "rules", str(tests))
+    tested = set(re.findall(r'alertname="(\w+)"', tests.read_text()))
+    assert tested == {rule.splitlines()[0] for rule in alerts()}
+
+
+def test_promtool_takes_what_the_dashboard_reads(tmp_path: Path) -> None:
+    rules = ["groups:", "  - name: dashboard", "    rules:"]
+    for number, expression in enumerate(expressions()):
+        filled = expression.replace("$__rate_interval", "1m").replace("$instance", ".*")
+        assert "$" not in filled, expression
+        rules += [f"      - record: panel:{number}", f"        expr: {json.dumps(filled)}"]
+    (tmp_path / "rules.yml").write_text("\n".join(rules) + "\n")
+    promtool("check", "rules", str(tmp_path / "rules.yml"))

@@ -36,6 +36,11 @@ def test_check_names_every_mistake_with_its_line_and_starts_nothing(binary: str,
     assert status == 1 and "m.yaml:2: this is not YAML" in said
     status, said = check(binary, tmp_path, "tls.cert: a.pem\ntls.key: a.key\ntls.ca: a.pem\n")
     assert status == 1 and "a.pem: no such file" in said
+    # Settings that do not go together are named with their lines too; an authority is looked at without certificates of one's own.
+    status, said = check(binary, tmp_path, "port: 0\ntls:\n  cert: a.pem\ngroup.share.heartbeat.interval.ms: 50000\n")
+    assert status == 1 and "`tls.cert` (m.yaml:3) is set without `tls.key`" in said and "(50000, m.yaml:4)" in said
+    status, said = check(binary, tmp_path, "port: 0\ntls.ca: none.pem\n")
+    assert status == 1 and "none.pem: no such file" in said and "tls.ca (m.yaml:2)" in said
 
 
 def test_check_of_a_good_one_says_what_is_set_and_where(binary: str, tmp_path: Path) -> None:

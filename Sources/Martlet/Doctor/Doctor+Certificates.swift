@@ -18,6 +18,7 @@ extension Doctor {
             return
         }
         let own = DevelopmentCertificates(directory: absolute(configuration.certificateDirectory))
+        examineAuthority(serverFile: own.serverCertificateFile, isOwn: true)
         guard FileStatus(own.directory) != nil else {
             return add(
                 "no-certificates-yet", .note, "\(own.directory) does not exist: the first start makes an authority and certificates",
@@ -95,13 +96,13 @@ extension Doctor {
         }
     }
 
-    /// The authority signs clients' certificates; the broker's own need not be below it.
-    private mutating func examineAuthority(serverFile: String) {
+    /// The authority signs clients' certificates; the broker's own need not be below it, and one of its making is not.
+    private mutating func examineAuthority(serverFile: String, isOwn: Bool = false) {
         guard let file = configuration.tls.authority else { return }
         let check = CertificateCheck(certificateFile: serverFile, keyFile: nil, authorityFile: file, purpose: .server)
         for finding in check.findings(nowMs: clock.nowMs()) {
             if finding.subject == .authority { add(finding, settings: ("tls.cert", "tls.key", "tls.ca")) }
-            if finding.kind == .chain {
+            if finding.kind == .chain, !isOwn {
                 add(
                     "chain-incomplete", .warning, finding.what, setting: "tls.cert",
                     next: "\(finding.next); fine if clients trust another CA than the one of tls.ca")
