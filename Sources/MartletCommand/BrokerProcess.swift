@@ -24,7 +24,7 @@ enum BrokerProcess {
         refuseProblems(loader)
         // Reloads that nobody has got to yet are one.
         let (requests, continuation) = AsyncStream.makeStream(of: Request.self, bufferingPolicy: .bufferingNewest(1))
-        Task.detached {
+        Task.detached(priority: .medium) {
             do {
                 try await live(loader, until: requests) { () throws(ConfigurationError) in
                     try ConfigurationLoader.load(

@@ -138,6 +138,24 @@ private final class Lines: Sendable {
         #expect(limit.admit(event(.error), nowMs: 9000) == 1)
     }
 
+    @Test func `What was held back is told although the words are always others`() {
+        var limit = LogRateLimit(
+            perMessage: .init(burst: 1, intervalMs: 1000), perStatement: .init(burst: 2, intervalMs: 1000))
+        #expect((0..<5).map { limit.admit(event(.error, "m\($0)"), nowMs: 0) } == [0, 0, nil, nil, nil])
+        #expect(limit.admit(event(.error, "other"), nowMs: 1000) == 3)
+        #expect(limit.admit(event(.error, "other"), nowMs: 1001) == nil)
+        #expect(limit.admit(event(.error, "another"), nowMs: 2000) == 0)
+        #expect(limit.admit(event(.error, "other"), nowMs: 3000) == 1)
+    }
+
+    @Test func `What was held back is told although its words are forgotten`() {
+        var limit = LogRateLimit(
+            perMessage: .init(burst: 1, intervalMs: 1000), perStatement: .init(burst: 100_000, intervalMs: 1))
+        #expect([limit.admit(event(.error), nowMs: 0), limit.admit(event(.error), nowMs: 0)] == [0, nil])
+        let told = (0..<LogRateLimit.messagesMax).compactMap { limit.admit(event(.error, "m\($0)"), nowMs: 0) }
+        #expect(told.reduce(0, +) == 1)
+    }
+
     @Test func `A clock set back does not silence the log for long`() {
         var limit = LogRateLimit(perMessage: .init(burst: 1, intervalMs: 1000))
         #expect(limit.admit(event(.error), nowMs: 1_000_000) == 0)
