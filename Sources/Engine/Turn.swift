@@ -117,10 +117,11 @@ package final class Turn: @unchecked Sendable {
         defer { isRunning = false }
         while let gatherer = gatherers.popLast() { gatherer.turnEnding() }
         isScheduled = false
-        let appends = self.appends
-        let partitions = self.partitions
-        self.appends.removeAll(keepingCapacity: appends.count <= 1024)
-        self.partitions.removeAll(keepingCapacity: true)
+        // Taken rather than copied, and given back emptied: the next turn is likely to be as large.
+        var appends: [Append] = []
+        var partitions: [Partition] = []
+        swap(&appends, &self.appends)
+        swap(&partitions, &self.partitions)
         for partition in partitions { partition.writePending() }
         for append in appends {
             if let failure = append.group.failure(endOffset: append.endOffset) {
@@ -132,6 +133,10 @@ package final class Turn: @unchecked Sendable {
                 append.completion(.success(append.result))
             }
         }
+        appends.removeAll(keepingCapacity: appends.count <= 1024)
+        partitions.removeAll(keepingCapacity: true)
+        if self.appends.isEmpty { swap(&appends, &self.appends) }
+        if self.partitions.isEmpty { swap(&partitions, &self.partitions) }
         runAfterwards()
     }
 

@@ -16,7 +16,8 @@ extension GRPCConnection {
     }
 
     private func scheduleIdleCheck(in time: TimeAmount) {
-        idleCheck = loop.scheduleTask(in: time) { [weak self] in self?.checkIdleness() }
+        // Not weak: that would make every use of the connection dearer. It is cancelled when the connection ends.
+        idleCheck = loop.scheduleTask(in: time) { self.checkIdleness() }
     }
 
     private func checkIdleness() {

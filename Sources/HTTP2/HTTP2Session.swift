@@ -37,7 +37,8 @@ extension HTTP2SessionDelegate {
     }
 
     package let role: Role
-    package weak var delegate: (any HTTP2SessionDelegate)?
+    /// Held until `connectionClosed`; a weak reference would make every use of a connection dearer.
+    package var delegate: (any HTTP2SessionDelegate)?
     /// What nghttp2 last complained about, for the log line of a connection that ends badly.
     package internal(set) var diagnostic: String?
     /// The code of the last GOAWAY frame that was sent.
@@ -170,6 +171,7 @@ extension HTTP2SessionDelegate {
     /// The transport is gone: every open stream is told so. Whoever made the session calls this in the end, once.
     package func connectionClosed() {
         for stream in streams { if let stream { close(stream, .cancel) } }
+        delegate = nil
     }
 
     // MARK: Client

@@ -15,7 +15,8 @@ extension KafkaConnection {
     }
 
     private func scheduleIdleCheck(inMs ms: Int64) {
-        idleCheck = loop.scheduleTask(in: .milliseconds(ms)) { [weak self] in self?.checkIdleness() }
+        // Not weak: that would make every use of the connection dearer. It is cancelled when the connection ends.
+        idleCheck = loop.scheduleTask(in: .milliseconds(ms)) { self.checkIdleness() }
     }
 
     private func checkIdleness() {

@@ -42,7 +42,7 @@ extension KafkaConnection {
         server.logger.debug("logged in", metadata: metadata)
         guard mechanism != .oauthBearer, session == nil, context != nil else { return }
         let access = server.engine.access
-        session = access.sessions.enter(login.user, on: loop) { [weak self] in self?.userWasRemoved(mechanism) }
+        session = access.sessions.enter(login.user, on: loop) { self.userWasRemoved(mechanism) }
         // After the answer: the client has been told already that it is in.
         if !access.hasUser(login.user) { loop.execute { self.userWasRemoved(mechanism) } }
     }

@@ -290,11 +290,7 @@ extension KafkaConnection {
         }
         guard wanted > Limits.unreservedRequestBytes, memory == nil, context != nil else { return }
         let requests = firstSlot + slots.count
-        let (reservation, isHeld) = server.memory.reserve(wanted, on: loop) { [weak self] in
-            self?.memoryGranted()
-        } onPressed: { [weak self] in
-            self?.showProgress()
-        }
+        let (reservation, isHeld) = server.memory.reserve(wanted, on: loop) { self.memoryGranted() } onPressed: { self.showProgress() }
         memory = Memory(reservation: reservation, bytes: wanted, isHeld: isHeld, requests: requests)
     }
 

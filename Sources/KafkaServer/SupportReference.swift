@@ -120,6 +120,11 @@ package enum SupportReference {
         - The broker's own topics (`__consumer_offsets`, `__transaction_state`) are made by the broker alone, have one partition, and
           cannot be changed or deleted by clients.
         - A configuration key that would have no effect is refused by name; Kafka stores it.
+        - In a share group, a member that lets the locks of its records run out without a word gets no more while others take
+          them, so that one stuck worker does not use up every record's attempts. Delivery counts survive a clean stop.
+
+        As with Kafka from 3.7.2 on (CVE-2024-56128), SCRAM needs a client that sends the broker's nonce back as it came: librdkafka
+        2.6.1 or newer. The one of Debian 12's kcat is older; use PLAIN over TLS or a certificate with it.
 
         """
 }

@@ -41,6 +41,7 @@ final class BrokerParts: Sendable {
     private let tokenKeys: TokenKeys?
     private let policy: PolicyClient?
     private let policyToken: PolicyToken?
+    private let policyAuthority: PolicyAuthority?
     let listeners = Mutex<[Listener]>([])
     private let stopping = Atomic(false)
     /// Where commands on this machine are listened for.
@@ -71,6 +72,7 @@ final class BrokerParts: Sendable {
         group = MultiThreadedEventLoopGroup(
             numberOfThreads: configuration.threads == 0 ? System.coreCount : configuration.threads)
         policyToken = try configuration.policy.token()
+        policyAuthority = configuration.policy.watchedAuthority
         policy = try configuration.policy.client(on: group.next(), token: policyToken?.first)
         do {
             engine = try Engine(
@@ -222,12 +224,19 @@ extension BrokerParts {
         let loop = housekeeping.next()
         engine.startHousekeeping(on: loop)
         loop.scheduleRepeatedTask(initialDelay: .zero, delay: Limits.certificateCheckInterval) {
-            [weak self, certificates, grpc, logger, tokenKeys, engine, policy, policyToken] _ in
+            [weak self, certificates, grpc, logger, tokenKeys, engine] _ in
             if certificates.refresh(logger: logger) { self?.endRevoked() }
             tokenKeys?.refresh(engine.tokens, logger: logger)
-            if let policy { policyToken?.refresh(policy, logger: logger) }
+            self?.refreshPolicy()
             grpc.health.set(warning: certificates.healthWarning)
         }
+    }
+
+    /// On the housekeeping loop only.
+    private func refreshPolicy() {
+        guard let policy else { return }
+        policyToken?.refresh(policy, logger: logger)
+        policyAuthority?.refresh(policy, logger: logger)
     }
 
     /// Puts in force what can change while the broker runs, looks at the certificate files now, and says what became of it.
@@ -238,7 +247,7 @@ extension BrokerParts {
             case .failure(let error): logger.error("the configuration cannot be used, the old one stays in force: \(error)")
             }
             if certificates.refresh(logger: logger, isAsked: true) { endRevoked() }
-            if let policy { policyToken?.refresh(policy, logger: logger) }
+            refreshPolicy()
             grpc.health.set(warning: certificates.healthWarning)
         }.get()
     }

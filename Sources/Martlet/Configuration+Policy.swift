@@ -14,6 +14,12 @@ extension Configuration.Policy {
         return try PolicyToken(tokenFile)
     }
 
+    /// nil: its certificate is not checked against a file.
+    var watchedAuthority: PolicyAuthority? {
+        guard let address, address.isTLS else { return nil }
+        return authority.map { PolicyAuthority($0) }
+    }
+
     /// nil: there is none.
     func client(on loop: any EventLoop, token: String?) throws(BrokerError) -> PolicyClient? {
         guard let url else { return nil }

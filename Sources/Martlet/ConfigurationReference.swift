@@ -62,8 +62,8 @@ package enum ConfigurationReference {
             `martlet dev` and `martlet serve` differ only in these defaults. Settings that Kafka has too carry Kafka's name;
             the topic configurations named after "Per topic" can be changed while the broker runs. Those marked ↻ are read again
             on SIGHUP; the others need a restart, and the log says which of them have changed. The files that `tls.cert`, `tls.key`,
-            `tls.ca`, `ssl.crl.location`, `sasl.oauthbearer.jwks.endpoint.url` and `authorizer.opa.token.file` name are watched, and
-            used when their content changes; to name another file needs a restart.
+            `tls.ca`, `ssl.crl.location`, `sasl.oauthbearer.jwks.endpoint.url`, `authorizer.opa.tls.ca` and `authorizer.opa.token.file`
+            name are watched, and used when their content changes; to name another file needs a restart.
 
             | key | values | default of `dev` | default of `serve` | meaning |
             |---|---|---|---|---|

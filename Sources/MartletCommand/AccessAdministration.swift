@@ -13,6 +13,8 @@ struct AccessAdministration {
     private static let matching: Int8 = 2
     /// DescribeConfigs' number of a broker.
     private static let brokerResource: Int8 = 4
+    /// Set where an external policy decides.
+    static let policySetting = "authorizer.opa.url"
 
     private let client: KafkaClient
 
@@ -73,6 +75,11 @@ struct AccessAdministration {
                     permission, acl.principal, operation, type, resource.resourceName, pattern: pattern, host: acl.host)
             }
         }
+    }
+
+    /// Whether the broker was shown the client's certificate: there is one, and it asked for it.
+    func showsCertificate() throws(ClientError) -> Bool {
+        try client.connection(to: client.options.endpoint).isCertificateShown
     }
 
     /// What the broker says of its own settings; those without a value are left out.

@@ -24,8 +24,10 @@ struct AccessLockout {
         guard let rules = try? administration.list(about: []),
             let settings = try? administration.brokerSettings(),
             // Where an external policy decides, no rule lets anybody in.
-            settings["authorizer.opa.url"] == nil,
-            let superUsers = settings["super.users"], let caller = Self.caller(client, settings)
+            settings[AccessAdministration.policySetting] == nil,
+            let superUsers = settings["super.users"],
+            let isShown = try? administration.showsCertificate(),
+            let caller = Self.caller(client, settings, isCertificateShown: isShown)
         else { return nil }
         self.caller = caller
         existing = rules
@@ -33,9 +35,12 @@ struct AccessLockout {
         isFreeWithoutRule = settings["allow.everyone.if.no.acl.found"] == "true"
     }
 
-    private static func caller(_ client: ClientArguments, _ settings: [String: String]) -> String? {
+    private static func caller(
+        _ client: ClientArguments, _ settings: [String: String], isCertificateShown: Bool
+    ) -> String? {
         if let user = client.user { return "User:\(user)" }
-        guard let file = client.cert else { return "User:ANONYMOUS" }
+        // A listener may not ask for the certificate that the caller has.
+        guard let file = client.cert, isCertificateShown else { return "User:ANONYMOUS" }
         let sources = settings["ssl.principal.source", default: "subject"].split(separator: ",")
         guard let certificate = try? CertificateFile.summary(file),
             let mapping = try? PrincipalMapping(

@@ -39,6 +39,12 @@ struct AclCommand: ParsableCommand {
             let administration = try AccessAdministration(client.options())
             if !anyway { try AccessLockout(client, administration)?.judge(rules.all) }
             try administration.add(rules.all)
+            // Whoever may add rules need not be allowed to see settings.
+            if !rules.deny, (try? administration.brokerSettings())?[AccessAdministration.policySetting] != nil {
+                Terminal.write(
+                    "note: an external policy decides here (\(AccessAdministration.policySetting)): rules that allow are not used, those that deny are\n",
+                    to: STDERR_FILENO)
+            }
         }
     }
 
@@ -111,7 +117,7 @@ struct AclCommand: ParsableCommand {
             if settings == nil {
                 Terminal.write("note: this identity may not see whether an external policy decides; these are the rules\n", to: STDERR_FILENO)
             }
-            let hasPolicy = settings?["authorizer.opa.url"] != nil
+            let hasPolicy = settings?[AccessAdministration.policySetting] != nil
             let rules = AccessRules(Set(all))
             var isAllowed = true
             for asked in resources.rules(principal, operations, host: host, .allow) {

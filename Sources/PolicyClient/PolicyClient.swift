@@ -18,7 +18,10 @@ package final class PolicyClient: PolicySource, @unchecked Sendable {
     private let address: PolicyAddress
     private let timeoutMs: Int64
     private let loop: any EventLoop
-    private let tls: TLSContext?
+    /// nil: https is not spoken.
+    private var tls: TLSContext?
+    /// Connections of before the authorities changed are used up, not kept.
+    private var trustNumber = 0
     private var waiting: [Int: Pending] = [:]
     /// Numbers of those that wait, in order, and of some that do not any more.
     private var order = CircularBuffer<Int>()
@@ -48,10 +51,12 @@ package final class PolicyClient: PolicySource, @unchecked Sendable {
         self.timeoutMs = timeoutMs
         self.loop = loop
         authorization = token.map { "Bearer \($0)" }
-        tls = address.isTLS
-            ? try TLSContext.client(
-                TLSOptions(authorityFile: authorityFile, minimumVersion: .tls12, applicationProtocols: ["http/1.1"]))
-            : nil
+        tls = address.isTLS ? try Self.context(authorityFile) : nil
+    }
+
+    private static func context(_ authorityFile: String?) throws(TransportError) -> TLSContext {
+        try TLSContext.client(
+            TLSOptions(authorityFile: authorityFile, minimumVersion: .tls12, applicationProtocols: ["http/1.1"]))
     }
 
     package func ask(_ question: AccessQuestion, completion: @escaping @Sendable (PolicyAnswer) -> Void) {
@@ -62,6 +67,19 @@ package final class PolicyClient: PolicySource, @unchecked Sendable {
     /// Shows another token with the questions to come.
     package func use(token: String) {
         loop.execute { self.authorization = "Bearer \(token)" }
+    }
+
+    /// Checks the policy's certificate against what the file has now, for all questions to come. Throws if that is no use.
+    package func use(authorityFile: String) throws(TransportError) {
+        guard address.isTLS else { return }
+        let new = try Self.context(authorityFile)
+        loop.execute {
+            self.tls = new
+            self.trustNumber += 1
+            let idle = self.idle
+            self.idle = []
+            for (connection, _) in idle { connection.close() }
+        }
     }
 
     /// Closes what is open; questions fail from now on.
@@ -176,11 +194,11 @@ package final class PolicyClient: PolicySource, @unchecked Sendable {
         }
         try pipeline.addHTTPClientHandlers(leftOverBytesStrategy: .dropBytes)
         try pipeline.addHandler(
-            PolicyConnection(address, onIdle: { self.becameIdle($0) }, onEnd: { self.ended($0, $1) }))
+            PolicyConnection(address, trustNumber: trustNumber, onIdle: { self.becameIdle($0) }, onEnd: { self.ended($0, $1) }))
     }
 
     private func becameIdle(_ connection: PolicyConnection) {
-        guard !isClosed else { return connection.close() }
+        guard !isClosed, connection.trustNumber == trustNumber else { return connection.close() }
         idle.append((connection, loop.now.uptimeNanoseconds))
         serve()
     }

@@ -20,6 +20,8 @@ final class PolicyConnection: ChannelInboundHandler {
     typealias OutboundOut = HTTPClientRequestPart
 
     private let address: PolicyAddress
+    /// Which of the client's authorities it was made with.
+    let trustNumber: Int
     /// The connection may take a question; or, once, it is of no use any more, and why.
     private let onIdle: (PolicyConnection) -> Void
     private let onEnd: (PolicyConnection, String?) -> Void
@@ -33,10 +35,11 @@ final class PolicyConnection: ChannelInboundHandler {
     private(set) var wasReady = false
 
     init(
-        _ address: PolicyAddress, onIdle: @escaping (PolicyConnection) -> Void,
+        _ address: PolicyAddress, trustNumber: Int, onIdle: @escaping (PolicyConnection) -> Void,
         onEnd: @escaping (PolicyConnection, String?) -> Void
     ) {
         self.address = address
+        self.trustNumber = trustNumber
         self.onIdle = onIdle
         self.onEnd = onEnd
     }

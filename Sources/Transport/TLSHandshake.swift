@@ -14,6 +14,8 @@ package struct TLSHandshake: Sendable, Equatable {
     package var serverName: String?
     /// The peer's certificate, verified.
     package var peerCertificate: PeerCertificate?
+    /// Whether this side showed a certificate: it has one, and the peer asked for it. Not known of resumed sessions.
+    package var isCertificateShown: Bool
     /// Whether an earlier session was resumed by a ticket.
     package var isResumed: Bool
 }

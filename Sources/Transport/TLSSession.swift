@@ -290,7 +290,14 @@ extension TLSSession {
         return unsafe TLSHandshake(
             version: String(cString: SSL_get_version(ssl)), cipher: cipher,
             applicationProtocol: applicationProtocol, serverName: serverName,
-            peerCertificate: peer?.summary, isResumed: SSL_session_reused(ssl) == 1)
+            peerCertificate: peer?.summary, isCertificateShown: hasSigned, isResumed: SSL_session_reused(ssl) == 1)
+    }
+
+    /// Whoever shows a certificate signs with its key.
+    private var hasSigned: Bool {
+        var algorithm: Int32 = 0
+        // SAFETY: `ssl` is live, `algorithm` a live local.
+        return unsafe SSL_get_signature_type_nid(ssl, &algorithm) == 1
     }
 
     private var cipher: String {

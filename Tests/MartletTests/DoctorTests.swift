@@ -69,6 +69,8 @@ private final class Patient {
         ("nobody-is-asked", .error, "tls.client.auth", 2, "listen: 0.0.0.0:9092\ntls.client.auth: none\n"),
         ("login-needs-certificate", .warning, "tls.client.auth", 2,
             "listen: 0.0.0.0:9092\ntls.client.auth: required\nsasl.enabled.mechanisms: PLAIN\n"),
+        ("login-needs-certificate", .warning, "listener.name.a.sasl.enabled.mechanisms", 2,
+            "listen: [127.0.0.1:1, a://0.0.0.0:9092]\nlistener.name.a.sasl.enabled.mechanisms: PLAIN\n"),
         ("tiny-value", .warning, "connections.max.reauth.ms", 1, "connections.max.reauth.ms: 60\n"),
         ("tiny-value", .warning, "log.retention.ms", 1, "log.retention.ms: 7\n"),
         ("advertise-loopback", .warning, "advertise", 2, "listen: 0.0.0.0:9092\nadvertise: localhost:9092\n"),
@@ -86,6 +88,11 @@ private final class Patient {
         ("plaintext-exposed", .error, "plaintext", 2, "listen: 'a://0.0.0.0:9092'\nplaintext: anywhere\n"),
         ("nobody-is-asked", .error, "listener.name.a.tls.client.auth", 2,
             "listen: [127.0.0.1:1, a://0.0.0.0:9092]\nlistener.name.a.tls.client.auth: none\n"),
+        ("nobody-is-asked", .error, "listener.name.a.sasl.enabled.mechanisms", 4,
+            "listen: [127.0.0.1:1, a://0.0.0.0:9092]\ntls.client.auth: requested\nsasl.enabled.mechanisms: SCRAM-SHA-256\n"
+                + "listener.name.a.sasl.enabled.mechanisms: none\n"),
+        ("nobody-is-asked", .error, "listener.name.a.tls.client.auth", 2,
+            "listen: a://0.0.0.0:9092\nlistener.name.a: { tls.client.auth: none, sasl.enabled.mechanisms: none }\n"),
         ("login-not-needed", .note, "sasl.required", 2, "sasl.enabled.mechanisms: PLAIN\nsasl.required: without-certificate\n"),
         ("ready-file", .error, "ready.file", 1, "ready.file: /nowhere/at/all/ready.json\n"),
     ])

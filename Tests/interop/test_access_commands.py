@@ -16,6 +16,7 @@ import pytest
 import secrecy
 from broker import Broker
 from test_cli import one_line
+from test_identity_matrix import ports
 from test_sasl import deliver, librdkafka
 
 MECHANISMS = ["--sasl-enabled-mechanisms", "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512", "--tls-client-auth", "requested"]
@@ -170,6 +171,29 @@ def test_the_first_rule_does_not_lock_out_whoever_adds_it(
     assert done.returncode == 0 and b"warning: from now on you (User:ANONYMOUS)" in done.stderr
     forced = start_broker("forced", mode="serve")
     assert forced.run("acl", "add", "alice", "write", "--topic", "t", "--anyway", "--bootstrap", forced.address).returncode == 0
+
+
+def test_a_certificate_is_nobody_where_the_listener_does_not_ask_for_it(
+    start_broker: Callable[..., Broker], tmp_path: Path
+) -> None:
+    config = tmp_path / "m.yaml"
+    config.write_text(
+        "listen: [deaf://127.0.0.1:0, apps://127.0.0.1:0]\nlistener.name.deaf.tls.client.auth: none\nplaintext: never\n"
+        "super.users: User:CN=client\n")  # fmt: skip
+    own = start_broker("two", mode="serve", arguments=["--config", str(config)])
+    deaf, apps = (f"127.0.0.1:{port}" for port in ports(own))
+    secure = ["--ca", own.ca, "--cert", own.certificate, "--key", own.key]
+
+    def add(address: str, *rule: str) -> tuple[int, str]:
+        done = own.run("acl", "add", *rule, "--bootstrap", address, *secure)
+        return done.returncode, done.stderr.decode()
+
+    # The super user's certificate, where nobody looks at it.
+    status, said = add(deaf, "alice", "write", "--topic", "orders")
+    assert status == 0 and "warning: from now on you (User:ANONYMOUS) may not change access rules" in said
+    status, said = add(deaf, "bob", "write", "--topic", "orders")
+    assert status == 1 and "it needs Alter" in said
+    assert add(apps, "bob", "write", "--topic", "orders") == (0, "")
 
 
 def test_weak_passwords_are_warned_of_and_never_shown(commands: Commands) -> None:

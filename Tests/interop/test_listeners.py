@@ -60,6 +60,33 @@ def test_the_banner_and_the_check_tell_of_each_listener(three: Three, tmp_path: 
     assert f"`listener.name.app.tls.client.auth` ({wrong}:3) is for a listener that `listen` does not have" in said.stderr.decode()
 
 
+def test_the_doctor_and_the_check_judge_each_listener_by_its_own(start_broker: Callable[..., Broker], tmp_path: Path) -> None:
+    config = tmp_path / "differ.yaml"
+    config.write_text("""# what each line is for is asked below
+listen: [apps://0.0.0.0:0, team://0.0.0.0:0, open://0.0.0.0:0, here://127.0.0.1:0]
+tls.client.auth: requested
+sasl.enabled.mechanisms: SCRAM-SHA-256
+listener.name:
+  apps: { sasl.enabled.mechanisms: none, tls.client.auth: required }
+  team: { tls.client.auth: required }
+  open: { sasl.enabled.mechanisms: none }
+  here: { sasl.enabled.mechanisms: none, plaintext: anywhere }
+""")
+    own = start_broker()
+    found = own.run("doctor", "--json", "--config", str(config))
+    told = {(one["id"], one["setting"], one["place"]) for one in json.loads(found.stdout)["findings"] if one["severity"] != "note"}
+    assert found.returncode == 2 and {one for one in told if (one[1] or "").startswith(("listener", "tls", "sasl", "plain"))} == {
+        ("nobody-is-asked", "listener.name.open.sasl.enabled.mechanisms", f"{config}:8"),
+        ("login-needs-certificate", "listener.name.team.tls.client.auth", f"{config}:7"),
+    }
+    checked = own.run("serve", "--check", "--config", str(config))
+    said = (checked.stdout + checked.stderr).decode()
+    assert checked.returncode == 1 and "on the listener open: clients need neither a certificate nor a password" in said
+    assert "on the listener team: who logs in" in said and "on the listener apps" not in said and "on the listener here" not in said
+    config.write_text(config.read_text().replace("open: { sasl.enabled.mechanisms: none }", "open: {}"))
+    assert own.run("serve", "--check", "--config", str(config)).returncode == 0
+
+
 def test_plaintext_is_a_listeners_own(three: Three) -> None:
     with wire.Wire(three.address("plain")) as connection:
         assert connection.call(wire.api_versions_request())

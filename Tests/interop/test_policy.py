@@ -29,6 +29,9 @@ import secrecy
 import wire
 from broker import Broker, Endpoint, wait_until
 from policies import PolicyServer, Question
+from test_identity import Revocations, librdkafka
+from test_revocation import channel
+from test_tls import EARLY, LATE, Authority
 
 TOPIC_AUTHORIZATION_FAILED = 29
 PASSWORD = "only-for-the-policy-test"
@@ -468,6 +471,93 @@ def test_the_policy_is_asked_over_tls_and_must_be_who_it_says(
             assert ("TLS failed" in own.log()) == (code != grpc.StatusCode.OK)
     finally:
         policy.stop()
+
+
+def test_the_authorities_of_the_policy_are_used_as_their_file_has_them(
+    start_broker: Callable[..., Broker], tmp_path: Path, api: Any
+) -> None:
+    """One that is taken out does not speak for the policy any longer, not on a kept connection either."""
+    for name in ("policy", "stranger"):
+        (tmp_path / name).mkdir()
+    other, stranger = Authority(tmp_path / "policy"), Authority(tmp_path / "stranger")
+    pair = other.sign("policy", EARLY, LATE, "subjectAltName=IP:127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pair)
+    policy = PolicyServer(lambda _: True, tls=context)
+    trusted = tmp_path / "trusted.pem"
+
+    def trust(text: str) -> None:
+        (tmp_path / "new").write_text(text)
+        (tmp_path / "new").rename(trusted)
+
+    try:
+        trust(Path(other.certificate).read_text())
+        own = start_broker("trusting", arguments=[
+            "--authorizer-opa-url", policy.url, "--authorizer-opa-tls-ca", str(trusted), "--authorizer-opa-cache-allowed-ms", "0",
+            "--authorizer-opa-cache-denied-ms", "0"])  # fmt: skip
+        streams = api.StreamsStub(Endpoint(own, tls=False).grpc_channel())
+        request = api.PublishRequest(topic="t", records=[api.PublishRecord(value=b"x")])
+
+        def publish() -> grpc.StatusCode:
+            return status(lambda: streams.Publish(request, timeout=20))
+
+        assert publish() == grpc.StatusCode.OK
+        trust(Path(stranger.certificate).read_text())
+        own.wait_log("the authorities of the external policy were read again")
+        assert publish() == grpc.StatusCode.PERMISSION_DENIED and "TLS failed" in own.log()
+        trust(Path(stranger.certificate).read_text() + Path(other.certificate).read_text())
+        wait_until(lambda: publish() == grpc.StatusCode.OK, "the authority to be taken back")
+        trust("no certificate\n")
+        own.wait_log("the authorities of the external policy changed and cannot be used, the old ones stay in force: .*trusted.pem")
+        assert publish() == grpc.StatusCode.OK
+    finally:
+        policy.stop()
+
+
+def test_whoever_is_revoked_while_the_policy_is_asked_does_nothing_with_the_answer(
+    start_broker: Callable[..., Broker], policy: PolicyServer, tmp_path: Path, api: Any
+) -> None:
+    authority = Revocations(tmp_path)
+    server = authority.sign("server", EARLY, LATE, "subjectAltName=IP:127.0.0.1,DNS:localhost")
+    pairs = {name: authority.sign(name, EARLY, LATE) for name in ("admin", "stolen")}
+    authority.publish()
+    own = start_broker(arguments=[
+        "--tls-cert", server[0], "--tls-key", server[1], "--tls-ca", authority.certificate, "--ssl-crl-location", authority.list,
+        "--super-users", "User:CN=admin", "--authorizer-opa-url", policy.url, "--authorizer-opa-timeout-ms", "60000"])  # fmt: skip
+    policy.decide = lambda _: True
+    admin = AdminClient(librdkafka(own, pairs["admin"], authority.certificate))
+    admin.create_topics([NewTopic("t", 1)])["t"].result(20)
+    policy.gate.clear()
+    context = ssl.create_default_context(cafile=authority.certificate)
+    context.load_cert_chain(*pairs["stolen"])
+    with wire.Wire(own.address, tls=context) as connection, channel(own, authority.certificate, pairs["stolen"]) as taken:
+        connection.send(produce_frame("t", b"stolen", 1))
+        request = api.PublishRequest(topic="t", records=[api.PublishRecord(value=b"stolen")])
+        call = api.StreamsStub(taken).Publish.future(request, timeout=50)
+        wait_until(lambda: {one.protocol for one in policy.questions(user="CN=stolen")} == {"kafka", "grpc"}, "the questions")
+        since = own.log_size()
+        authority.revoke(pairs["stolen"][0])
+        own.wait_log(r"connection closed: client certificate \(CN=stolen\) was revoked", since=since, seconds=30)
+        assert connection.read_to_end() == b""
+        assert call.code() == grpc.StatusCode.UNAVAILABLE
+    policy.gate.set()
+    wait_until(lambda: own.metric("martlet_policy_waiting") == 0, "the decisions")
+    consumer = Consumer({**librdkafka(own, pairs["admin"], authority.certificate), "group.id": "g"})
+    assert consumer.get_watermark_offsets(TopicPartition("t", 0), timeout=20) == (0, 0)
+    consumer.close()
+
+
+def test_whoever_adds_rules_hears_that_a_policy_decides(house: Callable[..., House]) -> None:
+    home = house()
+
+    def add(*arguments: str) -> tuple[int, bytes]:
+        done = home.own.run("acl", "add", *arguments, "--bootstrap", home.own.address, "--ca", home.own.ca,
+                            "--cert", home.own.certificate, "--key", home.own.key)  # fmt: skip
+        return done.returncode, done.stderr
+
+    status, said = add("bob", "write", "--topic", "bob-2")
+    assert status == 0 and b"note: an external policy decides here (authorizer.opa.url): rules that allow are not used" in said
+    assert add("bob", "write", "--topic", "bob-1", "--deny") == (0, b"")
 
 
 def test_mistakes_are_told_before_they_are_an_outage(binary: str, tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import NIOCore
 /// A connection on which requests are answered.
 package struct KafkaConnection: Sendable {
     package let endpoint: Endpoint
+    /// Whether the broker asked for the client's certificate and was shown it.
+    package let isCertificateShown: Bool
     let channel: any Channel
     private let handler: NIOLoopBound<KafkaResponseHandler>
     private let clientId: String
@@ -37,7 +39,7 @@ package struct KafkaConnection: Sendable {
                 return loop.makeFailedFuture(ClientError(.connection, "the connection is gone"))
             }
             let bare = KafkaConnection(
-                endpoint: endpoint, channel: channel, handler: NIOLoopBound(made, eventLoop: loop),
+                endpoint: endpoint, isCertificateShown: made.isCertificateShown, channel: channel, handler: NIOLoopBound(made, eventLoop: loop),
                 clientId: options.clientId, versions: [18: 0...0])
             let known = bare.send(ApiVersionsRequest()).flatMapThrowing { try bare.knowing($0) }
             guard let login = options.login else { return known }
@@ -57,7 +59,7 @@ package struct KafkaConnection: Sendable {
             versions[api.apiKey] = api.minVersion...api.maxVersion
         }
         return KafkaConnection(
-            endpoint: endpoint, channel: channel, handler: handler, clientId: clientId,
+            endpoint: endpoint, isCertificateShown: isCertificateShown, channel: channel, handler: handler, clientId: clientId,
             versions: versions)
     }
 

@@ -6,6 +6,7 @@
 // completed once: by its response, by the timeout, or by the end of the connection.
 
 import NIOCore
+import Transport
 
 /// The last handler of a Kafka connection.
 final class KafkaResponseHandler: ChannelInboundHandler {
@@ -30,6 +31,8 @@ final class KafkaResponseHandler: ChannelInboundHandler {
     private var failure: ClientError?
     private var context: ChannelHandlerContext?
     private var timer: Scheduled<Void>?
+    /// Known once it is ready.
+    private(set) var isCertificateShown = false
 
     /// - Parameter ready: kept when requests can be sent, after a TLS handshake if there is one.
     init(
@@ -68,6 +71,11 @@ final class KafkaResponseHandler: ChannelInboundHandler {
     func handlerAdded(context: ChannelHandlerContext) { self.context = context }
 
     func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if let handshake = event as? TLSHandshake { isCertificateShown = handshake.isCertificateShown }
+        context.fireUserInboundEventTriggered(event)
+    }
 
     func channelActive(context: ChannelHandlerContext) { ready.succeed() }
 

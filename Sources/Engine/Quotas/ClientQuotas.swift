@@ -42,7 +42,7 @@ package final class ClientQuotas: Sendable {
         self.clock = clock
         self.metrics = QuotaMetrics(metrics)
         metrics.observe("martlet_quota_usages", "Clients, or groups of them, whose use of a quota is remembered.") {
-            [weak self] in Double(self?.state.withLockedValue { $0.usages.count } ?? 0)
+            [state] in Double(state.withLockedValue { $0.usages.count })
         }
     }
 

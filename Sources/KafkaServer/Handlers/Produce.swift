@@ -151,9 +151,7 @@ enum ProduceHandler: KafkaHandler {
         func finish(_ topic: Int, _ partition: Int, _ result: Result<AppendResult, EngineError>) {
             switch result {
             case .success(let appended):
-                response.topics[topic].partitions[partition].baseOffset = appended.baseOffset
-                response.topics[topic].partitions[partition].logAppendTimeMs = appended.logAppendTimeMs
-                response.topics[topic].partitions[partition].logStartOffset = appended.logStartOffset
+                response.topics[topic].partitions[partition].note(appended)
                 allStarted()
             case .failure(let error):
                 finish(topic, partition, ProduceRefusal(error, version: exchange.version))
@@ -189,5 +187,13 @@ enum ProduceHandler: KafkaHandler {
                 exchange.replyNothing()
             }
         }
+    }
+}
+
+extension ProduceResponse.Partition {
+    fileprivate mutating func note(_ appended: AppendResult) {
+        baseOffset = appended.baseOffset
+        logAppendTimeMs = appended.logAppendTimeMs
+        logStartOffset = appended.logStartOffset
     }
 }

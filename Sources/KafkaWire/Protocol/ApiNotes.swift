@@ -12,7 +12,7 @@ extension ApiTable {
         .metadata: "creates missing topics where allowed and answers when they exist",
         .findCoordinator: "groups and transactional ids",
         .joinGroup: "classic groups, static members, cooperative rebalancing",
-        .saslHandshake: "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, as configured; ILLEGAL_SASL_STATE where none is",
+        .saslHandshake: "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER, as configured; ILLEGAL_SASL_STATE where none is",
         .saslAuthenticate: "with a session lifetime where one is configured (KIP-368)",
         .createTopics: "replication factor 1",
         .offsetForLeaderEpoch: "the only leader epoch is 0",
@@ -30,5 +30,8 @@ extension ApiTable {
         .getTelemetrySubscriptions: "by the client metrics that are configured",
         .pushTelemetry: "checked and counted (`martlet_kafka_telemetry_*`), not kept",
         .listConfigResources: "version 0 is ListClientMetricsResources",
+        .shareFetch: "min.bytes is one record; a member whose locks keep running out is passed over",
+        .shareAcknowledge: "answered when it is durable",
+        .alterUserScramCredentials: "4096 to 16384 iterations",
     ]
 }

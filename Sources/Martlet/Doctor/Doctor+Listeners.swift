@@ -17,20 +17,33 @@ extension Doctor {
             }
         }
         if policy.clientAuthentication != .required, policy.saslMechanisms.isEmpty {
-            add(
-                "nobody-is-asked", .error, "clients need neither a certificate nor a password: they are User:ANONYMOUS",
-                policy, policy.rules.clientAuthentication == nil, "tls.client.auth",
-                next: "required; or set sasl.enabled.mechanisms: SCRAM-SHA-256")
+            let what = "clients need neither a certificate nor a password: they are User:ANONYMOUS"
+            // Of two that let everybody in, the one that this listener has of its own.
+            if policy.rules.saslMechanisms != nil, policy.rules.clientAuthentication == nil {
+                add(
+                    "nobody-is-asked", .error, what, policy, false, "sasl.enabled.mechanisms",
+                    next: "SCRAM-SHA-256; or set tls.client.auth: required")
+            } else {
+                add(
+                    "nobody-is-asked", .error, what, policy, policy.rules.clientAuthentication == nil, "tls.client.auth",
+                    next: "required; or set sasl.enabled.mechanisms: SCRAM-SHA-256")
+            }
         }
         // Whoever writes `always` has chosen both.
         if policy.clientAuthentication == .required, !policy.saslMechanisms.isEmpty, policy.saslRequired == .auto,
             policy.plaintext != .anywhere
         {
-            add(
-                "login-needs-certificate", .warning,
-                "who logs in with a password or a token must have a client certificate as well: without one the TLS handshake fails",
-                policy, policy.rules.clientAuthentication == nil, "tls.client.auth",
-                next: "requested, so that either will do; `sasl.required: always` if clients are to have both")
+            let what = "who logs in with a password or a token must have a client certificate as well: without one the TLS handshake fails"
+            if let name = policy.address.name, policy.rules.saslMechanisms != nil, policy.rules.clientAuthentication == nil {
+                add(
+                    "login-needs-certificate", .warning, what, policy, false, "sasl.enabled.mechanisms",
+                    next: "with `\(ListenerSettings.prefix)\(name).tls.client.auth: requested` either will do; with `sasl.required: always` "
+                        + "beside it clients are to have both")
+            } else {
+                add(
+                    "login-needs-certificate", .warning, what, policy, policy.rules.clientAuthentication == nil, "tls.client.auth",
+                    next: "requested, so that either will do; `sasl.required: always` if clients are to have both")
+            }
         }
     }
 
