@@ -2,9 +2,9 @@
 // Martlet, Telemetry: keeps one noisy peer from filling the disk with log lines.
 //
 // Two buckets of tokens hold a message back: a small one for messages with the same words, and a larger one for everything
-// that one log statement says, because peers can make the words differ. What was held back is counted: what the small one held
-// back is told by the next line with the same words, the rest by the next line of the statement. Debug output is what somebody asked for, and critical messages are what they
-// must see: neither is limited. A plain value; `LogOutput` guards it.
+// that one log statement says, because peers can make the words differ. What was held back is counted: what the small one
+// held back is told by the next line with the same words, the rest by the next line of the statement. Debug output is what
+// somebody asked for, and critical messages are what they must see: neither is limited. A plain value; `LogOutput` guards it.
 
 import Logging
 
