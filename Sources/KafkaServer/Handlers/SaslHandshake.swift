@@ -3,7 +3,8 @@
 //
 // Versions: 0 to 1.
 // Behaviour: the client names its mechanism; one that is not offered gets UNSUPPORTED_SASL_MECHANISM and the list of
-//   those that are, and the connection is closed a moment later; the log has the cause. Where SASL is off, and in the middle of an exchange: ILLEGAL_SASL_STATE.
+//   those that are, and the connection is closed a moment later; the log has the cause. Where SASL is off, and in the
+//   middle of an exchange: ILLEGAL_SASL_STATE.
 // Deviations from Kafka: PLAIN is not offered to clients from elsewhere without TLS.
 // Notes: after version 0 the tokens follow as bare frames, after 1 in SaslAuthenticate (KIP-152). Never flexible.
 
