@@ -108,8 +108,9 @@ static inline STACK_OF(X509) *martlet_X509_stack(X509 *const *certificates, int 
 /// (X509_PURPOSE_*); X509_V_OK or the library's error, the depth of the certificate it is about in `depth`.
 static inline int martlet_X509_verify_chain(
     X509 *leaf, X509 *const *chain, int chainCount, X509 *const *trusted, int trustedCount, int purpose, time_t now,
-    int *depth) {
+    X509 **last) {
     int error = X509_V_ERR_OUT_OF_MEM;
+    *last = NULL;
     X509_STORE *store = X509_STORE_new();
     X509_STORE_CTX *context = X509_STORE_CTX_new();
     STACK_OF(X509) *untrusted = martlet_X509_stack(chain, chainCount);
@@ -123,7 +124,8 @@ static inline int martlet_X509_verify_chain(
             int isGood = X509_verify_cert(context) == 1;
             error = isGood ? X509_V_OK : X509_STORE_CTX_get_error(context);
             if (!isGood && error == X509_V_OK) error = X509_V_ERR_UNSPECIFIED;
-            *depth = X509_STORE_CTX_get_error_depth(context);
+            *last = isGood ? NULL : X509_STORE_CTX_get_current_cert(context);
+            if (*last != NULL) X509_up_ref(*last);
         }
     }
     sk_X509_free(untrusted);

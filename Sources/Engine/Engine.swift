@@ -45,6 +45,8 @@ package final class Engine: Sendable {
     let hasLostDirectory = NIOLockedValueBox(false)
     /// While files are taken, none is removed or replaced.
     let isBackingUp = NIOLockedValueBox(false)
+    /// Housekeeping removes files, bit by bit.
+    let isRemovingFiles = NIOLockedValueBox(false)
     /// How the catalog reaches the groups, which hold it in turn: weakly, because an engine whose broker could not
     /// start is let go of and never shuts down. Emptied when the engine shuts down.
     private let groupsOfCatalog = NIOLockedValueBox(WeakGroups())

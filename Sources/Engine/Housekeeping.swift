@@ -20,11 +20,11 @@ extension Engine {
             self.applyRetention()
             self.rewriteInternalLogs(on: loop)
             // What is kept in memory only is to give that back at once.
-            if self.configuration.durability == .memory { self.checkpoint() }
+            if self.configuration.durability == .memory { self.checkpoint(on: loop) }
         }
         let checkpoint = loop.scheduleRepeatedTask(
             initialDelay: .milliseconds(intervals.checkpointMs), delay: .milliseconds(intervals.checkpointMs)
-        ) { _ in self.checkpoint() }
+        ) { _ in self.checkpoint(on: loop) }
         let expiration = loop.scheduleRepeatedTask(
             initialDelay: .milliseconds(intervals.producerIdExpirationCheckMs),
             delay: .milliseconds(intervals.producerIdExpirationCheckMs)
@@ -103,6 +103,26 @@ extension Engine {
         directory.runBackgroundWork()
     }
 
+    /// The same, the removing bit by bit, so that the loop's other work has its turn.
+    private func checkpoint(on loop: any EventLoop) {
+        guard !isBackingUp.withLockedValue({ $0 }) else { return }
+        if configuration.durability != .memory, !saveCheckpoint() { return }
+        let isRemoving = isRemovingFiles.withLockedValue { isRemoving in
+            defer { isRemoving = true }
+            return isRemoving
+        }
+        if !isRemoving { removeFiles(on: loop) }
+    }
+
+    private func removeFiles(on loop: any EventLoop) {
+        let endNs = clock.monotonicNs() + Limits.removalSliceNs
+        let mayGoOn = !isBackingUp.withLockedValue({ $0 }) && !jobs.withLockedValue({ $0.isEmpty })
+        guard mayGoOn, directory.runBackgroundWork(while: { clock.monotonicNs() < endNs }) else {
+            return isRemovingFiles.withLockedValue { $0 = false }
+        }
+        loop.execute { self.removeFiles(on: loop) }
+    }
+
     /// Returns whether the directory is there.
     private func saveCheckpoint() -> Bool {
         let partitions = allPartitions
@@ -130,9 +150,9 @@ extension Engine {
     }
 
     /// Runs `checkpoint` now, because much was written since the last one.
-    fileprivate func checkpointEarly() -> TimeAmount {
+    fileprivate func checkpointEarly(on loop: any EventLoop) -> TimeAmount {
         let start = clock.monotonicNs()
-        checkpoint()
+        checkpoint(on: loop)
         return .nanoseconds(Int64(clamping: clock.monotonicNs() &- start))
     }
 
@@ -194,7 +214,7 @@ private final class EarlyCheckpoints: Sendable {
         }) else { return }
         loop.execute { [self] in
             guard !engine.jobs.withLockedValue({ $0.isEmpty }) else { return }
-            let duration = engine.checkpointEarly()
+            let duration = engine.checkpointEarly(on: loop)
             loop.scheduleTask(in: duration * 9) { self.isComing.withLockedValue { $0 = false } }
         }
     }

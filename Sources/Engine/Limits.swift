@@ -27,6 +27,8 @@ package enum Limits {
     static let membersPerSharePartition = 1_000
     /// Internal logs larger than this, in bytes, and than four times their live state are rewritten.
     package static let internalLogBytes: Int64 = 64 << 20
+    /// How long files are removed before the housekeeping loop does something else: 50 ms.
+    static let removalSliceNs: UInt64 = 50_000_000
     /// Configuration overrides of one topic; more: INVALID_CONFIG.
     package static let overridesPerTopic = 100
     /// Access rules; one more is refused.

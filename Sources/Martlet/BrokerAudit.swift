@@ -32,7 +32,8 @@ struct BrokerAudit: Sendable {
         let path = configuration.auditLog == "stdout" ? nil : absolute(configuration.auditLog)
         let file = AuditFile(path: path, logger: logger)
         if let problem = file.problem() {
-            throw BrokerError("audit.log: cannot write \(path ?? "stdout"): \(problem)")
+            throw BrokerError(
+                "audit.log: cannot write \(path ?? "stdout"): \(problem); name a file that this user may write, in a directory that exists")
         }
         log.add(file)
     }

@@ -5,7 +5,7 @@
 // handshakes use the new ones and connections that exist are left alone; when the broker's own are about to expire they
 // are minted again. Files that cannot be used leave the old ones in force, which the log, the metrics and `/readyz` say.
 // Certificate and key are two files and may be replaced one after the other: what does not fit is looked at once more
-// before anything is said. `refresh` is called by the housekeeping loop only; what others read is guarded by the mutex.
+// before anything is said. `refresh` is called by the control loop only; what others read is guarded by the mutex.
 
 import Bytes
 import Glibc
@@ -183,6 +183,9 @@ final class BrokerCertificates: Sendable {
         let faults = new.faults(hosts: namedHosts, nowMs: nowMs)
         if let fault = faults.first(where: { $0.severity == .error && !before.contains($0.kind) }) {
             throw TransportError(.invalidFile, "\(fault.what); \(fault.next)")
+        }
+        if let fault = new.trustFault(nowMs: nowMs), old.trustFault(nowMs: nowMs) == nil {
+            throw TransportError(.invalidFile, fault)
         }
         if let intermediate = new.missingIntermediate(sentBy: old) {
             throw TransportError(

@@ -10,9 +10,9 @@ import Telemetry
 extension BrokerParts {
     /// Listens for commands. A broker that cannot (a full disk) goes on without.
     func listenForCommands() async {
-        guard !configuration.isEphemeral else { return }
+        guard let path = controlPath else { return }
         do {
-            let channel = try await ControlSocket.bind(in: absolute(configuration.dataDirectory), on: control) { [weak self] in
+            let channel = try await ControlSocket.bind(at: path, on: control) { [weak self] in
                 self?.answer($0) ?? "{\"error\":\"the broker is stopping\"}"
             }
             controlChannel.withLock { $0 = channel }
@@ -22,9 +22,15 @@ extension BrokerParts {
     }
 
     func stopListeningForCommands() async {
-        guard let channel = controlChannel.withLock({ $0 }) else { return }
+        guard let channel = controlChannel.withLock({ $0 }), let path = controlPath else { return }
         try? await channel.close()
-        TextFile.remove("\(absolute(configuration.dataDirectory))/\(ControlSocket.name)")
+        TextFile.remove(path)
+    }
+
+    /// nil: a broker in memory that says nowhere that it is there.
+    private var controlPath: String? {
+        guard configuration.isEphemeral else { return "\(absolute(configuration.dataDirectory))/\(ControlSocket.name)" }
+        return configuration.readyFile.map { ControlSocket.path(besideReadyFile: absolute($0)) }
     }
 
     private func answer(_ request: JSONValue) -> String {
@@ -65,7 +71,7 @@ extension BrokerParts {
     /// On a thread that may wait.
     func backUp(to path: String) throws -> BackupReport {
         guard !isStopping else { throw BrokerError("the broker is stopping") }
-        let loop = control
+        let loop = diskWork
         return try engine.backUp(to: path) { work in try loop.submit(work).wait() }
     }
 }

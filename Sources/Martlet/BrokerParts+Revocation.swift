@@ -5,7 +5,7 @@ import Telemetry
 import Transport
 
 extension BrokerParts {
-    /// Ends those that the lists in force name. On the housekeeping loop, bit by bit.
+    /// Ends those that the lists in force name. On the control loop, bit by bit.
     func endRevoked() {
         let context = certificates.store.current
         for listener in listeners.withLock({ $0 }) {

@@ -27,9 +27,11 @@ final class BrokerParts: Sendable {
     private let output: LogOutput
     private let metrics = Metrics()
     private let group: MultiThreadedEventLoopGroup
-    /// For what may wait for a disk and must not hold up a connection or a group's timers: retention, checkpoints,
-    /// certificates, putting a metrics page together.
+    /// For what may wait for the data's disk and must not hold up anything else: retention, checkpoints, compaction.
     private let housekeeping = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+    /// For what concerns the broker as a whole and takes a moment: health, metrics, commands, certificates and other files
+    /// that are watched. A slow disk must not make it look dead.
+    private let attendance = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     private let grpc: GRPCServer
     private let connectionLimits: ConnectionLimits
     let audit: BrokerAudit
@@ -46,7 +48,8 @@ final class BrokerParts: Sendable {
     private let stopping = Atomic(false)
     /// Where commands on this machine are listened for.
     let controlChannel = Mutex<(any Channel)?>(nil)
-    var control: any EventLoop { housekeeping.next() }
+    var control: any EventLoop { attendance.next() }
+    var diskWork: any EventLoop { housekeeping.next() }
     /// What is in force: the configuration of the start with what was reloaded since.
     private let running: Mutex<Configuration>
 
@@ -147,7 +150,7 @@ final class BrokerParts: Sendable {
             logger.notice(
                 "not ready any more; clients are served for a while yet",
                 metadata: ["shutdown.delay.ms": "\(configuration.shutdownDelayMs)"])
-            try? await housekeeping.next().scheduleTask(in: .milliseconds(configuration.shutdownDelayMs)) {}.futureResult.get()
+            try? await control.scheduleTask(in: .milliseconds(configuration.shutdownDelayMs)) {}.futureResult.get()
         }
         engine.prepareToShutDown()
         await withTaskGroup { tasks in
@@ -172,6 +175,7 @@ final class BrokerParts: Sendable {
         try await group.shutdownGracefully()
         try await audit.stop()
         try await housekeeping.shutdownGracefully()
+        try await attendance.shutdownGracefully()
         certificates.removeTemporary()
         if case .failure(let error) = outcome {
             throw BrokerError("the broker stopped, and the next start has to check the logs: \(error)")
@@ -196,7 +200,7 @@ extension BrokerParts {
             version: Version.current, metrics: metrics, logger: logger("HTTPServer"),
             limits: HTTPLimits(idleTimeout: .milliseconds(configuration.maxIdleMs)), taker: grpc.taker,
             readiness: { [self] in Readiness(of: self) },
-            offload: { [housekeeping] in housekeeping.any().execute($0) })
+            offload: { [attendance] in attendance.any().execute($0) })
         return ProtocolHandlers(
             kafka: { try kafka.configure($0, $1) }, http2: { [grpc] in try grpc.configure($0, $1) },
             http1: { try http.configure($0, $1) })
@@ -221,9 +225,8 @@ extension BrokerParts {
     }
 
     private func startHousekeeping() {
-        let loop = housekeeping.next()
-        engine.startHousekeeping(on: loop)
-        loop.scheduleRepeatedTask(initialDelay: .zero, delay: Limits.certificateCheckInterval) {
+        engine.startHousekeeping(on: diskWork)
+        control.scheduleRepeatedTask(initialDelay: .zero, delay: Limits.certificateCheckInterval) {
             [weak self, certificates, grpc, logger, tokenKeys, engine] _ in
             if certificates.refresh(logger: logger) { self?.endRevoked() }
             tokenKeys?.refresh(engine.tokens, logger: logger)
@@ -232,7 +235,7 @@ extension BrokerParts {
         }
     }
 
-    /// On the housekeeping loop only.
+    /// On the control loop only.
     private func refreshPolicy() {
         guard let policy else { return }
         policyToken?.refresh(policy, logger: logger)
@@ -241,7 +244,7 @@ extension BrokerParts {
 
     /// Puts in force what can change while the broker runs, looks at the certificate files now, and says what became of it.
     func reload(_ wanted: Result<Configuration, ConfigurationError>) async throws {
-        try await housekeeping.next().submit { [self] in
+        try await control.submit { [self] in
             switch wanted {
             case .success(let configuration): take(configuration)
             case .failure(let error): logger.error("the configuration cannot be used, the old one stays in force: \(error)")

@@ -19,6 +19,7 @@ enum ConfigurationFile {
         guard let text = String(validating: bytes, as: UTF8.self) else {
             throw ConfigurationError("\(path) is not UTF-8 text; save it as UTF-8")
         }
-        return text
+        // Some editors of Windows begin a file with it.
+        return text.first == "\u{feff}" ? String(text.dropFirst()) : text
     }
 }

@@ -103,7 +103,9 @@ package struct ConfigurationLoader {
         }
         for entry in document.entries {
             guard let setting = Settings.named(entry.key) else {
-                let question = Suggestion.question(for: entry.key, among: Self.known(entry.key, "listener.name.", ".", \.key))
+                let foreign = ForeignSettings.hint(for: entry.key)
+                let question = foreign.isEmpty
+                    ? Suggestion.question(for: entry.key, among: Self.known(entry.key, "listener.name.", ".", \.key)) : foreign
                 try mistake(
                     ConfigurationError(
                         "unknown key `\(entry.key)` at \(name):\(entry.line)"

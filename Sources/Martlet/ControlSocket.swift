@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, Martlet: how a command on the same machine asks a running broker for something: a socket in the data directory.
+// Martlet, Martlet: how a command on the same machine asks a running broker for something: a socket in the data directory,
+// or beside the ready file of a broker that has no directory.
 //
-// Whoever may write in the data directory may ask; nobody else can reach it, neither by network nor as another user. One
+// Whoever may write in that directory may ask; nobody else can reach it, neither by network nor as another user. One
 // request a connection: a JSON object on one line; the answer is another one. The name is bound and connected to through
 // the directory's descriptor, because the path of a socket may have 107 bytes only. Connections belong to the loop; what is
 // asked for runs elsewhere.
@@ -14,17 +15,27 @@ import Telemetry
 
 package enum ControlSocket {
     package static let name = "martlet.control"
+
+    /// Where a broker in memory listens.
+    package static func path(besideReadyFile file: String) -> String { file + ".control" }
+
+    /// The directory and the name in it.
+    private static func parts(_ path: String) -> (directory: String, name: String) {
+        (Doctor.parent(of: path), path.split(separator: "/").last.map { String($0) } ?? "")
+    }
+
     static let lineBytesMax = 16 * 1024
     static let answerBytesMax = JSONValue.bytesMax
 
     /// Takes what was asked for and says what became of it; on a thread that may wait.
     typealias Answer = @Sendable (JSONValue) -> String
 
-    /// Starts to listen in `directory`, which must be this process's own.
+    /// Starts to listen at `path`, whose directory must be this process's own.
     static func bind(
-        in directory: String, on group: any EventLoopGroup, answer: @escaping Answer
+        at path: String, on group: any EventLoopGroup, answer: @escaping Answer
     ) async throws -> any Channel {
-        _ = unsafe unlink("\(directory)/\(name)")
+        let (directory, name) = parts(path)
+        _ = unsafe unlink(path)
         let descriptor = unsafe open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard descriptor >= 0 else { throw BrokerError("cannot open \(directory): \(TextFile.reason(errno))") }
         defer { close(descriptor) }
@@ -35,14 +46,29 @@ package enum ControlSocket {
                 }
             }
             .bind(unixDomainSocketPath: "/proc/self/fd/\(descriptor)/\(name)").get()
-        _ = unsafe chmod("\(directory)/\(name)", 0o600)
+        _ = unsafe chmod(path, 0o600)
         return channel
     }
 
     /// Asks the broker that runs in `directory`; waits for its answer, for as long as it may take (0: as long as it takes).
     package static func ask(_ request: String, in directory: String, seconds: Int = 0) throws(BrokerError) -> JSONValue {
-        let noBroker = BrokerError(
-            "no broker runs in \(directory), or this user may not ask it; name its data directory (--data), and be its user")
+        try ask(
+            request, at: "\(directory)/\(name)", place: directory, seconds: seconds,
+            noBroker: "no broker runs in \(directory), or this user may not ask it; name its data directory (--data), and be its user")
+    }
+
+    /// The same of a broker in memory, by its ready file.
+    package static func ask(_ request: String, besideReadyFile file: String, seconds: Int) throws(BrokerError) -> JSONValue {
+        try ask(
+            request, at: path(besideReadyFile: file), place: "memory", seconds: seconds,
+            noBroker: "the broker of \(file) does not listen at \(path(besideReadyFile: file)), or this user may not ask it; be its user")
+    }
+
+    private static func ask(
+        _ request: String, at path: String, place: String, seconds: Int, noBroker: String
+    ) throws(BrokerError) -> JSONValue {
+        let (directory, name) = parts(path)
+        let noBroker = BrokerError(noBroker)
         let parent = unsafe open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard parent >= 0 else { throw BrokerError("cannot open \(directory): \(TextFile.reason(errno)); name the broker's data directory (--data)") }
         defer { close(parent) }
@@ -65,9 +91,9 @@ package enum ControlSocket {
             unsafe write(descriptor, bytes.baseAddress, bytes.count) == bytes.count
         }
         let bytes = isSent ? readAll(descriptor) : []
-        guard bytes != nil else { throw BrokerError("the broker in \(directory) did not answer in \(seconds) s") }
+        guard bytes != nil else { throw BrokerError("the broker in \(place) did not answer in \(seconds) s") }
         guard let answer = JSONValue(bytes ?? []) else {
-            throw BrokerError("the broker in \(directory) ended before it answered; its log says why")
+            throw BrokerError("the broker in \(place) ended before it answered; its log says why")
         }
         return answer
     }

@@ -3,7 +3,7 @@
 //
 // Their file is watched: an authority that is taken out must not speak for the policy any longer, and a new one is there
 // before the policy's next certificate. A file that cannot be used leaves the old ones in force and a line in the log.
-// `refresh` is called by the housekeeping loop only.
+// `refresh` is called by the control loop only.
 
 import Logging
 import PolicyClient

@@ -3,7 +3,7 @@
 //
 // The first line of a file that is watched: what issues tokens replaces them in time (a projected volume of Kubernetes, an
 // agent of Vault). A file that cannot be used leaves the old token in force and a line in the log, which never has a token.
-// `refresh` is called by the housekeeping loop only.
+// `refresh` is called by the control loop only.
 
 import Logging
 import PolicyClient

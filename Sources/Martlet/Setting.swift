@@ -89,7 +89,7 @@ extension Setting {
         _ key: String, _ form: String, _ help: String, _ field: Field<Number>, in range: ClosedRange<Number>
     ) -> Setting {
         Setting(key: key, form: form, help: help) { (configuration, text) throws(Refusal) in
-            configuration[keyPath: field] = try whole(text, in: range)
+            configuration[keyPath: field] = try whole(text, in: range, of: key)
         } show: {
             String($0[keyPath: field])
         }
@@ -99,7 +99,7 @@ extension Setting {
         _ key: String, _ form: String, _ help: String, _ field: Field<Int?>, in range: ClosedRange<Int>
     ) -> Setting {
         Setting(key: key, form: form, help: help) { (configuration, text) throws(Refusal) in
-            configuration[keyPath: field] = try whole(text, in: range)
+            configuration[keyPath: field] = try whole(text, in: range, of: key)
         } show: {
             $0[keyPath: field].map { String($0) } ?? ""
         }
@@ -329,11 +329,13 @@ extension Setting {
     }
 
     private static func whole<Number: FixedWidthInteger>(
-        _ text: String, in range: ClosedRange<Number>
+        _ text: String, in range: ClosedRange<Number>, of key: String
     ) throws(Refusal) -> Number {
         guard let value = Number(text), range.contains(value) else {
             let upper = range.upperBound == .max ? "" : " to \(range.upperBound)"
-            throw Refusal(expected: "a whole number from \(range.lowerBound)\(upper)")
+            let meant = UnitOfMeasure.value(of: text, for: key).flatMap { Number(exactly: $0) }
+            let hint = meant.map { range.contains($0) ? ", such as \($0)" : "" } ?? ""
+            throw Refusal(expected: "a whole number from \(range.lowerBound)\(upper)\(hint)")
         }
         return value
     }

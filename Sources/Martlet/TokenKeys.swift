@@ -2,7 +2,7 @@
 // Martlet, Martlet: the file with the keys that tokens are signed for, from a broker's start to its end.
 //
 // Watched: when it changes, new tokens are checked with the new keys. A file that cannot be used leaves the old keys
-// in force and a line in the log. `refresh` is called by the housekeeping loop only.
+// in force and a line in the log. `refresh` is called by the control loop only.
 
 import Bytes
 import Engine

@@ -68,14 +68,28 @@ final class YAMLEventReader {
             isQuoted: scalar.style != YAML_PLAIN_SCALAR_STYLE, line: line)
     }
 
-    /// What libyaml complained about, at the line it complained about.
+    /// What libyaml complained about, at the line it complained about, and where what it complains of begins.
     private var problem: YAMLDocument.Problem {
-        // SAFETY: the parser is live; `problem` is nil or points to a string constant of the library.
+        // SAFETY: the parser is live; `problem` and `context` are nil or point to string constants of the library.
         let line = unsafe parser.pointee.problem_mark.line + 1
-        guard let text = unsafe parser.pointee.problem else {
+        if isIndentedWithTab(line) {
+            return YAMLDocument.Problem(line: line, message: "it is indented with a tab, which YAML does not allow; use spaces")
+        }
+        guard let text = unsafe parser.pointee.problem.map({ unsafe String(cString: $0) }) else {
             return YAMLDocument.Problem(line: line, message: "this is not YAML")
         }
-        return unsafe YAMLDocument.Problem(line: line, message: "this is not YAML: \(String(cString: text))")
+        let begin = unsafe parser.pointee.context_mark.line + 1
+        let context = unsafe parser.pointee.context.map { unsafe String(cString: $0) }
+        let place = context.map { " \($0)\(begin == line ? "" : " that begins in line \(begin)")" } ?? ""
+        return YAMLDocument.Problem(line: line, message: "this is not YAML: \(text)\(place)")
+    }
+
+    private func isIndentedWithTab(_ line: Int) -> Bool {
+        // SAFETY: the input lives as long as its reader, and is copied.
+        let text = unsafe Array(input)
+        let lines = text.split(separator: UInt8(ascii: "\n"), maxSplits: line, omittingEmptySubsequences: false)
+        guard lines.indices.contains(line - 1) else { return false }
+        return lines[line - 1].prefix { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }.contains(UInt8(ascii: "\t"))
     }
 
     private static func kind(_ type: yaml_event_type_t) -> Kind? {

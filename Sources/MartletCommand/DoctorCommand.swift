@@ -75,7 +75,7 @@ struct DoctorCommand: AsyncParsableCommand {
         if let usage = loader.problems.first(where: \.isUsage) { throw usage }
         var doctor = Doctor(loader)
         if running {
-            await RunningBroker.ask(loader.configuration, &doctor)
+            RunningBroker.ask(loader.configuration, &doctor)
         } else {
             // A mere question to a broker elsewhere says nothing about this machine.
             if connect == nil || loader.configFile != nil || !settings.isEmpty { doctor.examine(passwordFiles: passwordFiles) }

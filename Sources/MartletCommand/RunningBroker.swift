@@ -1,29 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, MartletCommand: asks a broker on this machine how it is, whatever its listeners take: by the socket in its data
-// directory. Its ready file, if it has one, says where that is. For health checks, and the doctor's `--running`.
+// directory. Its ready file, if it has one, says where that is; a broker in memory listens beside that file. For health
+// checks, and the doctor's `--running`.
 
 import Bytes
-import Client
 import Martlet
 
 enum RunningBroker {
     private static let seconds = 10
+    private static let request = "{\"command\":\"readiness\"}"
 
     /// Adds what it says; `configuration` tells where it is.
-    static func ask(_ configuration: Configuration, _ doctor: inout Doctor) async {
+    static func ask(_ configuration: Configuration, _ doctor: inout Doctor) {
         do {
             guard let file = configuration.readyFile else {
                 return try ask(in: configuration.isEphemeral ? nil : configuration.dataDirectory, &doctor)
             }
-            guard let told = ReadyFile(path: Environment.absolute(file)).read() else {
+            let path = Environment.absolute(file)
+            guard let told = ReadyFile(path: path).read() else {
                 return doctor.add(
                     DoctorFinding(
                         id: "not-ready", severity: .error, what: "no broker answers: its ready file \(file) is not there",
                         next: "start it; its log says why it ended, or what it waits for"))
             }
             if let directory = told["data"]?.text { return try ask(in: directory, &doctor) }
-            guard let address = told["address"]?.text else { throw CommandError("\(file) is no ready file of a broker") }
-            try await ask(at: address, told["certs"], &doctor)
+            guard told["address"] != nil else { throw CommandError("\(file) is no ready file of a broker") }
+            try report(ControlSocket.ask(request, besideReadyFile: path, seconds: seconds), "of \(file)", &doctor)
         } catch {
             doctor.add(
                 DoctorFinding(id: "cannot-connect", severity: .error, what: "\(error)", next: "the broker's log says how it is"))
@@ -34,21 +36,11 @@ enum RunningBroker {
         guard let directory = directory.map(Environment.absolute) else {
             throw CommandError("a broker in memory has no socket for commands; start it with --ready-file, and name that file here too")
         }
-        let answer = try ControlSocket.ask("{\"command\":\"readiness\"}", in: directory, seconds: seconds)
-        if let error = answer["error"]?.text { throw CommandError(error) }
-        BrokerAnswer(answer).report("in \(directory)", to: &doctor)
+        try report(ControlSocket.ask(request, in: directory, seconds: seconds), "in \(directory)", &doctor)
     }
 
-    /// One that keeps nothing on a disk, by the client's certificate that it has made.
-    private static func ask(at address: String, _ certificates: JSONValue?, _ doctor: inout Doctor) async throws {
-        var options = ConnectionOptions(endpoint: try checked { () throws(ClientError) in try Endpoint(address) })
-        options.requestTimeoutMs = Int64(seconds) * 1000
-        if let certificates {
-            options.certificates = CertificateFiles(
-                authority: certificates["ca"]?.text, certificate: certificates["cert"]?.text, key: certificates["key"]?.text)
-        }
-        let before = SystemClock().nowMs()
-        let probe = try await HTTPProbe.get("/readyz", options)
-        BrokerAnswer(probe, askedMs: before, answeredMs: SystemClock().nowMs()).report("at \(address)", to: &doctor)
+    private static func report(_ answer: JSONValue, _ place: String, _ doctor: inout Doctor) throws {
+        if let error = answer["error"]?.text { throw CommandError(error) }
+        BrokerAnswer(answer).report(place, to: &doctor)
     }
 }

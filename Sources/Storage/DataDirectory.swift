@@ -24,6 +24,8 @@ package final class DataDirectory: Sendable {
     private let logger: Logger
     private let makeId: @Sendable () -> TopicId
     private let state: Mutex<State>
+    /// Paths that a deleted log left behind and that were begun to be removed.
+    private let leftovers = Mutex<[String]>([])
 
     private struct State {
         /// Entries of the last run's checkpoint whose logs were not opened yet.
@@ -118,13 +120,16 @@ package final class DataDirectory: Sendable {
         return (total, free)
     }
 
-    /// Unlinks what retention and deleted logs left behind. Slow; call it from a thread that nobody waits for.
-    package func runBackgroundWork() {
+    /// Unlinks what retention and deleted logs left behind, file by file as long as `goesOn` says. Returns whether there is
+    /// more to do. Slow; call it from a thread that nobody waits for.
+    @discardableResult
+    package func runBackgroundWork(while goesOn: () -> Bool = { true }) -> Bool {
         do throws(StorageError) {
-            try environment.removals.run(nowMs: clock.nowMs())
-            try removeLeftovers()
+            if try environment.removals.run(nowMs: clock.nowMs(), while: goesOn) { return true }
+            return try removeLeftovers(while: goesOn)
         } catch {
             logger.error("cannot remove old files", metadata: ["cause": "\(error)"])
+            return false
         }
     }
 
@@ -190,13 +195,27 @@ extension DataDirectory {
         return String(decoding: name.utf8.prefix(255 - unique.utf8.count), as: UTF8.self) + unique
     }
 
-    /// Removes the directories of deleted logs.
-    private func removeLeftovers() throws(StorageError) {
-        for name in try fileSystem.list("") where name.hasSuffix(Self.deletedSuffix) {
-            try environment.cleanMark.consume()
-            for file in try fileSystem.list(name) { try fileSystem.removeIfPresent("\(name)/\(file)") }
-            try fileSystem.removeIfPresent(name)
+    /// Removes the directories of deleted logs. Returns whether there is more.
+    private func removeLeftovers(while goesOn: () -> Bool) throws(StorageError) -> Bool {
+        // Listing a directory with very many files takes as long as removing some of them: it is done once.
+        var paths = leftovers.withLock { paths in
+            defer { paths = [] }
+            return paths
         }
+        while goesOn() {
+            if paths.isEmpty { paths = try nextLeftovers() }
+            guard let path = paths.popLast() else { return false }
+            try fileSystem.removeIfPresent(path)
+        }
+        leftovers.withLock { $0 = paths }
+        return true
+    }
+
+    /// What to remove of one deleted log, its directory first: the last one goes first.
+    private func nextLeftovers() throws(StorageError) -> [String] {
+        guard let name = try fileSystem.list("").first(where: { $0.hasSuffix(Self.deletedSuffix) }) else { return [] }
+        try environment.cleanMark.consume()
+        return [name] + (try fileSystem.list(name).map { "\(name)/\($0)" })
     }
 
     /// Moves a directory out of the way that has the log's name but another topic's id. A directory whose id a crash took

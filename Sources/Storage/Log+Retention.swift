@@ -97,7 +97,10 @@ extension Log {
         quarantined.removeAll { $0.offsets.upperBound <= startOffset }
         environment.removals.enqueue(
             SegmentRemoval(
-                directory: name, baseOffsets: dropped.map(\.baseOffset).filter { $0 != active?.baseOffset }, files: dropped.compactMap(\.file),
+                directory: name,
+                segments: dropped.reversed().map {
+                    SegmentRemoval.Segment(baseOffset: $0.baseOffset == active?.baseOffset ? nil : $0.baseOffset, file: $0.file)
+                },
                 log: ObjectIdentifier(self), delayMs: configuration.fileDeleteDelayMs))
     }
 

@@ -7,13 +7,21 @@
 
 import Synchronization
 
-/// The dropped segments of one log.
+/// Dropped segments of one log.
 struct SegmentRemoval: Sendable {
+    struct Segment: Sendable {
+        /// nil: only the file is to be closed, its name is in use again.
+        var baseOffset: Int64?
+        /// Kept open until its name is gone: the last close frees the blocks, which takes time too.
+        var file: (any File)?
+    }
+
     /// The log's directory.
     var directory: String
-    var baseOffsets: [Int64]
-    /// Kept open until the work is done: the last close frees the blocks, which takes time too.
-    var files: [any File]
+    /// Newest first: the last one goes first.
+    var segments: [Segment]
+    /// The first of them was taken.
+    var hasBegun = false
     /// Which log they belonged to.
     var log: ObjectIdentifier
     /// How long the files stay from when the background first sees this, and until when that is.
@@ -36,14 +44,22 @@ final class SegmentRemovals: Sendable {
         running.withLock { _ in queue.withLock { $0.removeAll { $0.log == log } } }
     }
 
-    /// Removes everything that waits and has waited long enough (nil: everything). Throws the first error; what it met
-    /// stays on disk until the next start.
-    func run(nowMs: Int64? = nil) throws(StorageError) {
+    /// Removes what waits and has waited long enough (nil: everything), one segment after the other as long as `goesOn`
+    /// says. Returns whether there is more. Throws the first error; what it met stays on disk until the next start.
+    @discardableResult
+    func run(nowMs: Int64? = nil, while goesOn: () -> Bool = { true }) throws(StorageError) -> Bool {
         var failure: StorageError?
-        while let problem = running.withLock({ _ in removeNext(nowMs) }) {
-            if case .failed(let error) = problem { failure = failure ?? error }
+        var hasMore = true
+        while hasMore {
+            switch running.withLock({ _ in removeNext(nowMs) }) {
+            case .done: break
+            case .failed(let error): failure = failure ?? error
+            case nil: hasMore = false
+            }
+            if !goesOn() { break }
         }
         if let failure { throw failure }
+        return hasMore
     }
 
     private enum Outcome {
@@ -51,28 +67,38 @@ final class SegmentRemovals: Sendable {
         case failed(StorageError)
     }
 
-    /// The first that is due; of one log never one before another that came earlier.
+    /// The first segment that is due; of one log never one before another that came earlier.
     private func takeNext(_ nowMs: Int64?) -> SegmentRemoval? {
         queue.withLock { queue in
-            guard let nowMs else { return queue.isEmpty ? nil : queue.removeFirst() }
+            guard let nowMs else { return queue.isEmpty ? nil : Self.takeFirst(of: 0, &queue) }
             var waiting: Set<ObjectIdentifier> = []
             for at in queue.indices {
                 let (due, isNever) = nowMs.addingReportingOverflow(queue[at].delayMs)
                 let dueMs = queue[at].dueMs ?? (isNever ? .max : due)
                 queue[at].dueMs = dueMs
-                if dueMs <= nowMs, !waiting.contains(queue[at].log) { return queue.remove(at: at) }
+                if dueMs <= nowMs, !waiting.contains(queue[at].log) { return Self.takeFirst(of: at, &queue) }
                 waiting.insert(queue[at].log)
             }
             return nil
         }
     }
 
+    private static func takeFirst(of index: Int, _ queue: inout [SegmentRemoval]) -> SegmentRemoval {
+        if queue[index].segments.count <= 1 { return queue.remove(at: index) }
+        var one = queue[index]
+        one.segments = []
+        one.segments = queue[index].segments.popLast().map { [$0] } ?? []
+        queue[index].hasBegun = true
+        return one
+    }
+
     private func removeNext(_ nowMs: Int64?) -> Outcome? {
         guard let removal = takeNext(nowMs) else { return nil }
         do throws(StorageError) {
             // The segment that follows must be there to stay before these go.
-            try fileSystem.syncDirectory(removal.directory)
-            for baseOffset in removal.baseOffsets {
+            if !removal.hasBegun { try fileSystem.syncDirectory(removal.directory) }
+            for segment in removal.segments {
+                guard let baseOffset = segment.baseOffset else { continue }
                 for name in SegmentFileName.all(baseOffset) + SegmentFileName.swaps(baseOffset) {
                     try fileSystem.removeIfPresent("\(removal.directory)/\(name)")
                 }
@@ -80,6 +106,8 @@ final class SegmentRemovals: Sendable {
             }
             return .done
         } catch {
+            // Those that follow must not go before it.
+            queue.withLock { queue in queue.removeAll { $0.log == removal.log } }
             return .failed(error)
         }
     }

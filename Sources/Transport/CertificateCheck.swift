@@ -71,9 +71,12 @@ package struct CertificateCheck {
     package func findings(nowMs: Int64) -> [CertificateFinding] {
         var found: [CertificateFinding] = []
         let authorities = authorityFile.flatMap { read($0, "CA certificate", .authority, &found) } ?? []
-        for authority in authorities { check(authority, of: .authority, nowMs, &found) }
-        if let keyFile { checkMode(keyFile, &found) }
+        check(authorities, nowMs, &found)
+        // What is no key needs no other mode.
+        let isKey = keyFile.map { TLSIdentity.holdsKey($0) } ?? false
+        if let keyFile, isKey { checkMode(keyFile, &found) }
         guard let chain = read(certificateFile, "certificate", .certificate, &found), let leaf = chain.first else {
+            if let keyFile { checkKeyAlone(keyFile, &found) }
             return found
         }
         checkKey(leaf, &found)
@@ -127,6 +130,20 @@ package struct CertificateCheck {
             next: "chmod \(isWorld ? "0600" : "0600, unless the group is the broker's own,") \(file)")
     }
 
+    private func check(_ authorities: [X509Certificate], _ nowMs: Int64, _ found: inout [CertificateFinding]) {
+        for authority in authorities {
+            var own: [CertificateFinding] = []
+            check(authority, of: .authority, nowMs, &own)
+            // One that has a successor beside it is only old.
+            let hasOther = authorities.contains { $0.notAfterMs > nowMs && $0.isAuthority }
+            for index in own.indices where own[index].kind == .expired && hasOther {
+                own[index].severity = .warning
+                own[index].next = "remove it from the file; others in it are good"
+            }
+            found += own
+        }
+    }
+
     private func check(
         _ certificate: X509Certificate, of subject: CertificateFinding.Subject, _ nowMs: Int64,
         _ found: inout [CertificateFinding]
@@ -160,7 +177,21 @@ package struct CertificateCheck {
             add(.weakSignature, .error, "it is signed with \(digest)", "have it signed with SHA-256")
         }
         if subject == .authority, !certificate.isAuthority, !isRoot {
-            add(.noAuthority, .warning, "it is no CA: only this one certificate is trusted", "name the CA's certificate")
+            let own = (try? TLSIdentity.certificates(in: certificateFile, what: "certificate"))?.first
+            let isOwn = own?.pem == certificate.pem
+            add(
+                .noAuthority, .warning,
+                isOwn ? "it is no CA, but the certificate itself: no other one is trusted" : "it is no CA: only this one certificate is trusted",
+                "name the CA's certificate")
+        }
+    }
+
+    private func checkKeyAlone(_ keyFile: String, _ found: inout [CertificateFinding]) {
+        do throws(TransportError) {
+            _ = try TLSIdentity.key(in: keyFile)
+        } catch {
+            let parts = Self.split(error.message)
+            found.append(CertificateFinding(kind: .unreadable, severity: .error, subject: .key, what: parts.what, next: parts.next))
         }
     }
 
@@ -191,9 +222,19 @@ package struct CertificateCheck {
             found.append(
                 CertificateFinding(
                     kind: .names, severity: .error, subject: .certificate,
-                    what: "\(whose): it does not name \(host), which clients use",
+                    what: "\(whose): it does not name \(host), which clients use\(Self.nearMiss(leaf, host))",
                     next: "issue one with \(host) among its alternative names"))
         }
+    }
+
+    /// What looks as if it named the host, and does not.
+    private static func nearMiss(_ leaf: X509Certificate, _ host: String) -> String {
+        let summary = leaf.summary
+        if isNumericAddress(host), summary.alternativeNames.contains(.dns(host)) {
+            return " (it has it as a DNS name, where clients do not look for an address)"
+        }
+        return summary.commonName?.lowercased() == host.lowercased()
+            ? " (its common name does, at which clients do not look)" : ""
     }
 
     private func checkChain(
@@ -210,7 +251,23 @@ package struct CertificateCheck {
         found.append(
             CertificateFinding(
                 kind: .chain, severity: .error, subject: .certificate,
-                what: "certificate \(certificateFile): it does not lead to a CA of \(authorityFile ?? ""): \(fault)",
-                next: "put the intermediate certificates after it into the same file, leaf first, or name its CA"))
+                what: "certificate \(certificateFile): it does not lead to a CA of \(authorityFile ?? ""): \(fault.reason)\(Self.place(of: fault, leaf))",
+                next: Self.advice(fault, leaf, chain)))
+    }
+
+    /// Which certificate of the chain is at fault.
+    private static func place(of fault: X509Certificate.ChainFault, _ leaf: X509Certificate) -> String {
+        guard let last = fault.last else { return "" }
+        if fault.isIssuerMissing { return " (\(last.summary.issuer), which signed \(last.summary.subject))" }
+        return last.pem == leaf.pem ? "" : " (\(last.summary.subject))"
+    }
+
+    private static func advice(_ fault: X509Certificate.ChainFault, _ leaf: X509Certificate, _ chain: [X509Certificate]) -> String {
+        if leaf.isAuthority, !chain.isEmpty { return "put the certificate itself first, then those of the CAs" }
+        if fault.isIssuerMissing || leaf.isSigned(by: leaf) {
+            return "put the intermediate certificates after it into the same file, leaf first, or name its CA"
+        }
+        if let last = fault.last, last.pem != leaf.pem { return "have a successor of \(last.summary.subject), and put it there instead" }
+        return "have another one issued"
     }
 }

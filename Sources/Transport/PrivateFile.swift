@@ -94,15 +94,30 @@ enum PrivateFile {
         switch number {
         case ENOENT, ENOTDIR:
             TransportError(
-                .notFound, "\(what) \(path): no such file; check the path", errno: number)
+                .notFound, "\(what) \(path): no such file\(advice(path))", errno: number)
         case EACCES, EPERM:
             TransportError(
                 .permission,
                 "\(what) \(path): no permission to read it; "
                     + "run as its owner, or change its owner or mode",
                 errno: number)
+        case EISDIR:
+            TransportError(.inputOutput, "\(what) \(path): a directory; name a file in it", errno: number)
         default: TransportError(.inputOutput, "\(what) \(path): \(reason(number))", errno: number)
         }
+    }
+
+    /// Where a path leads that is not what it seems.
+    private static func advice(_ path: String) -> String {
+        if path.hasPrefix("/") { return "; check the path" }
+        if path.hasPrefix("~") || path.contains("$" as Character) {
+            return "; `~` and variables mean nothing here: write the whole path"
+        }
+        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)
+        // SAFETY: the buffer is live and its size is passed.
+        let isKnown = unsafe getcwd(&buffer, buffer.count) != nil
+        let current = String(decoding: buffer.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+        return "\(isKnown ? " in \(current)" : ""); a path that does not begin with / counts from where the program was started"
     }
 
     private static func writeError(_ path: String, _ number: Int32) -> TransportError {

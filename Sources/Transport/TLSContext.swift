@@ -147,6 +147,16 @@ package struct TLSOptions: Sendable {
         return sends(other) && !sends(self) ? issuer : nil
     }
 
+    /// Why no client that has a certificate of its own is accepted any more; nil if one can be.
+    package func trustFault(nowMs: Int64) -> String? {
+        guard let file = options.authorityFile, !trusted.isEmpty else { return nil }
+        if trusted.allSatisfy({ !$0.isAuthority && !$0.isSigned(by: $0) }) {
+            return "CA certificate \(file): no CA is in it, only \(trusted[0].summary.subject); name the CA's certificate"
+        }
+        guard let endMs = trusted.map(\.notAfterMs).max(), endMs <= nowMs else { return nil }
+        return "CA certificate \(file): it expired on \(dateText(endMs)); put its successor there"
+    }
+
     /// Whether both show and trust the same certificates, and refuse the same ones.
     package func hasSameCertificates(as other: TLSContext) -> Bool {
         certificateTexts == other.certificateTexts
@@ -262,10 +272,12 @@ extension TLSContext {
         }
         if isUsed { isUsed = unsafe SSL_CTX_use_PrivateKey(pointer, identity.key.pointer) == 1 }
         guard isUsed else {
+            let reason = takeOpenSSLError()
             throw TransportError(
                 .invalidFile,
-                "certificate \(identity.certificateFile): the TLS library refuses it "
-                    + "(\(takeOpenSSLError())); use a P-256 or an RSA key of 2048 bits or more")
+                "certificate \(identity.certificateFile): the TLS library refuses it (\(reason)); "
+                    + (reason.contains("md too weak")
+                        ? "have it signed with SHA-256" : "use a P-256 or an RSA key of 2048 bits or more"))
         }
     }
 

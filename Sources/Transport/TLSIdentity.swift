@@ -20,6 +20,12 @@ struct TLSIdentity {
         let certificates = try certificates(in: certificateFile, what: "certificate")
         let key = try key(in: keyFile)
         guard certificates[0].matches(key) else {
+            if let own = certificates.first(where: { $0.matches(key) }) {
+                throw TransportError(
+                    .keyMismatch,
+                    "certificate \(certificateFile): it begins with \(certificates[0].summary.subject), and the one that private key "
+                        + "\(keyFile) belongs to (\(own.summary.subject)) is further down; put that first, then those of the CAs")
+            }
             throw TransportError(
                 .keyMismatch,
                 "private key \(keyFile) does not belong to certificate \(certificateFile) "
@@ -39,25 +45,22 @@ struct TLSIdentity {
                 "\(what) \(file): a damaged certificate in it; copy or mint the file again")
         }
         guard !certificates.isEmpty else {
-            throw TransportError(
-                .invalidFile,
-                "\(what) \(file): no certificate in it; "
-                    + "it must be PEM, with -----BEGIN CERTIFICATE-----"
-            )
+            let wrong = WrongFile(content, file, wanted: .certificate)
+            throw TransportError(.invalidFile, "\(what) \(file): \(wrong.found); \(wrong.next)")
         }
         return certificates
     }
 
-    private static func key(in file: String) throws(TransportError) -> PrivateKey {
+    /// Whether it is a file with a private key in it, good or not.
+    static func holdsKey(_ file: String) -> Bool {
+        guard let content = try? PrivateFile.read(file, what: "private key") else { return true }
+        return WrongFile.hasKey(content)
+    }
+
+    static func key(in file: String) throws(TransportError) -> PrivateKey {
         let content = try PrivateFile.read(file, what: "private key")
         if let key = PrivateKey.parse(pem: content) { return key }
-        let isEncrypted = String(decoding: content, as: UTF8.self).contains("ENCRYPTED")
-        throw TransportError(
-            .invalidFile,
-            isEncrypted
-                ? "private key \(file): it is encrypted; decrypt it with `openssl pkey -in \(file)`"
-                : "private key \(file): no private key in it; "
-                    + "it must be PEM, with -----BEGIN PRIVATE KEY-----"
-        )
+        let wrong = WrongFile(content, file, wanted: .key)
+        throw TransportError(.invalidFile, "private key \(file): \(wrong.found); \(wrong.next)")
     }
 }

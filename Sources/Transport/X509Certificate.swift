@@ -115,24 +115,42 @@ import Glibc
         // SAFETY: the text is borrowed for the call, its length is passed.
         let isCovered = isNumericAddress(host)
             ? unsafe X509_check_ip_asc(pointer, host, 0) == 1
-            : unsafe X509_check_host(pointer, host, host.utf8.count, 0, nil) == 1
+            // Clients do not look at the common name any more.
+            : unsafe X509_check_host(pointer, host, host.utf8.count, UInt32(X509_CHECK_FLAG_NEVER_CHECK_SUBJECT), nil) == 1
         ERR_clear_error()
         return isCovered
     }
 
-    /// Why `trusted` does not vouch for it, in the library's words; nil if it does.
+    /// What keeps a chain from being one.
+    struct ChainFault {
+        /// In the library's words.
+        var reason: String
+        /// The last certificate that could be looked at.
+        var last: X509Certificate?
+        /// That one's issuer is in neither file.
+        var isIssuerMissing: Bool
+    }
+
+    /// Why `trusted` does not vouch for it; nil if it does.
     func chainFault(
         through chain: [X509Certificate], trusted: [X509Certificate], isServer: Bool, nowMs: Int64
-    ) -> String? {
-        var depth: Int32 = 0
+    ) -> ChainFault? {
+        var last: OpaquePointer?
         let others = unsafe chain.map { unsafe Optional($0.pointer) }
         let roots = unsafe trusted.map { unsafe Optional($0.pointer) }
         // SAFETY: all certificates live for the call; counts are those of the arrays.
         let error = unsafe martlet_X509_verify_chain(
             pointer, others, Int32(others.count), roots, Int32(roots.count),
-            isServer ? X509_PURPOSE_SSL_SERVER : X509_PURPOSE_SSL_CLIENT, time_t(nowMs / 1000), &depth)
+            isServer ? X509_PURPOSE_SSL_SERVER : X509_PURPOSE_SSL_CLIENT, time_t(nowMs / 1000), &last)
+        // SAFETY: `last` is a reference of our own, or nil.
+        let certificate = unsafe last.map { unsafe X509Certificate(taking: $0) }
         guard error != X509_V_OK else { return nil }
-        return unsafe String(cString: X509_verify_cert_error_string(Int(error)))
+        let missing = [
+            X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE,
+        ]
+        return ChainFault(
+            reason: unsafe String(cString: X509_verify_cert_error_string(Int(error))), last: certificate,
+            isIssuerMissing: missing.contains(error))
     }
 
     /// The certificate as plain values.
@@ -206,10 +224,24 @@ private func alternativeName(type: Int32, bytes: [UInt8]) -> PeerCertificate.Alt
 
     /// The first private key of a PEM text; nil if there is none or it needs a password.
     static func parse(pem: [UInt8]) -> PrivateKey? {
+        guard let pem = block(of: pem) else { return nil }
         // What we mint ourselves is EC in PKCS #8: naming that saves the library from trying every
         // decoder it has, three quarters of the time.
-        parse(pem: pem, structure: "PrivateKeyInfo", type: "EC")
+        return parse(pem: pem, structure: "PrivateKeyInfo", type: "EC")
             ?? parse(pem: pem, structure: nil, type: nil)
+    }
+
+    /// From the line on that begins a private key: what `openssl ecparam -genkey` writes before it, or a certificate, would
+    /// be taken for all there is.
+    private static func block(of pem: [UInt8]) -> [UInt8]? {
+        var rest = pem[...]
+        while !rest.isEmpty {
+            let end = rest.firstIndex(of: UInt8(ascii: "\n")) ?? rest.endIndex
+            let line = String(decoding: rest[rest.startIndex..<end].prefix(80), as: UTF8.self)
+            if line.contains("-----BEGIN "), line.contains("PRIVATE KEY-----") { return Array(rest) }
+            rest = rest[end...].dropFirst()
+        }
+        return nil
     }
 
     private static func parse(pem: [UInt8], structure: String?, type: String?) -> PrivateKey? {

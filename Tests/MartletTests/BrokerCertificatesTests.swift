@@ -131,6 +131,18 @@ import Transport
         }
     }
 
+    @Test func `A file of CAs without a CA that is good does not replace one with it`() throws {
+        try make { certificates, files in
+            let good = try TextFile.read(files.authority, bytesMax: 100_000)
+            let leaf = try TextFile.read(files.certificate, bytesMax: 100_000)
+            for (content, words) in [(leaf, "no CA is in it, only CN="), (good, nil)] {
+                try TextFile.replace(files.authority, with: String(decoding: content, as: UTF8.self))
+                certificates.refresh(logger: logger, isAsked: true)
+                #expect(certificates.problem?.contains(words ?? "") == words.map { _ in true }, "\(certificates.problem ?? "")")
+            }
+        }
+    }
+
     @Test func `A revocation list is told of like a certificate`() throws {
         let day: Int64 = 86_400_000
         let list = RevocationListSummary(issuer: "CN=ca", issuedMs: 0, nextMs: 7 * day)

@@ -94,6 +94,8 @@ private final class Patient {
         ("nobody-is-asked", .error, "listener.name.a.tls.client.auth", 2,
             "listen: a://0.0.0.0:9092\nlistener.name.a: { tls.client.auth: none, sasl.enabled.mechanisms: none }\n"),
         ("login-not-needed", .note, "sasl.required", 2, "sasl.enabled.mechanisms: PLAIN\nsasl.required: without-certificate\n"),
+        ("no-such-address", .error, "listen", 1, "listen: no.such.host.invalid:0\n"),
+        ("advertise-unresolvable", .warning, "advertise", 1, "advertise: no.such.host.invalid:9092\n"),
         ("ready-file", .error, "ready.file", 1, "ready.file: /nowhere/at/all/ready.json\n"),
     ])
     func `A setting that should be another one is named with its line`(
@@ -146,6 +148,31 @@ private final class Patient {
         #expect(try patient.findings(good, clock: late).contains { $0.id == "certificate-expired" && $0.severity == .error })
         let soon = ManualClock(nowMs: SystemClock().nowMs() + 6 * 86_400_000)
         #expect(try patient.findings(good, clock: soon).contains { $0.id == "certificate-expires-soon" && $0.severity == .warning })
+    }
+
+    @Test func `Relative paths count from where the broker is started`() throws {
+        let patient = try Patient()
+        _ = try DevelopmentCertificates.ensure(directory: patient.directory + "/own")
+        let found = try patient.findings("tls.cert: own/server.pem\ntls.key: own/server.key\ntls.ca: none/ca.pem\n").filter { $0.id == "file-unreadable" }
+        #expect(found.map(\.setting) == ["tls.ca", "tls.cert", "tls.key"], "\(found)")
+        #expect(found.dropFirst().allSatisfy { $0.next.hasPrefix(patient.directory + "/own/server.") }, "\(found)")
+        #expect(found[0].what.contains("no such file in /") && found[0].next.contains("counts from where"))
+    }
+
+    @Test func `A directory for certificates that cannot be made, or is a file`() throws {
+        let patient = try Patient()
+        let file = try patient.write("file", "")
+        func found(_ directory: String) -> [DoctorFinding] {
+            let loader = ConfigurationLoader.collecting(defaults: .production, arguments: ["--certs", directory], environment: [])
+            var doctor = Doctor(loader)
+            doctor.examineCertificates()
+            return doctor.findings
+        }
+        for directory in [file, file + "/below", "/proc/self/certs"] {
+            let found = found(directory)
+            #expect(found.map(\.id) == ["certs-unusable"] && found[0].severity == .error && found[0].place == "--certs", "\(found)")
+        }
+        #expect(found(patient.directory + "/a/b").map(\.id) == ["no-certificates-yet"])
     }
 
     @Test func `The broker's own authority: its key is nobody else's`() throws {

@@ -154,6 +154,37 @@ struct DataDirectoryTests {
         #expect(try files().list("").filter { $0.hasPrefix("a-0") } == [])
     }
 
+    @Test func theFilesOfADeletedLogGoBitByBit() throws {
+        let files = try self.files()
+        let directory = try DataDirectory.quiet(files)
+        var configuration = LogConfiguration()
+        configuration.segmentBytes = 14
+        let log = try directory.openLog("a-0", topicId: .zero, configuration: configuration)
+        for _ in 0..<20 { try log.append(TestBatch()) }
+        try log.write()
+        directory.removeLog(log)
+        func left() throws -> Int {
+            guard let name = try files.list("").first(where: { $0.hasSuffix("-delete") }) else { return 0 }
+            return try files.list(name).count
+        }
+        var before = try left()
+        #expect(before >= 20)
+        while before > 0 {
+            var steps = 0
+            let hasMore = directory.runBackgroundWork(while: {
+                steps += 1
+                return steps <= 4
+            })
+            let now = try left()
+            #expect(now < before && before - now <= 4)
+            #expect(hasMore || now == 0)
+            before = now
+        }
+        directory.runBackgroundWork()
+        #expect(try files.list("").filter { $0.hasPrefix("a-0") } == [])
+        #expect(!directory.runBackgroundWork())
+    }
+
     @Test func aDirectoryOfAnotherTopicIsSetAside() throws {
         let old = TopicId(high: 1, low: 1)
         let new = TopicId(high: 2, low: 2)

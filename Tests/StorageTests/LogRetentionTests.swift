@@ -107,6 +107,25 @@ struct LogRetentionTests {
         #expect(log.startOffset == 2 && log.endOffset == 2)
     }
 
+    @Test func droppedSegmentsGoOneByOneTheOldestFirst() throws {
+        let log = makeLog { $0.segmentBytes = 400; $0.retentionMs = 1_000; $0.fileDeleteDelayMs = 0 }
+        try append([1, 2, 3, 4, 5, 6, 7, 8, 5_000], to: log)
+        try log.syncNow()
+        #expect(try log.applyRetention(nowMs: 5_000) == 4)
+        func onDisk() throws -> [String] { try files.list("r-0").filter { $0.hasSuffix(".log") }.sorted() }
+        for left in [4, 3, 2] {
+            #expect(try log.environment.removals.run(nowMs: 9_000, while: { false }))
+            #expect(try onDisk().count == left)
+            // Each is durable: a crash leaves the newest ones.
+            files.crash(.loseUnsynced)
+            #expect(try onDisk().count == left && onDisk().last == "00000000000000000008.log")
+        }
+        // The last one, and that there are no more.
+        #expect(try log.environment.removals.run(nowMs: 9_000, while: { false }))
+        #expect(try !log.environment.removals.run(nowMs: 9_000, while: { false }))
+        #expect(try onDisk() == ["00000000000000000008.log"])
+    }
+
     @Test func recordsWithoutATimestampCountFromWhenTheyWereSeen() throws {
         let log = makeLog { $0.retentionMs = 1_000 }
         try append([-1], to: log)

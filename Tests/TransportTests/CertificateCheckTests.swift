@@ -68,6 +68,120 @@ import Testing
         }
     }
 
+    @Test func `Files: whatever else people name instead`() throws {
+        try inDirectory { files, signer in
+            let key = try PrivateFile.read(files.serverKeyFile, what: "key")
+            let certificate = try PrivateFile.read(files.serverCertificateFile, what: "certificate")
+            func der(_ arguments: [String]) throws -> [UInt8] {
+                let done = try run(["openssl"] + arguments + ["-out", files.directory + "/converted"])
+                try #require(done.status == 0, "\(done.output)")
+                return try PrivateFile.read(files.directory + "/converted", what: "file")
+            }
+            let indented = Array("  ".utf8) + certificate.flatMap { $0 == 10 ? [10, 32, 32] : [$0] }
+            try files.writePKCS12(signer.mintClient(commonName: "java"), name: "java", password: "changeit")
+            let keystore = try PrivateFile.read(files.directory + "/java.p12", what: "file")
+            let request = try der(["req", "-new", "-key", files.serverKeyFile, "-subj", "/CN=x"])
+            let pkcs7 = try der(["crl2pkcs7", "-nocrl", "-certfile", files.serverCertificateFile])
+            let cases: [([UInt8], WrongFile.Wanted, String, String)] = [
+                ([], .certificate, "it is empty", "write it again"),
+                (key, .certificate, "but a private key", "exchanged"),
+                (certificate, .key, "but a certificate", "exchanged"),
+                (try der(["x509", "-in", files.serverCertificateFile, "-outform", "DER"]), .certificate, "it is DER", "openssl x509 -inform DER -in F -out F.pem"),
+                (try der(["pkey", "-in", files.serverKeyFile, "-outform", "DER"]), .key, "it is DER", "openssl pkey -inform DER"),
+                (keystore, .certificate, "PKCS #12", "openssl pkcs12 -in F -nokeys"), (keystore, .key, "PKCS #12", "-nocerts -nodes"),
+                ([0xfe, 0xed, 0xfe, 0xed, 0, 0], .key, "JKS", "keytool -importkeystore"),
+                (request, .certificate, "a request for one (CSR)", "have a CA sign it"),
+                (pkcs7, .certificate, "PKCS #7", "-print_certs"), (indented, .certificate, "whose lines begin", "remove"),
+                ([0xff, 0xfe, 0x2d, 0], .certificate, "UTF-16", "UTF-8"),
+                (try der(["pkey", "-in", files.serverKeyFile, "-pubout"]), .key, "a public one", "private key's file"),
+                (try der(["pkey", "-in", files.serverKeyFile, "-aes256", "-passout", "pass:x"]), .key, "encrypted", "openssl pkey -in F -out"),
+                (try der(["ec", "-in", files.serverKeyFile, "-aes256", "-passout", "pass:x"]), .key, "encrypted", "openssl pkey -in F -out"),
+                (Array("-----BEGIN OPENSSH PRIVATE KEY-----\nx\n".utf8), .key, "a key of SSH", "ssh-keygen -p"),
+                (Array(key.prefix(60)), .key, "a damaged private key", "again"),
+                (Array("hello".utf8), .certificate, "no certificate in it", "PEM"), (Array("hello".utf8), .key, "no private key in it", "PEM"),
+            ]
+            for (content, wanted, found, next) in cases {
+                let wrong = WrongFile(content, "F", wanted: wanted)
+                #expect(wrong.found.contains(found) && wrong.next.contains(next), "\(wrong) instead of \(found)")
+            }
+        }
+    }
+
+    @Test func `Files: what openssl ecparam writes, and a certificate before the key, are read`() throws {
+        try inDirectory { files, _ in
+            let traditional = try run(["openssl", "ec", "-in", files.serverKeyFile, "-out", files.directory + "/ec.key"])
+            try #require(traditional.status == 0, "\(traditional.output)")
+            let parameters = Array("-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n".utf8)
+            let key = try PrivateFile.read(files.directory + "/ec.key", what: "key")
+            for before in [parameters, try PrivateFile.read(files.serverCertificateFile, what: "certificate")] {
+                try PrivateFile.write(before + key, to: files.serverKeyFile, mode: 0o600)
+                #expect(kinds(check(files, "server")).isEmpty)
+            }
+        }
+    }
+
+    @Test func `Files: a path from elsewhere, and one that a shell would have changed`() throws {
+        func message(_ path: String) -> String {
+            do throws(TransportError) {
+                _ = try PrivateFile.read(path, what: "certificate")
+                return "read"
+            } catch { return error.message }
+        }
+        #expect(message("no/such.pem").contains("counts from where the program was started"))
+        #expect(message("~/such.pem").contains("write the whole path") && message("$HOME/such.pem").contains("write the whole path"))
+        #expect(message("/no/such.pem").hasSuffix("no such file; check the path"))
+        #expect(message("/tmp").hasSuffix("a directory; name a file in it"))
+    }
+
+    @Test func `The CA's certificate first, and the CA file with the certificate itself`() throws {
+        try inDirectory { files, _ in
+            let server = try PrivateFile.read(files.serverCertificateFile, what: "certificate")
+            let authority = try PrivateFile.read(files.authorityFile, what: "certificate")
+            try PrivateFile.write(authority + server, to: files.serverCertificateFile, mode: 0o644)
+            let found = check(files, "server").findings(nowMs: nowMs)
+            #expect(found.first?.kind == .keyMismatch && found.first?.what.contains("is further down") == true, "\(found)")
+            try PrivateFile.write(server, to: files.serverCertificateFile, mode: 0o644)
+            var own = check(files, "server")
+            own.authorityFile = files.serverCertificateFile
+            #expect(own.findings(nowMs: nowMs).contains { $0.kind == .noAuthority && $0.what.contains("but the certificate itself") })
+        }
+    }
+
+    @Test func `A CA that has expired beside its successor is a warning`() throws {
+        try inDirectory { files, _ in
+            let late = nowMs + 400 * 10 * day
+            let next = try CertificateAuthority.mint(commonName: "next", clock: ManualClock(nowMs: late - day))
+            let both = try PrivateFile.read(files.authorityFile, what: "CA certificate") + next.minted.certificatePEM
+            let old = check(files, "server").findings(nowMs: late).filter { $0.kind == .expired && $0.subject == .authority }
+            #expect(old.map(\.severity) == [.error])
+            try PrivateFile.write(both, to: files.authorityFile, mode: 0o644)
+            let found = check(files, "server").findings(nowMs: late).filter { $0.kind == .expired && $0.subject == .authority }
+            #expect(found.map(\.severity) == [.warning] && found[0].next.contains("remove it"))
+        }
+    }
+
+    @Test func `A name in the common name alone, an address as a DNS name`() throws {
+        try inDirectory { files, _ in
+            let path = files.directory + "/odd"
+            for (subject, names) in [("broker.example.org", ""), ("x", "subjectAltName=DNS:192.0.2.7")] {
+                var arguments = [
+                    "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", "/CN=" + subject,
+                    "-keyout", path + ".key", "-out", path + ".pem",
+                ]
+                if !names.isEmpty { arguments += ["-addext", names] }
+                let done = try run(["openssl"] + arguments)
+                try #require(done.status == 0, "\(done.output)")
+                _ = unsafe chmod(path + ".key", 0o600)
+                var odd = check(files, "odd")
+                odd.authorityFile = nil
+                odd.hosts = [names.isEmpty ? subject : "192.0.2.7"]
+                let found = odd.findings(nowMs: SystemClock().nowMs() + 1000)
+                #expect(found.map(\.kind) == [.names])
+                #expect(found.first?.what.contains(names.isEmpty ? "its common name does" : "as a DNS name") == true)
+            }
+        }
+    }
+
     @Test func `Use and names`() throws {
         try inDirectory { files, _ in
             #expect(kinds(check(files, "client", .server)) == [.usage])
@@ -83,7 +197,7 @@ import Testing
             let other = try CertificateAuthority.mint(commonName: "another")
             try PrivateFile.write(other.minted.certificatePEM, to: files.authorityFile, mode: 0o644)
             let found = check(files, "server").findings(nowMs: nowMs)
-            #expect(found.map(\.kind) == [.chain] && found[0].what.contains("unable to get local issuer"))
+            #expect(found.map(\.kind) == [.chain] && found[0].what.contains("unable to get local issuer certificate (CN=Martlet development CA"), "\(found)")
         }
     }
 

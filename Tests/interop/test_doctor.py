@@ -86,7 +86,7 @@ OWN = ["--tls-cert", "{}/certs/server.pem", "--tls-key", "{}/certs/server.key", 
     [
         [], ["--plaintext", "never"], ["--plaintext", "never", "--tls-client-auth", "none"],
         ["--sasl-enabled-mechanisms", "SCRAM-SHA-256", "--plaintext", "never"], ["--plaintext", "never", *OWN], ["--ephemeral"],
-        ["--ephemeral", "--plaintext", "never"],
+        ["--ephemeral", "--plaintext", "never"], ["--ephemeral", "--plaintext", "never", "--tls-client-auth", "required", *OWN],
     ],
 )  # fmt: skip
 def test_the_health_check_of_the_image_works_whatever_listeners_take(

@@ -6,10 +6,14 @@ from __future__ import annotations
 
 import re
 import select
+import time
 import urllib.request
+from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
 import protocol
 import wire
@@ -105,6 +109,33 @@ def test_one_sync_serves_all_who_wait(start_broker: Callable[..., Broker], api: 
         client.channel.close()
         for connection in connections:
             connection.close()
+
+
+@pytest.mark.deadline(120)
+def test_health_is_told_while_housekeeping_waits_for_the_disk(start_broker: Callable[..., Broker], topic: str) -> None:
+    """Each segment that is dropped costs two syncs of its directory; those who ask how the broker is do not wait for them."""
+    own = start_broker()
+    with Wire(own.address) as connection:
+        protocol.create(connection, topic, segment_bytes="14", file_delete_delay_ms="0")
+        for offset in range(30):
+            assert connection.produce(topic, SMALL).base_offset == offset
+    slowed(own)
+    segments = Path(own.data) / f"{topic}-0"
+    count = len(list(segments.glob("*.log")))
+    admin = AdminClient({"bootstrap.servers": own.address, "broker.address.family": "v4"})
+    [answer] = admin.delete_records([TopicPartition(topic, 0, 30)]).values()
+    assert answer.result(20).low_watermark == 30
+    wait_until(lambda: len(list(segments.glob("*.log"))) < count - 1, "the first files to go", seconds=60)
+    for page in ("readyz", "metrics"):
+        # Files go one by one, each with a sync: this is in the middle of them, and takes a part of one.
+        begin = time.monotonic()
+        with urllib.request.urlopen(f"http://{own.address}/{page}", timeout=30) as answer:
+            assert answer.status == 200
+        assert time.monotonic() - begin < DELAY_MS / 1000 / 2, f"{page} waited for the disk"
+    done = own.run("doctor", "--running", "--data", str(own.data))
+    assert done.returncode == 0, done.stdout
+    assert len(list(segments.glob("*.log"))) > 5, "files are still going"
+    own.kill()
 
 
 @pytest.mark.deadline(120)

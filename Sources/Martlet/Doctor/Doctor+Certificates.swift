@@ -19,10 +19,24 @@ extension Doctor {
         }
         let own = DevelopmentCertificates(directory: absolute(configuration.certificateDirectory))
         examineAuthority(serverFile: own.serverCertificateFile, isOwn: true)
-        guard FileStatus(own.directory) != nil else {
+        guard let status = FileStatus(own.directory) else {
+            // It and those above it that are missing are made.
+            var above = Self.parent(of: own.directory)
+            while above != "/", FileStatus(above) == nil { above = Self.parent(of: above) }
+            guard FileStatus(above)?.isDirectory == true, FileStatus.allows(above, W_OK | X_OK) else {
+                return add(
+                    "certs-unusable", .error, "\(own.directory) does not exist, and cannot be made in \(above)", setting: "certs",
+                    next: "a directory that the broker's user may write in; or your own files with tls.cert, tls.key and tls.ca")
+            }
             return add(
                 "no-certificates-yet", .note, "\(own.directory) does not exist: the first start makes an authority and certificates",
                 setting: "certs", next: "nothing; or your own files with tls.cert, tls.key and tls.ca")
+        }
+        guard status.isDirectory, FileStatus.allows(own.directory, R_OK | W_OK | X_OK) else {
+            let why = status.isDirectory ? "this user may not write in \(own.directory) (mode \(status.octal), owner \(status.owner))" : "\(own.directory) is a file"
+            return add(
+                "certs-unusable", FileStatus("\(own.directory)/server.pem") == nil ? .error : .warning, "\(why), where certificates are made and renewed", setting: "certs",
+                next: "a directory of the broker's user; or your own files with tls.cert, tls.key and tls.ca")
         }
         for (name, purpose) in [("server", CertificateCheck.Purpose.server), ("client", .client)]
         where FileStatus("\(own.directory)/\(name).pem") != nil {
@@ -121,7 +135,19 @@ extension Doctor {
             }
         add(
             finding.kind.rawValue, finding.severity == .error ? .error : .warning, finding.what, setting: setting,
-            next: finding.next)
+            next: besideTheConfiguration(finding) ?? finding.next)
+    }
+
+    /// A file that is where the configuration is, not where the broker is started.
+    private func besideTheConfiguration(_ finding: CertificateFinding) -> String? {
+        let named = switch finding.subject {
+        case .certificate: configuration.tls.certificate
+        case .key: configuration.tls.key
+        case .authority: configuration.tls.authority
+        }
+        guard finding.kind == .unreadable, let configFile, let named, !named.hasPrefix("/"), FileStatus(named) == nil else { return nil }
+        let path = "\(Self.parent(of: absolute(configFile)))/\(named)"
+        return FileStatus(path) == nil ? nil : "\(path): paths count from where the broker is started, not from its configuration"
     }
 
     mutating func examinePasswords(_ files: [String]) {

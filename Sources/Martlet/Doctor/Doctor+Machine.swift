@@ -20,10 +20,14 @@ extension Doctor {
 
     mutating func examineListeners() {
         let isInUse = isInUse
-        for address in configuration.listeners where address.port != 0 {
+        for address in configuration.listeners {
             let setting = configuration.port == nil ? "listen" : "port"
             switch Self.bindError(address) {
             case nil: break
+            case Self.isUnknownName:
+                add(
+                    "no-such-address", .error, "the host name \(address.host) cannot be resolved", setting: "listen",
+                    next: "an address that `ip addr` lists, or 0.0.0.0")
             case EADDRINUSE where isInUse:
                 add("broker-runs", .note, "a broker runs in \(dataPath), and \(address) is in use", next: "--connect \(address.reachable) asks it")
             case EADDRINUSE:
@@ -38,6 +42,11 @@ extension Doctor {
                 add("cannot-listen", .error, "cannot listen on \(address): \(TextFile.reason(number))", setting: "listen", next: "an address of this machine")
             }
         }
+        if let host = configuration.advertise?.host, (try? SocketAddress.makeAddressResolvingHost(host, port: 0)) == nil {
+            add(
+                "advertise-unresolvable", .warning, "clients are told to connect to \(host), which this machine cannot resolve",
+                setting: "advertise", next: "a name that clients can resolve; nothing if only they can")
+        }
         if configuration.listeners.contains(where: \.isEverywhere), configuration.tls.certificate != nil,
             configuration.advertise == nil
         {
@@ -47,10 +56,13 @@ extension Doctor {
         }
     }
 
+    /// No error number of the system's.
+    private static let isUnknownName: Int32 = -1
+
     /// The system's error number, nil if a socket can be bound.
     private static func bindError(_ address: Address) -> Int32? {
         let host = ["*", ""].contains(address.host) ? "::" : address.host
-        guard let socketAddress = try? SocketAddress.makeAddressResolvingHost(host, port: address.port) else { return EADDRNOTAVAIL }
+        guard let socketAddress = try? SocketAddress.makeAddressResolvingHost(host, port: address.port) else { return isUnknownName }
         let family = socketAddress.protocol == .inet6 ? AF_INET6 : AF_INET
         let descriptor = socket(family, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { return errno == EAFNOSUPPORT ? EADDRNOTAVAIL : errno }
@@ -71,6 +83,7 @@ extension Doctor {
             return add("data-unusable", .error, "\(dataPath) is a file", setting: "data", next: "a directory")
         }
         guard FileStatus.allows(dataPath, R_OK | W_OK | X_OK) else {
+            if errno == EROFS { return addReadOnly(dataPath) }
             return add(
                 "data-unusable", .error, "this user may not write in \(dataPath) (mode \(status.octal), owner \(status.owner))",
                 setting: "data", next: "chown it to the user that the broker runs as, and ask as that user")
@@ -94,7 +107,7 @@ extension Doctor {
                 next: "set this machine's clock right (timedatectl, chrony): retention, certificates and timestamps depend on it")
             break
         }
-        examineDisk()
+        examineDisk(of: dataPath)
     }
 
     /// The broker that runs may be the one whose configuration this is; it is not if it listens elsewhere.
@@ -112,17 +125,26 @@ extension Doctor {
 
     private mutating func examineMissing() {
         guard FileStatus.allows(Self.parent(of: dataPath), W_OK | X_OK) else {
+            let number = errno
+            if number == EROFS { return addReadOnly(Self.parent(of: dataPath)) }
             return add(
-                "data-unusable", .error, "\(dataPath) does not exist, and cannot be made", setting: "data",
+                "data-unusable", .error, "\(dataPath) does not exist, and cannot be made: \(TextFile.reason(number))", setting: "data",
                 next: "make it, and give it to the user that the broker runs as")
         }
         add("no-data-yet", .note, "\(dataPath) does not exist: the first start makes it", next: "nothing")
+        examineDisk(of: Self.parent(of: dataPath))
     }
 
-    private mutating func examineDisk() {
+    private mutating func addReadOnly(_ path: String) {
+        add(
+            "data-unusable", .error, "\(path) is on a file system that is read-only", setting: "data",
+            next: "mount it read-write, or a directory elsewhere")
+    }
+
+    private mutating func examineDisk(of path: String) {
         var status = statvfs()
         // SAFETY: `status` is a live local; the path is a C string for the duration of the call.
-        guard unsafe statvfs(dataPath, &status) == 0 else { return }
+        guard unsafe statvfs(path, &status) == 0 else { return }
         let available = Int64(clamping: UInt64(status.f_bavail).multipliedReportingOverflow(by: UInt64(status.f_frsize)).partialValue)
         let wanted = max(Limits.diskWarningBytes, configuration.topicDefaults.segmentBytes)
         if available < Limits.diskWarningBytes {
