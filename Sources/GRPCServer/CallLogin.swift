@@ -83,12 +83,13 @@ final class CallLogin: @unchecked Sendable {
             failed("basic", "wrong user or password for \(user)")
             return call.fail(GRPCStatus(.unauthenticated, "LOGIN_FAILED", "the name or the password is wrong"))
         }
-        if call.route.method.kind != .unary || call.engine.access.policy != nil { endWithUser(user) }
+        let mayWait = call.engine.access.policy != nil || call.engine.quotas.isInForce
+        if call.route.method.kind != .unary || mayWait { endWithUser(user) }
         guard !call.hasEnded else { return }
         accept(user, "basic")
     }
 
-    /// A stream goes on for long, and so may what waits for an external policy: it ends when its caller is nobody here any more.
+    /// A stream goes on for long, and so may what waits for an external policy or a quota: it ends when its caller is nobody here any more.
     private func endWithUser(_ user: String) {
         userSession = call.engine.access.sessions.enter(user, on: call.loop) { [weak self] in self?.userWasRemoved(user) }
         if !call.engine.access.hasUser(user) { userWasRemoved(user) }

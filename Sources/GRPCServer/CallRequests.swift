@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, GRPCServer: the requests of one call: from bytes to whole messages, to whoever takes them.
 //
-//   held for a login --open--> reading --whole request | end of requests--> told --> ended
+//   held for a login or a quota --open--> reading --whole request | end of requests--> told --> ended
 //
 // A method with one request gets it when no more can follow; a session, or a method in both directions, gets each as it
 // comes and while it takes them: meanwhile the peer's window stays shut. What is not handed on yet is counted, for its
@@ -26,8 +26,8 @@ final class CallRequests {
     private var sharedBytes = 0
     private var hasEndOfRequest = false
     private var hasToldEnd = false
-    /// It is not known yet who calls: nothing is read until then.
-    private var waitsForLogin = false
+    /// It is not known yet who calls, or the caller has to wait: nothing is read until then.
+    private var waitsToOpen = false
 
     init(_ call: GRPCCall, _ stream: any CallStream, _ encoding: MessageEncoding) {
         self.call = call
@@ -39,23 +39,24 @@ final class CallRequests {
 
     /// Nothing is read before `open`.
     func hold() {
-        waitsForLogin = true
+        waitsToOpen = true
         stream.isInboundHeld = true
     }
 
-    /// It is known who takes the requests, and that they may be taken.
-    func open(_ session: (any GRPCSession)?) {
+    /// It is known who takes the requests, and that they may be taken. Returns whether they were held: then `readHeld` follows.
+    func open(_ session: (any GRPCSession)?) -> Bool {
         self.session = session
-        guard waitsForLogin else { return }
-        waitsForLogin = false
+        guard waitsToOpen else { return false }
+        waitsToOpen = false
         stream.isInboundHeld = false
+        return true
     }
 
     /// What came while nothing was read.
     func readHeld() {
         guard !call.hasEnded else { return }
         readMessages()
-        guard !call.hasEnded, hasEndOfRequest else { return }
+        guard !call.hasEnded, hasEndOfRequest, !hasToldEnd else { return }
         receivedEnd()
     }
 
@@ -83,7 +84,7 @@ final class CallRequests {
     func receivedEnd() {
         guard !call.hasEnded else { return }
         hasEndOfRequest = true
-        if waitsForLogin { return }
+        if waitsToOpen { return }
         if takesMany { return finish() }
         if deframer.isIncomplete {
             return call.fail(
@@ -95,6 +96,7 @@ final class CallRequests {
                     .unimplemented, "WRONG_MESSAGE_COUNT", "\(call.route.method.path) takes one request message, none came"))
         }
         self.request = nil
+        hasToldEnd = true
         account()
         call.route.method.handle(call, request)
     }
@@ -148,14 +150,14 @@ final class CallRequests {
 
     private var takesMany: Bool { session != nil || call.route.method.kind == .bidirectional }
 
-    /// Calls with many requests: no more of them now. The session says so, or answers wait for the peer.
+    /// Calls with many requests: no more of them now. The session says so, answers wait for the peer, or the caller is over a quota.
     private var isHeld: Bool {
-        if waitsForLogin { return true }
+        if waitsToOpen { return true }
         let isHeld: Bool
         if let session {
-            isHeld = !session.takesRequests
+            isHeld = !session.takesRequests || call.isOverTime
         } else if call.route.method.kind == .bidirectional {
-            isHeld = stream.outbound.readableBytes > Limits.queuedAnswerBytes
+            isHeld = stream.outbound.readableBytes > Limits.queuedAnswerBytes || call.isOverTime
         } else {
             return false
         }

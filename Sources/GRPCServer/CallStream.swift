@@ -40,6 +40,8 @@ protocol CallOwner: AnyObject {
     var decompressor: Decompressor { get }
     /// Bytes of requests that are not complete.
     var bufferedBytes: Int { get set }
+    /// Calls that wait because their callers are over a quota.
+    var heldCalls: Int { get set }
     func nextUnkeyedPartition(of count: Int) -> Int32
     func scheduleFlush()
     /// The call has an incomplete request that shares the bytes of the current read.

@@ -70,7 +70,7 @@ extension GRPCServer {
     func requiresLogin(_ peer: ConnectionContext, _ route: GRPCRoute, hasAuthorization: Bool) -> Bool {
         let logins = logins[peer.listenerName]
         return logins.areRequired && (logins.areForAll || peer.peerCertificate == nil || hasAuthorization)
-            && !route.method.path.hasPrefix("/\(HealthService.name)/")
+            && !route.isHealth
     }
 
     /// Reads what a caller says about itself. Throws `UNAUTHENTICATED`.

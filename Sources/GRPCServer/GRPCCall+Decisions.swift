@@ -39,8 +39,10 @@ extension GRPCCall {
             isDecided = true
             held.release()
             guard !self.hasEnded else { return }
-            self.asking(inquiry) {
-                do throws(GRPCStatus) { try then(try outcome.get()) } catch { self.fail(error) }
+            self.timed {
+                self.asking(inquiry) {
+                    do throws(GRPCStatus) { try then(try outcome.get()) } catch { self.fail(error) }
+                }
             }
         }
         guard !isDecided, bytes > 0 else { return }

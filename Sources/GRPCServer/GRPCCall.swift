@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, GRPCServer: one call, from its headers to its status.
 //
-//   begun --who calls is known--> open --respond | finish | fail | deadline | cancelled--> ended
+//   begun --who calls is known, and may take up time--> open --respond | finish | fail | deadline | cancelled--> ended
 //
 // Owns the call's answer. What comes in is the business of `CallRequests`, who calls that of `CallLogin`. Confined to its
 // connection's event loop. A handler answers exactly once: what comes after the end is ignored, because a cancellation or a
@@ -28,6 +28,10 @@ final class GRPCCall: @unchecked Sendable {
     private var answers: AnswerCompressor?
     private let startedNs: UInt64
     private(set) var hasEnded = false
+    /// The method may take it up.
+    private(set) var isOpen = false
+    /// What it takes of the event loop's time, once that is limited.
+    var time: CallTime?
     private(set) lazy var requests = CallRequests(self, stream, encoding)
     private var login: CallLogin?
     private var hasSentHeaders = false
@@ -80,20 +84,25 @@ final class GRPCCall: @unchecked Sendable {
 
     /// It is known who calls.
     func open() {
-        let session = route.method.makeSession?(self)
-        requests.open(session)
-        if let session { start(session) }
-        requests.readHeld()
+        whenMayBegin {
+            self.isOpen = true
+            let session = self.route.method.makeSession?(self)
+            let wereHeld = self.requests.open(session)
+            if let session { self.start(session) }
+            if wereHeld { self.timed { self.requests.readHeld() } }
+        }
     }
 
     // MARK: Answering
 
     /// Ends a unary call with its message.
     func respond(fields: HTTP2FieldList = GRPCFields.headers, _ write: (inout ByteBuffer) -> Void) {
-        guard !hasEnded else { return }
-        sendHeaders(fields)
-        self.write(message: write)
-        end(.ok)
+        timed {
+            guard !hasEnded else { return }
+            sendHeaders(fields)
+            self.write(message: write)
+            end(.ok)
+        }
     }
 
     func respond(_ message: some SwiftProtobuf.Message, fields: HTTP2FieldList = GRPCFields.headers) {
@@ -134,6 +143,12 @@ final class GRPCCall: @unchecked Sendable {
     func fail(_ status: GRPCStatus) {
         guard !hasEnded else { return }
         end(status)
+    }
+
+    /// The caller has waited for long enough.
+    func goOn() {
+        readMore()
+        resume()
     }
 
     /// The source has something again.
@@ -183,6 +198,7 @@ final class GRPCCall: @unchecked Sendable {
         hasEnded = true
         login?.end()
         login = nil
+        time?.end()
         requests.end()
         if let source {
             self.source = nil
@@ -222,7 +238,8 @@ extension GRPCCall {
     /// The broker stops: streams end now, unary calls are left to finish.
     func drain() {
         if let session = requests.session { return session.drain() }
-        guard !hasEnded, source != nil || route.method.kind != .unary else { return }
+        // One that is held would begin when nobody waits for it any more.
+        guard !hasEnded, source != nil || route.method.kind != .unary || !isOpen && isOverTime else { return }
         fail(.shuttingDown)
     }
 }
@@ -243,15 +260,17 @@ extension GRPCCall: HTTP2StreamHandler {
 
 extension GRPCCall {
     /// More of the request. It shares the storage of the current read.
-    func received(_ data: ByteBuffer) { requests.received(data) }
-    func receivedEnd() { requests.receivedEnd() }
+    func received(_ data: ByteBuffer) { timed { requests.received(data) } }
+    func receivedEnd() { timed { requests.receivedEnd() } }
     /// Copies what is kept beyond the read it came with.
     func keepReceived() { requests.keepReceived() }
     /// The session takes requests again.
-    func readMore() { requests.readMore() }
+    func readMore() { timed { requests.readMore() } }
 
     /// There is room to send about this many bytes, and nothing waits.
-    func produce(room: Int) {
+    func produce(room: Int) { timed { produceNext(room) } }
+
+    private func produceNext(_ room: Int) {
         if route.method.kind == .bidirectional { return requests.answersWereTaken() }
         guard !hasEnded, let source else { return }
         let start = stream.outbound.writerIndex

@@ -30,6 +30,7 @@ final class GRPCConnection: ChannelDuplexHandler, @unchecked Sendable {
     let loop: any EventLoop
     /// Bytes of requests that are not complete, of all calls.
     var bufferedBytes = 0
+    var heldCalls = 0
     lazy var decompressor = Decompressor()
     private(set) lazy var gatherer = server.publishing.gatherer(for: turn)
     private let session: HTTP2Session

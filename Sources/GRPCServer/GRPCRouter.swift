@@ -46,11 +46,14 @@ struct GRPCMethod: Sendable {
 final class GRPCRoute: Sendable {
     let method: GRPCMethod
     let metrics: MethodMetrics
+    /// Anybody may ask how the broker is, as often as they like.
+    let isHealth: Bool
     fileprivate let pathBytes: ByteBuffer
 
     fileprivate init(_ method: GRPCMethod, _ metrics: GRPCMetrics) {
         self.method = method
         self.metrics = metrics.method(method.path)
+        isHealth = method.path.hasPrefix("/\(HealthService.name)/")
         pathBytes = ByteBuffer(string: method.path)
     }
 }

@@ -25,6 +25,9 @@ package enum Limits {
     /// Bytes of Publish requests of one connection that wait because their client is over its quota; the call that brings more:
     /// RESOURCE_EXHAUSTED.
     static let delayedPublishBytes = 4 << 20
+    /// Calls of one connection that wait because their clients are over a quota: half of its streams, so that others can call. One
+    /// more: RESOURCE_EXHAUSTED.
+    static let heldCalls = 512
     /// Results in one message of a PublishStream.
     static let publishResultsBytes = 64 << 10
     /// Records of several requests share a batch up to this size.

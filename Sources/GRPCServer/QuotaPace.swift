@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, GRPCServer: holds calls back whose client is over a quota. There is no status for it: streams go slower. Only what creates and
+// Martlet, GRPCServer: holds calls back whose client is over a quota of bytes (`CallTime`: of time). There is no status for it: streams go slower. Only what creates and
 // deletes partitions is refused, as Kafka's newer versions do.
 //
 //   free --charge says to wait--> held --timer--> free
@@ -72,6 +72,10 @@ extension GRPCCall {
     func whenMayPublish(_ bytes: Int, _ body: @escaping () -> Void) throws(GRPCStatus) {
         let throttleMs = engine.quotas.isInForce ? engine.quotas.charge(quotaClient, .producerByteRate, Double(bytes)) : 0
         guard throttleMs > 0 else { return body() }
+        guard let place = HeldCall(connection) else {
+            engine.quotas.note(quotaClient, .producerByteRate, -Double(bytes))
+            throw .tooManyHeld(principal, .producerByteRate, throttleMs)
+        }
         guard connection.bufferedBytes + bytes <= Limits.delayedPublishBytes else {
             engine.quotas.note(quotaClient, .producerByteRate, -Double(bytes))
             throw GRPCStatus(
@@ -88,7 +92,7 @@ extension GRPCCall {
         }
         connection.bufferedBytes += bytes
         connection.server.memory.adjust(by: bytes)
-        let delay = NIOLoopBound(DelayedPublish(self, bytes, body), eventLoop: loop)
+        let delay = NIOLoopBound(DelayedPublish(self, bytes, place, body), eventLoop: loop)
         let timer = loop.scheduleTask(in: .milliseconds(Int64(throttleMs))) { delay.value.end(runs: true) }
         whenEnded {
             timer.cancel()
@@ -101,11 +105,13 @@ extension GRPCCall {
 private final class DelayedPublish {
     private let call: GRPCCall
     private let bytes: Int
+    private let place: HeldCall
     private var body: (() -> Void)?
 
-    init(_ call: GRPCCall, _ bytes: Int, _ body: @escaping () -> Void) {
+    init(_ call: GRPCCall, _ bytes: Int, _ place: HeldCall, _ body: @escaping () -> Void) {
         self.call = call
         self.bytes = bytes
+        self.place = place
         self.body = body
     }
 
@@ -114,6 +120,7 @@ private final class DelayedPublish {
         self.body = nil
         call.connection.bufferedBytes -= bytes
         call.connection.server.memory.adjust(by: -bytes)
-        if runs { body() }
+        place.release()
+        if runs { call.timed(body) }
     }
 }

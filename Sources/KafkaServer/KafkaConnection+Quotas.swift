@@ -22,7 +22,7 @@ extension KafkaConnection {
         default: break
         }
         let quotas = server.engine.quotas
-        var throttleMs = quotas.charge(quotaClient, .requestPercentage, 0)
+        var throttleMs = quotas.limitsTime ? quotas.charge(quotaClient, timeNs: 0) : 0
         if apiKey == ApiKey.produce.rawValue {
             throttleMs = max(throttleMs, quotas.charge(quotaClient, .producerByteRate, Double(bytes)))
         }
@@ -35,8 +35,7 @@ extension KafkaConnection {
         // Whoever has not said who it is uses up nobody's share.
         guard login.isOver else { return }
         let quotas = server.engine.quotas
-        let tookNs = server.engine.clock.monotonicNs() &- startedNs
-        quotas.note(quotaClient, .requestPercentage, Double(tookNs) * 100 / 1_000_000_000)
+        quotas.note(quotaClient, timeNs: server.engine.clock.monotonicNs() &- startedNs)
     }
 
     /// How much of the time is left for which the connection is muted.

@@ -213,7 +213,7 @@ extension KafkaConnection {
                 correlationId: header.correlationId, slot: open(frame), startedNs: nowNs,
                 throttleTimeMs: throttleMs)
             try server.router.route(exchange, &body)
-            if server.engine.quotas.isInForce { noteTime(sinceNs: nowNs) }
+            if server.engine.quotas.limitsTime { noteTime(sinceNs: nowNs) }
             return context != nil
         } catch {
             close("malformed request: \(error)")

@@ -16,7 +16,7 @@ import Transport
 @testable import GRPCServer
 
 /// What came back for a web request, as it is.
-private final class WebAnswer: HTTP2StreamHandler {
+final class WebAnswer: HTTP2StreamHandler {
     var fields: [String: String] = [:]
     var body = ByteBuffer()
     var isClosed = false
@@ -36,7 +36,7 @@ private final class WebAnswer: HTTP2StreamHandler {
 }
 
 extension Peer {
-    fileprivate func web(
+    func web(
         _ method: String, _ path: String, _ contentType: String? = nil, body: ByteBuffer = ByteBuffer(),
         _ extra: [(String, String)] = [], authority: String = "localhost:9092"
     ) throws -> WebAnswer {

@@ -5,6 +5,7 @@ callbacks, and are served in the end."""
 
 from __future__ import annotations
 
+import base64
 import urllib.request
 from typing import Any, Callable
 
@@ -15,6 +16,7 @@ from confluent_kafka import Consumer, Producer
 import protocol
 from broker import Broker, Endpoint, wait_until
 from grpc_client import Client, status_of
+from test_sasl import PASSWORD, set_password
 from wire import NONE, Record, Wire, batch, fetch_request, produce_request
 
 DESCRIBE, ALTER, INVALID_REQUEST = 48, 49, 42
@@ -176,4 +178,39 @@ def test_grpc_publishes_are_paced_and_all_succeed(fresh_broker: Broker, api: Any
     assert status_of(lambda: client.streams.Publish(request, timeout=0.3))[0] == grpc.StatusCode.DEADLINE_EXCEEDED
     assert alter(fresh_broker, {"user": "ANONYMOUS"}, producer_byte_rate=None) == NONE
     assert client.publish(topic, b"after").batches[0].base_offset == 14
+    client.channel.close()
+
+
+def test_a_user_over_its_quota_of_time_waits_and_another_one_of_the_same_connection_does_not(
+    start_broker: Callable[..., Broker], api: Any, topic: str
+) -> None:
+    own = start_broker()
+
+    def named(user: str) -> list[tuple[str, str]]:
+        return [("authorization", "Basic " + base64.b64encode(f"{user}:{PASSWORD}".encode()).decode())]
+
+    # Less of it than any call takes, so that the first one uses up all there is.
+    assert alter(own, {"user": "busy"}, request_percentage=0.000001) == NONE
+    for user in ("busy", "calm"):
+        set_password(own, user)
+    own.kill()
+    own.arguments += ["--sasl-enabled-mechanisms", "SCRAM-SHA-256,PLAIN"]
+    own.start()
+    client = Client(Endpoint(own, tls=False), api)
+    client.admin.CreateTopic(
+        api.CreateTopicRequest(name=topic, partition_count=1), timeout=20, metadata=named("busy"), wait_for_ready=True
+    )
+    assert throttles(own, "request_percentage") == 0
+    request = api.PublishRequest(topic=topic, records=[api.PublishRecord(value=b"v")])
+    # It waits for what was used to be forgotten, eleven seconds; the other one is served meanwhile, many times.
+    held = client.streams.Publish.future(request, timeout=60, metadata=named("busy"))
+    late = client.streams.Publish.future(request, timeout=1, metadata=named("busy"))
+    offsets = [
+        client.streams.Publish(request, timeout=20, metadata=named("calm")).batches[0].base_offset for _ in range(20)
+    ]
+    assert late.exception(timeout=20).code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert throttles(own, "request_percentage") >= 2
+    offsets.append(held.result(timeout=60).batches[0].base_offset)
+    # Nothing came of the one whose deadline has passed.
+    assert sorted(offsets) == list(range(21))
     client.channel.close()

@@ -21,6 +21,7 @@ package final class ClientQuotas: Sendable {
     private let clock: any Clock
     private let metrics: QuotaMetrics
     private let flag = Atomic<Bool>(false)
+    private let timeFlag = Atomic<Bool>(false)
     private let state = NIOLockedValueBox(State())
 
     private struct State {
@@ -58,6 +59,10 @@ package final class ClientQuotas: Sendable {
 
     /// Whether there is any quota. Whoever serves clients asks this first.
     package var isInForce: Bool { flag.load(ordering: .relaxed) }
+    /// Whether anybody has a quota of the event loops' time: only then is it measured.
+    package var limitsTime: Bool { timeFlag.load(ordering: .relaxed) }
+    /// Nobody waits for longer than this: after that, all that was counted is forgotten.
+    package var throttleMsMax: Int64 { windows.throttleMsMax }
     package var table: QuotaTable { state.withLockedValue { $0.table } }
     /// Of how many sharings something is remembered.
     package var usageCount: Int { state.withLockedValue { $0.usages.count } }
@@ -83,12 +88,13 @@ package final class ClientQuotas: Sendable {
     }
 
     private func apply(_ changes: [QuotaChange]) {
-        let isInForce = state.withLockedValue { state in
+        let (isInForce, limitsTime) = state.withLockedValue { state in
             for change in changes { state.table.apply(change) }
             if state.table.quotas.isEmpty { state.usages = [:] }
-            return !state.table.quotas.isEmpty
+            return (!state.table.quotas.isEmpty, state.table.has(.requestPercentage))
         }
         flag.store(isInForce, ordering: .relaxed)
+        timeFlag.store(limitsTime, ordering: .relaxed)
     }
 }
 
@@ -129,6 +135,18 @@ extension ClientQuotas {
             return 0
         }
     }
+
+    /// Counts time of an event loop; returns for how many ms the client is to wait.
+    package func charge(_ client: QuotaClient, timeNs: UInt64) -> Int32 {
+        charge(client, .requestPercentage, Self.percent(timeNs))
+    }
+
+    package func note(_ client: QuotaClient, timeNs: UInt64) {
+        note(client, .requestPercentage, Self.percent(timeNs))
+    }
+
+    /// Of one loop, for a second.
+    private static func percent(_ timeNs: UInt64) -> Double { Double(timeNs) * 100 / 1_000_000_000 }
 
     /// How many partitions may be created or deleted. Strict: while something is owed, nothing more is taken
     /// (`isRefused`). Otherwise all is taken, and the client waits.

@@ -36,6 +36,9 @@ package struct QuotaTable: Equatable, Sendable {
 
     package var count: Int { quotas.values.reduce(0) { $0 + $1.count } }
 
+    /// Whether anybody has a quota of this kind.
+    func has(_ key: QuotaKey) -> Bool { quotas.values.contains { $0[key] != nil } }
+
     mutating func apply(_ change: QuotaChange) {
         quotas[change.entity, default: [:]][change.key] = change.value
         if quotas[change.entity]?.isEmpty == true { quotas[change.entity] = nil }

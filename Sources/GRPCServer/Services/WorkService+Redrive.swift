@@ -37,7 +37,7 @@ extension WorkService {
         let redriving = Redriving(
             topic: topic.name, group: request.group, max: request.maxRecords == 0 ? Self.defaultRecords : Int(request.maxRecords), call: call)
         engine.shares.openQueues(ShareCoordinator.redriveGroup, places, on: call.loop) { opened in
-            redriving.run(opened)
+            call.timed { redriving.run(opened) }
         }
     }
 }
@@ -83,6 +83,7 @@ private final class Redriving: @unchecked Sendable {
     }
 
     private func run() {
+        guard !call.hasEnded else { return finishIfDone() }
         var left = min(max - redriven, Self.stretch)
         isRead = false
         do throws(EngineError) {
@@ -185,7 +186,7 @@ private final class Redriving: @unchecked Sendable {
     private func finishIfDone() {
         guard isRead, missing == 0 else { return }
         if failure == nil, !call.hasEnded, redriven < max, call.loop.now < endsAt {
-            if !isAtEnd { return call.loop.execute { self.run() } }
+            if !isAtEnd { return call.loop.execute { self.call.whenMayGoOn { self.run() } } }
             if !unknown.isEmpty { return ask() }
         }
         // What was not wanted, or did not work, is for another call.

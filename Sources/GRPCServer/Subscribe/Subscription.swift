@@ -66,7 +66,7 @@ final class Subscription: GRPCStreamSource, @unchecked Sendable {
     func produce(room: Int, into buffer: inout ByteBuffer) -> GRPCProduction {
         productions &+= 1
         member?.isRead()
-        if pace.isHeld, ending == nil { return .waiting }
+        if pace.isHeld || call.isOverTime, ending == nil { return .waiting }
         let start = buffer.readableBytes
         defer { pace.charge(buffer.readableBytes - start) }
         if mustTellAssignment, let member {

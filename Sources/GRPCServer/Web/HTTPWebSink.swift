@@ -19,6 +19,7 @@ final class HTTPWebSink: WebSink, CallOwner, HTTPExchangeHandler, TurnParticipan
     private(set) lazy var gatherer = server.publishing.gatherer(for: turn)
     lazy var decompressor = Decompressor()
     var bufferedBytes = 0
+    var heldCalls = 0
     private let exchange: any HTTPExchange
     private var call: WebCall?
     private var deadline: Scheduled<Void>?

@@ -25,8 +25,10 @@ protocol WebSink: AnyObject {
 
 final class WebCall: CallStream {
     var outbound = ByteBuffer()
-    /// Web requests are one message, and bounded: they are never held.
-    var isInboundHeld = false
+    /// What came while this was true is kept as it is: what it means is found out when the call may begin.
+    var isInboundHeld = false {
+        didSet { if oldValue, !isInboundHeld, hasRequest { readRequest() } }
+    }
     var isHeldUp: Bool { sink.isHeldUp }
     private(set) var call: GRPCCall?
     private let translator: any WebTranslator
@@ -76,16 +78,23 @@ final class WebCall: CallStream {
             owner.server.memory.adjust(by: received - shared)
             shared = received
         }
-        forward { () throws(GRPCStatus) in try translator.received(body) }
+        call?.timed { forward { () throws(GRPCStatus) in try translator.received(body) } }
     }
 
     func receivedEnd() {
         guard !isFinished else { return }
         hasRequest = true
         if let refusal { return refuse(refusal) }
-        forward { () throws(GRPCStatus) in try translator.receivedEnd() }
-        giveBack()
-        if !isFinished { call?.receivedEnd() }
+        if !isInboundHeld { readRequest() }
+    }
+
+    private func readRequest() {
+        guard !isFinished, let call, !call.hasEnded else { return }
+        call.timed {
+            forward { () throws(GRPCStatus) in try translator.receivedEnd() }
+            giveBack()
+            if !isFinished { call.receivedEnd() }
+        }
     }
 
     private func forward(_ translate: () throws(GRPCStatus) -> ByteBuffer) {
@@ -156,9 +165,11 @@ final class WebCall: CallStream {
     /// There is room for about this many bytes.
     func pull(room: Int) {
         guard !isFinished, let call else { return }
-        if outbound.readableBytes == 0 { call.produce(room: room) }
-        guard !isFinished, let failure = forwardAnswer() else { return }
-        call.fail(failure)
+        call.timed {
+            if outbound.readableBytes == 0 { call.produce(room: room) }
+            guard !isFinished, let failure = forwardAnswer() else { return }
+            call.fail(failure)
+        }
     }
 
     /// Gives what the call has said to the sink; returns why that is not possible.

@@ -201,7 +201,8 @@ final class Worker: GRPCSession, @unchecked Sendable {
     }
 
     private var hasSlots: Bool {
-        !call.hasEnded && !isClosing && !pace.isHeld && !queues.isEmpty && items.count + unconfirmed < maxInFlight
+        !call.hasEnded && !isClosing && !pace.isHeld && !call.isOverTime && !queues.isEmpty
+            && items.count + unconfirmed < maxInFlight
     }
 
     /// Delivers what there is and may be delivered, up to about this end of the buffer; waits if there is nothing.

@@ -77,6 +77,20 @@ import Testing
         #expect(test.engine.quotas.charge(client("alice"), .requestPercentage, 0) == 1000)
     }
 
+    @Test func timeIsMeasuredOnlyWhileThereIsAQuotaOfIt() throws {
+        let test = try TestEngine()
+        let quotas = test.engine.quotas
+        try set(test, QuotaEntity(user: .others), 1000)
+        #expect(quotas.isInForce && !quotas.limitsTime)
+        try set(test, QuotaEntity(user: Self.alice), 10, .requestPercentage)
+        #expect(quotas.limitsTime)
+        // A tenth of ten seconds is one.
+        #expect(quotas.charge(client("alice"), timeNs: 1_000_000_000) == 0)
+        #expect(quotas.charge(client("alice"), timeNs: 50_000_000) == 500)
+        try set(test, QuotaEntity(user: Self.alice), nil, .requestPercentage)
+        #expect(quotas.isInForce && !quotas.limitsTime)
+    }
+
     @Test func anAnswerThatIsHeldIsNotCountedAndOneThatIsTooLargeGoesOutAlone() throws {
         let test = try TestEngine()
         try set(test, QuotaEntity(user: Self.alice), 1000, .consumerByteRate)
