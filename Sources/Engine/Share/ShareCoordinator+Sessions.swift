@@ -102,6 +102,11 @@ extension ShareCoordinator {
         return try result.get()
     }
 
+    /// What a session remembers, without going on with it; empty: there is none.
+    package func places(ofSession key: ShareSessionKey) -> [SharePlace] {
+        table.withLock { $0.sessions.sessions[key]?.places ?? [] }
+    }
+
     /// Ends a session. What the member holds is given back by `release`, once its last acknowledgements are in.
     package func closeSession(_ key: ShareSessionKey) throws(ShareError) -> [SharePlace] {
         let result = table.withLock { table -> Result<[SharePlace], ShareError> in

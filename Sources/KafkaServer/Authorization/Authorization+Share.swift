@@ -47,11 +47,22 @@ extension ShareFetchRequest: AuthorizedRequest {
             return .refused(response)
         }
         // A session remembers what it was asked for, so a part that is denied refuses the whole.
-        let names = topics.compactMap { rights.name(ofTopic: $0.topicId) }
+        let wanted = Set(topics.map(\.topicId) + remembered(rights).map(\.topicId))
+        let names = wanted.compactMap { rights.name(ofTopic: $0) }.sorted()
         return .when(names.allSatisfy { rights.mayUse(topic: $0, .read) }) {
             response.errorCode = .topicAuthorizationFailed
             return response
         }
+    }
+
+    /// What its session goes on with beyond what the request names: rights may have been taken away since, and whoever knows the
+    /// member's id may be somebody else. A session that begins or ends reads nothing of that.
+    private func remembered(_ rights: Rights) -> [SharePlace] {
+        guard shareSessionEpoch > 0, let key = ShareSessionKey(groupId: groupId, memberId: memberId) else { return [] }
+        let forgotten = Set(forgottenTopicsData.flatMap { topic in
+            topic.partitions.map { SharePlace(topicId: topic.topicId, partition: $0) }
+        })
+        return rights.places(ofShareSession: key).filter { !forgotten.contains($0) }
     }
 }
 

@@ -157,6 +157,9 @@ struct Rights: Sendable {
 
     func name(ofTopic id: TopicId) -> String? { exchange.engine.topics.topic(id: id)?.name }
 
+    /// What a share session was asked for before.
+    func places(ofShareSession key: ShareSessionKey) -> [SharePlace] { exchange.engine.shares.places(ofSession: key) }
+
     /// Takes out the items of topics that may not be used so, and returns them.
     func takeOut<Item>(
         _ items: inout [Item], _ operation: AccessOperation, of resource: ResourceType = .topic,
