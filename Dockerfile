@@ -9,7 +9,7 @@
 FROM swift:6.3-bookworm AS build
 RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
       git make pkg-config libnghttp2-dev libssl-dev liblz4-dev zlib1g-dev libzstd-dev libsnappy-dev libyaml-dev \
-    && rm -rf /var/lib/apt/lists/*
+    && apt-get clean && rm -rf /var/lib/apt/lists/*
 WORKDIR /martlet
 # The dependencies are a layer of their own; Package.resolved is where somebody has resolved them before, not in a fresh clone.
 COPY Package.swift Package.resolved* ./
@@ -20,11 +20,14 @@ RUN make build
 FROM debian:bookworm-slim
 RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
       libnghttp2-14 libssl3 liblz4-1 zlib1g libzstd1 libsnappy1v5 libyaml-0-2 libstdc++6 \
-    && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --user-group --uid 9092 --home-dir /var/lib/martlet --shell /usr/sbin/nologin martlet \
+    && apt-get clean && rm -rf /var/lib/apt/lists/* \
+    && groupadd --gid 9092 martlet \
+    && useradd --uid 9092 --gid 9092 --no-log-init --no-create-home --home-dir /var/lib/martlet \
+      --shell /usr/sbin/nologin martlet \
     && install -d -o martlet -g martlet -m 0750 /var/lib/martlet
 COPY --from=build /martlet/.build/martlet /usr/bin/martlet
-USER martlet
+# As numbers: Kubernetes' runAsNonRoot does not trust a name. Volumes belong to them, so they must stay.
+USER 9092:9092
 WORKDIR /var/lib/martlet
 VOLUME /var/lib/martlet
 EXPOSE 9092

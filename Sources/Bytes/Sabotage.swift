@@ -63,6 +63,14 @@
         case forgetPlaceInBatch
         /// The groups are not told of a deleted topic.
         case keepOffsetsOfDeleted
+        /// What a worker of a queue says is answered before it is written.
+        case answerSaidBeforeWrite
+        /// Records that one worker holds are delivered to others.
+        case deliverHeld
+        /// What a worker that is gone held is done with.
+        case loseReleased
+        /// Records are delivered however often they were before.
+        case deliverForEver
 
         /// What is broken in this task; nil almost always.
         @TaskLocal package static var active: Sabotage?

@@ -125,6 +125,14 @@ struct Login {
         }
     }
 
+    /// Why a mechanism is not offered, for the log.
+    func refusal(ofMechanism name: String) -> String {
+        if let former, former.mechanism.rawValue != name { return "the session began with \(former.mechanism.rawValue)" }
+        if configuration.mechanisms.contains(where: { $0.rawValue == name }) { return "it is taken over TLS only, or from this machine" }
+        let offered = mechanisms.map(\.rawValue).joined(separator: ", ")
+        return "there is no such mechanism here; offered: \(offered.isEmpty ? "none without TLS" : offered)"
+    }
+
     /// SaslHandshake: what is answered.
     mutating func choose(_ name: String, isBare: Bool) -> KafkaErrorCode {
         switch state {

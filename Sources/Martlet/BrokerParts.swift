@@ -59,7 +59,9 @@ final class BrokerParts: Sendable {
         let tokenKeys = try configuration.tokens.keyFile.map { (file) throws(BrokerError) in try TokenKeys(file) }
         self.tokenKeys = tokenKeys
         let clock = clock
-        output = LogOutput(format: configuration.logFormat, level: configuration.logLevel, nowMs: { clock.nowMs() })
+        output = LogOutput(
+            format: configuration.logFormat, level: configuration.logLevel, hasPriorities: JournalPriority.isRead(),
+            nowMs: { clock.nowMs() })
         logger = output.logger("Martlet")
         running = Mutex(configuration)
         certificates = try BrokerCertificates(configuration, clock: clock)

@@ -48,7 +48,8 @@ extension ConfigurationLoader {
     private mutating func checkLogins(_ policies: [ListenerPolicy]) throws(ConfigurationError) {
         for policy in policies where policy.saslRequired == .always && policy.saslMechanisms.isEmpty {
             guard policy.rules.saslMechanisms == nil || policy.rules.saslRequired != nil else { continue }
-            let prefix = policy.rules == Configuration.ListenerRules() ? "" : ListenerSettings.prefix + (policy.address.name ?? "") + "."
+            let own = ListenerSettings.prefix + (policy.address.name ?? "") + "."
+            let prefix = policy.rules == Configuration.ListenerRules() ? "" : own
             let key = policy.rules.saslRequired == nil ? "sasl.required" : prefix + "sasl.required"
             return try mistake(ConfigurationError(
                 "`sasl.required: always`\(origins[key].map { " (\($0))" } ?? "") asks everybody on"
@@ -71,7 +72,8 @@ extension ConfigurationLoader {
                     + " `tls.client.auth: none`"))
         }
         if let policy = policies.first(where: { $0.saslMechanisms.contains(.oauthBearer) }), configuration.tokens.keyFile == nil {
-            let prefix = policy.rules.saslMechanisms == nil ? "" : ListenerSettings.prefix + (policy.address.name ?? "") + "."
+            let own = ListenerSettings.prefix + (policy.address.name ?? "") + "."
+            let prefix = policy.rules.saslMechanisms == nil ? "" : own
             try mistake(ConfigurationError(
                 "\(named(prefix + "sasl.enabled.mechanisms")) has OAUTHBEARER without `sasl.oauthbearer.jwks.endpoint.url`; "
                     + "say where the keys are"))
@@ -112,13 +114,15 @@ extension ConfigurationLoader {
         _ lower: String, _ low: Number, isAtMost upper: String, _ high: Number
     ) throws(ConfigurationError) {
         guard low > high else { return }
-        try mistake(ConfigurationError("\(named(lower, "\(low)")) is above \(named(upper, "\(high)")); lower the one or raise the other"))
+        try mistake(ConfigurationError(
+            "\(named(lower, "\(low)")) is above \(named(upper, "\(high)")); lower the one or raise the other"))
     }
 
     private mutating func order<Number: FixedWidthInteger>(
         _ lower: String, _ low: Number, isBelow upper: String, _ high: Number
     ) throws(ConfigurationError) {
         guard low >= high else { return }
-        try mistake(ConfigurationError("\(named(lower, "\(low)")) is not below \(named(upper, "\(high)")); lower the one or raise the other"))
+        try mistake(ConfigurationError(
+            "\(named(lower, "\(low)")) is not below \(named(upper, "\(high)")); lower the one or raise the other"))
     }
 }

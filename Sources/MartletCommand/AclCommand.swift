@@ -42,7 +42,8 @@ struct AclCommand: ParsableCommand {
             // Whoever may add rules need not be allowed to see settings.
             if !rules.deny, (try? administration.brokerSettings())?[AccessAdministration.policySetting] != nil {
                 Terminal.write(
-                    "note: an external policy decides here (\(AccessAdministration.policySetting)): rules that allow are not used, those that deny are\n",
+                    "note: an external policy decides here (\(AccessAdministration.policySetting)): "
+                        + "rules that allow are not used, those that deny are\n",
                     to: STDERR_FILENO)
             }
         }

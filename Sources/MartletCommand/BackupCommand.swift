@@ -37,6 +37,12 @@ struct BackupCommand: ParsableCommand {
         let request = "{\"command\":\"backup\",\"directory\":\(JSONText.quoted(Environment.absolute(target)))}"
         let answer = try ControlSocket.ask(request, in: Environment.absolute(data))
         if let error = answer["error"]?.text { throw CommandError(error) }
+        // In a container, or with a /tmp of its own, the broker has other files under the same name.
+        guard Backup.exists(at: Environment.absolute(target)) else {
+            throw CommandError(
+                "the broker wrote \(Environment.absolute(target)), but not where this command sees it: it has a directory of its own"
+                    + " there, as /tmp is with PrivateTmp of its unit; name one that both see, such as one beside its data")
+        }
         func number(_ key: String) -> Int {
             if case .number(let value) = answer[key] { Int(value) } else { 0 }
         }

@@ -64,9 +64,10 @@ enum BrokerProcess {
 
     /// Ends the process with every mistake of the configuration, one a line.
     private static func refuseProblems(_ loader: ConfigurationLoader) {
-        guard let last = loader.problems.last else { return }
-        for problem in loader.problems.dropLast() { Terminal.write("error: \(problem)\n", to: STDERR_FILENO) }
-        Main.end(loader.problems.first(where: \.isUsage).map { ConfigurationError(last.description, isUsage: $0.isUsage) } ?? last)
+        guard !loader.problems.isEmpty else { return }
+        for problem in loader.problems { Terminal.write("error: \(problem)\n", to: STDERR_FILENO) }
+        // The next start would end like this one: a service manager can tell by the status that it need not try.
+        exit(loader.problems.contains(where: \.isUsage) ? EX_USAGE : EX_CONFIG)
     }
 
     private static func live(

@@ -2,7 +2,7 @@
 // Martlet, MartletCommand: where the process begins, and how it ends.
 //
 // Every failure leaves as one line on standard error that says what, where and what to do next. Exit status: 0 done, 1 it
-// could not be done, 64 the command line was wrong (EX_USAGE).
+// could not be done, 64 the command line was wrong (EX_USAGE), 78 a broker's configuration was (EX_CONFIG).
 
 import ArgumentParser
 import Glibc

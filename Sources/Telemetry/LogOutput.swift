@@ -29,18 +29,21 @@ package final class LogOutput: Sendable {
     }
 
     private let format: LogFormat
+    private let hasPriorities: Bool
     private let nowMs: @Sendable () -> Int64
     private let sink: @Sendable (String) -> Bool
     private let state: Mutex<State>
     /// Of all loggers that have none of their own; an index into the levels.
     private let levelIndex: Atomic<Int>
 
-    /// `sink` takes a line with its newline and says whether it could.
+    /// `sink` takes a line with its newline and says whether it could. `hasPriorities`: the level stands before each line, in
+    /// the form that systemd's journal reads and removes.
     package init(
-        format: LogFormat = .text, level: Logger.Level = .info, limit: LogRateLimit = LogRateLimit(),
+        format: LogFormat = .text, level: Logger.Level = .info, limit: LogRateLimit = LogRateLimit(), hasPriorities: Bool = false,
         nowMs: @escaping @Sendable () -> Int64, sink: @escaping @Sendable (String) -> Bool = standardError
     ) {
         self.format = format
+        self.hasPriorities = hasPriorities
         self.nowMs = nowMs
         self.sink = sink
         state = Mutex(State(limit: limit))
@@ -73,7 +76,8 @@ package final class LogOutput: Sendable {
         if let error = event.error { line.add("error", String(describing: error)) }
         if suppressed > 0 { line.add("suppressed", String(suppressed)) }
         if verdict.dropped > 0 { line.add("dropped", String(verdict.dropped)) }
-        let written = sink(line.rendered(format, bytesMax: Self.lineBytesMax))
+        let priority = hasPriorities ? JournalPriority.prefix(event.level) : ""
+        let written = sink(priority + line.rendered(format, bytesMax: Self.lineBytesMax - priority.utf8.count))
         guard !written || verdict.dropped > 0 else { return }
         state.withLock { $0.dropped = written ? max(0, $0.dropped - verdict.dropped) : $0.dropped + 1 }
     }

@@ -2,9 +2,9 @@
 // Martlet, Telemetry: keeps one noisy peer from filling the disk with log lines.
 //
 // Two buckets of tokens hold a message back: a small one for messages with the same words, and a larger one for everything
-// that one log statement says, because peers can make the words differ. What was held back is counted, and the next line with the
-// same words says how many there were. Debug output is what somebody asked for, and critical messages are what they
-// must see: neither is limited. A plain value; `LogOutput` guards it.
+// that one log statement says, because peers can make the words differ. What was held back is counted: what the small one
+// held back is told by the next line with the same words, the rest by the next line of the statement. Debug output is what
+// somebody asked for, and critical messages are what they must see: neither is limited. A plain value; `LogOutput` guards it.
 
 import Logging
 
@@ -62,25 +62,36 @@ package struct LogRateLimit: Sendable {
         self.perStatement = perStatement
     }
 
-    /// How many messages with these words were held back before this one; nil if this one must be held back too.
+    /// How many messages were held back before this one that no line has told of; nil if this one must be held back too.
     mutating func admit(_ event: LogEvent, nowMs: Int64) -> Int? {
         guard event.level > .debug, event.level < .critical else { return 0 }
         let statement = Statement(file: event.file, line: event.line)
         let words = Words(statement: statement, message: event.message.description)
-        if messages.count >= Self.messagesMax, messages[words] == nil { messages = [:] }
+        if messages.count >= Self.messagesMax, messages[words] == nil { forgetWords() }
         var common = statements[statement] ?? Bucket(tokens: perStatement.burst, refilledMs: nowMs)
         var own = messages[words] ?? Bucket(tokens: perMessage.burst, refilledMs: nowMs)
         common.refill(perStatement, nowMs: nowMs)
         own.refill(perMessage, nowMs: nowMs)
-        let suppressed = own.suppressed
         let isAdmitted = common.tokens > 0 && own.tokens > 0
+        let suppressed = own.suppressed + common.suppressed
         if isAdmitted {
             common.tokens -= 1
             own.tokens -= 1
+            common.suppressed = 0
+            own.suppressed = 0
+        } else if own.tokens == 0 {
+            own.suppressed += 1
+        } else {
+            common.suppressed += 1
         }
-        own.suppressed = isAdmitted ? 0 : suppressed + 1
         statements[statement] = common
         messages[words] = own
         return isAdmitted ? suppressed : nil
+    }
+
+    /// Their statements keep what has not been told.
+    private mutating func forgetWords() {
+        for (words, bucket) in messages { statements[words.statement]?.suppressed += bucket.suppressed }
+        messages = [:]
     }
 }

@@ -196,22 +196,4 @@ extension Life {
         }
         return next
     }
-
-    /// Asks over a connection of its own, and lets sync rounds pass until the answer comes.
-    private func askDurably<Request: KafkaRequest>(_ request: Request, version: Int16) throws -> Request.Response {
-        guard let broker else { throw Interrupted() }
-        let link = try KafkaLink(broker) { [unowned self] in received($0) }
-        defer { link.discard() }
-        var answer: Request.Response?
-        try link.send(request, version: version) { answer = $0 }
-        for _ in 0..<16 where answer == nil && !disk.hasCrashed {
-            broker.loop.run()
-            broker.groupCommit.runRound()
-            broker.loop.run()
-            try link.poll()
-        }
-        if disk.hasCrashed { throw Interrupted() }
-        guard let answer else { throw Violation(invariant: "a request is answered", detail: "\(Request.self)") }
-        return answer
-    }
 }

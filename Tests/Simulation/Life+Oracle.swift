@@ -81,7 +81,7 @@ extension Life {
         let response = try ask(request, version: 12)
         var facts: [String: TopicFacts] = [:]
         for topic in response.topics where !topic.isInternal {
-            guard let name = topic.name, name != Ledger.topic, name != Journal.topic else { continue }
+            guard let name = topic.name, ![Ledger.topic, Journal.topic, Crew.topic].contains(name) else { continue }
             facts[name] = TopicFacts(id: topic.topicId, partitions: topic.partitions.count, overrides: [:])
         }
         guard !facts.isEmpty else { return facts }

@@ -96,6 +96,7 @@ extension Life {
         for member in members { member.link?.discard(); member.link = nil }
         for actor in transactionActors { actor.link?.discard(); actor.link = nil }
         for actor in streamActors { actor.drop() }
+        for worker in workers { worker.drop() }
         for subscriber in subscribers { subscriber.drop() }
         admin?.discard()
         admin = nil
@@ -171,12 +172,15 @@ extension Life {
             for number in 0..<transactional { transactionActors.append(TransactionActor(self, number)) }
             let streaming = settings.streams ? pick(2...3) : 0
             for number in 0..<streaming { streamActors.append(StreamActor(self, number)) }
+            let working = settings.works ? pick(2...3) : 0
+            for number in 0..<working { workers.append(WorkerActor(self, number)) }
         }
         for producer in producers { try producer.connect(broker) }
         for fetcher in fetchers { try fetcher.connect(broker) }
         for member in members { try member.connect(broker) }
         for actor in transactionActors { try actor.connect(broker) }
         for actor in streamActors { try actor.connect(broker) }
+        for worker in workers { try worker.connect(broker) }
         for subscriber in subscribers { try subscriber.connect(broker) }
     }
 }

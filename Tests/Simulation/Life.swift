@@ -35,6 +35,8 @@ package final class Life {
     let ledger = Ledger()
     var streamActors: [StreamActor] = []
     let journal = Journal()
+    var workers: [WorkerActor] = []
+    let crew = Crew()
     var admin: KafkaLink?
     var calls: GRPCLink?
     /// Calls that wait for an answer.
@@ -61,6 +63,8 @@ package final class Life {
         var transacts = false
         /// Whether there are streams of records to publish.
         var streams = false
+        /// Whether there is a queue with workers.
+        var works = false
     }
 
     enum FlipTarget: CaseIterable { case none, logs, caches, checkpoint }
@@ -72,6 +76,7 @@ package final class Life {
         case fault, calm, flip, verify, disconnect
         case transact
         case stream
+        case work
     }
 
     package init(seed: UInt64) {
@@ -102,6 +107,8 @@ package final class Life {
         if settings.transacts { settings.steps += 120 }
         settings.streams = apart.next() % 4 == 0
         if settings.streams { settings.steps += 60 }
+        settings.works = apart.next() % 4 == 0
+        if settings.works { settings.steps += 100 }
         let usual: [Action: Int] = [
             .produce: 24, .publish: 6, .fetch: 8, .subscribe: 4, .commit: 5, .commitByCall: 3, .member: 4, .create: 3,
             .delete: 1, .alter: 2, .grow: 1, .deleteRecords: 2, .turn: 14, .sync: 14, .release: 2, .pass: 4,
@@ -116,6 +123,7 @@ package final class Life {
             case .flip, .fault, .calm: break
             case .transact: weight = settings.transacts ? 120 : 0
             case .stream: weight = settings.streams ? 60 : 0
+            case .work: weight = settings.works ? 100 : 0
             default: weight = weight * pick([0, 1, 1, 1, 3])
             }
             if weight > 0 { settings.weights.append((action, weight)) }
@@ -175,6 +183,7 @@ package final class Life {
         // Once more with nothing wrong, so that what only a second start shows is seen too.
         guard violation == nil else { return }
         try end(.clean(thenPowerCut: chance(0.5)))
+        if violation == nil { try checkCrew() }
     }
 
     private func drawEnding() -> Ending {
@@ -233,6 +242,7 @@ package final class Life {
         case .disconnect: try disconnect()
         case .transact: try transact()
         case .stream: try pickAny(streamActors)?.step()
+        case .work: try work()
         }
     }
 
@@ -240,6 +250,13 @@ package final class Life {
     private func transact() throws {
         try pickAny(transactionActors)?.step()
         guard !disk.hasCrashed, chance(0.6) else { return }
+        if isInsideSync { try turn() } else { try syncRound() }
+    }
+
+    /// What workers say is durable before it is answered.
+    private func work() throws {
+        try pickAny(workers)?.step()
+        guard !disk.hasCrashed, chance(0.5) else { return }
         if isInsideSync { try turn() } else { try syncRound() }
     }
 
@@ -260,6 +277,7 @@ package final class Life {
         for member in members { try member.link?.poll() }
         for actor in transactionActors { try actor.link?.poll() }
         for actor in streamActors { try actor.read() }
+        for worker in workers { try worker.link?.poll() }
         try admin?.poll()
         try calls?.poll()
         for subscriber in subscribers { try subscriber.read() }

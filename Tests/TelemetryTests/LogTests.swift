@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, TelemetryTests: log lines, their escaping and their rate limit.
 
+import Glibc
 import Logging
 import Synchronization
 import Testing
@@ -138,6 +139,24 @@ private final class Lines: Sendable {
         #expect(limit.admit(event(.error), nowMs: 9000) == 1)
     }
 
+    @Test func `What was held back is told although the words are always others`() {
+        var limit = LogRateLimit(
+            perMessage: .init(burst: 1, intervalMs: 1000), perStatement: .init(burst: 2, intervalMs: 1000))
+        #expect((0..<5).map { limit.admit(event(.error, "m\($0)"), nowMs: 0) } == [0, 0, nil, nil, nil])
+        #expect(limit.admit(event(.error, "other"), nowMs: 1000) == 3)
+        #expect(limit.admit(event(.error, "other"), nowMs: 1001) == nil)
+        #expect(limit.admit(event(.error, "another"), nowMs: 2000) == 0)
+        #expect(limit.admit(event(.error, "other"), nowMs: 3000) == 1)
+    }
+
+    @Test func `What was held back is told although its words are forgotten`() {
+        var limit = LogRateLimit(
+            perMessage: .init(burst: 1, intervalMs: 1000), perStatement: .init(burst: 100_000, intervalMs: 1))
+        #expect([limit.admit(event(.error), nowMs: 0), limit.admit(event(.error), nowMs: 0)] == [0, nil])
+        let told = (0..<LogRateLimit.messagesMax).compactMap { limit.admit(event(.error, "m\($0)"), nowMs: 0) }
+        #expect(told.reduce(0, +) == 1)
+    }
+
     @Test func `A clock set back does not silence the log for long`() {
         var limit = LogRateLimit(perMessage: .init(burst: 1, intervalMs: 1000))
         #expect(limit.admit(event(.error), nowMs: 1_000_000) == 0)
@@ -149,6 +168,28 @@ private final class Lines: Sendable {
     func `What was asked for and what must be seen is never held back`(level: Logger.Level) {
         var limit = LogRateLimit(perMessage: .init(burst: 1, intervalMs: 1000))
         #expect((0..<5).allSatisfy { _ in limit.admit(event(level), nowMs: 0) == 0 })
+    }
+
+    @Test func `The journal is told how severe a line is`() {
+        let output = LogOutput(
+            level: .trace, hasPriorities: true, nowMs: { 1_738_324_800_123 }, sink: { [lines] in lines.take($0) })
+        let logger = output.logger("Engine")
+        for level in Logger.Level.allCases { logger.log(level: level, "m") }
+        #expect(lines.all.map { String($0.prefix(5)) } == ["<7>20", "<7>20", "<6>20", "<5>20", "<4>20", "<3>20", "<2>20"])
+        logger.error("\(String(repeating: "x", count: 5000))")
+        #expect(lines.all.last.map { $0.utf8.count <= LogOutput.lineBytesMax } == true)
+    }
+
+    @Test func `Standard error is the journal's only if systemd names it`() throws {
+        var ends: [Int32] = [0, 0]
+        try #require(unsafe pipe(&ends) == 0)
+        defer { ends.forEach { close($0) } }
+        var status = stat()
+        try #require(unsafe fstat(ends[0], &status) == 0)
+        #expect(JournalPriority.isRead(from: ends[0], journalStream: "\(status.st_dev):\(status.st_ino)"))
+        for other in [nil, "", "\(status.st_dev):\(status.st_ino + 1)", "x"] {
+            #expect(!JournalPriority.isRead(from: ends[0], journalStream: other))
+        }
     }
 
     @Test func `Lines that nobody could read are counted, and the count is told once`() {

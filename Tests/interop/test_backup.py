@@ -253,6 +253,7 @@ def test_bad_targets_are_refused_in_words(start_broker: Callable[..., Broker], t
     for target, words in cases.items():
         done = broker.run("backup", target, "--data", str(broker.data))
         assert done.returncode == 1 and words in done.stderr.decode(), (target, done.stderr)
+    assert broker.run("topic", "create", "t", "--bootstrap", broker.address).returncode == 0
     # A mistake leaves nothing behind, and an empty directory is fine.
     assert not list(tmp_path.glob("*.partial"))
     (tmp_path / "empty").mkdir()
@@ -263,10 +264,31 @@ def test_bad_targets_are_refused_in_words(start_broker: Callable[..., Broker], t
     assert done.returncode == 1 and b"is no backup" in done.stderr
     done = broker.run("restore", str(tmp_path / "empty"), "--data", str(tmp_path / "full"))
     assert done.returncode == 1 and b"is not empty" in done.stderr
+    # Nor is a backup restored into itself, or when something of it got lost where it was kept.
+    done = broker.run("restore", str(tmp_path / "empty"), "--data", str(tmp_path / "empty" / "data"))
+    assert done.returncode == 1 and b"is inside of the backup" in done.stderr
+    shutil.copytree(tmp_path / "empty", tmp_path / "cut")
+    log = next((tmp_path / "cut").glob("__martlet_metadata-0/*.log"))
+    os.truncate(log, log.stat().st_size - 1)
+    done = broker.run("restore", str(tmp_path / "cut"), "--data", str(tmp_path / "new"))
+    assert done.returncode == 1 and b"is not what was written" in done.stderr
+    (tmp_path / "cut" / "martlet.backup").write_text("version=2\nlogs=0\nbytes=0\n")
+    done = broker.run("restore", str(tmp_path / "cut"), "--data", str(tmp_path / "new"))
+    assert done.returncode == 1 and b"made by a newer martlet" in done.stderr
+    assert not (tmp_path / "new").exists() and not list(tmp_path.glob("*.partial"))
     assert broker.stop() == 0
     assert not socket.exists()
     done = broker.run("backup", str(tmp_path / "later"), "--data", str(broker.data))
     assert done.returncode == 1 and b"no broker runs in" in done.stderr
+
+
+def test_a_target_that_only_the_broker_sees_is_no_success(start_broker: Callable[..., Broker], tmp_path: Path) -> None:
+    """As with PrivateTmp of its unit: the backup would be gone with the broker."""
+    private = tmp_path / "private"
+    private.mkdir()
+    broker = start_broker(wrapper=["unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs "$0" && exec "$@"', str(private)])
+    done = broker.run("backup", str(private / "copy"), "--data", str(broker.data))
+    assert done.returncode == 1 and b"not where this command sees it" in done.stderr and not done.stdout
 
 
 def test_a_broker_in_memory_says_that_there_is_nothing_to_back_up(start_broker: Callable[..., Broker], tmp_path: Path) -> None:

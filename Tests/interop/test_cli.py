@@ -323,7 +323,9 @@ def test_a_broker_answers_when_its_ready_file_is_there(start_broker: Callable[..
 # Mistakes.
 
 
-def start_fails(binary: str, folder: Path, *arguments: str, command: str = "dev", environment: Any = None) -> str:
+def start_fails(
+    binary: str, folder: Path, *arguments: str, command: str = "dev", environment: Any = None, status: Optional[int] = None
+) -> str:
     """Starts a broker that cannot start; its one line."""
     folder.mkdir(exist_ok=True)
     words = [binary, command, *arguments]
@@ -335,6 +337,7 @@ def start_fails(binary: str, folder: Path, *arguments: str, command: str = "dev"
         words, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, env={**os.environ, **(environment or {})}
     )
     assert done.returncode != 0, f"it started: {done.stdout.decode()}"
+    assert status in (None, done.returncode), done.stderr.decode()
     return one_line(done.stderr)
 
 
@@ -389,7 +392,8 @@ def test_bad_yaml_is_named_by_file_line_and_key(
 ) -> None:
     file = tmp_path / "martlet.yaml"
     file.write_text(content)
-    message = start_fails(binary, tmp_path, "--config", str(file), command="serve")
+    # A service manager can tell that the next start would fail too (EX_CONFIG).
+    message = start_fails(binary, tmp_path, "--config", str(file), command="serve", status=78)
     assert str(file) in message and word in message, message
     assert re.search(rf":{line}\b|line {line}\b" if line else r":\d|line \d", message), message
 

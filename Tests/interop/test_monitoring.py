@@ -123,7 +123,8 @@ def test_the_dashboard_is_whole() -> None:
 
 def promtool(*words: str, text: str = "") -> None:
     """What promtool finds nothing wrong with. The Makefile brings it."""
-    tool = next((found for found in (str(REPOSITORY / ".build/promtool"), shutil.which("promtool")) if found and os.access(found, os.X_OK)), None)
+    places = (str(REPOSITORY / ".build/promtool"), shutil.which("promtool") or "")
+    tool = next((place for place in places if os.access(place, os.X_OK)), None)
     assert tool, "there is no promtool; run `make .build/promtool`"
     done = subprocess.run([tool, *words], input=text.encode(), capture_output=True, timeout=30)
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()

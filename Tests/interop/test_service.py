@@ -215,6 +215,30 @@ dpkg -P martlet
 rm -rf /var/lib/martlet /var/log/martlet
 dpkg -i /packages/second.deb && dpkg -P martlet
 [ ! -e /var/lib/martlet ] && ! id martlet 2>/dev/null && echo nothing is left
+# A service manager that says what it is told to do.
+mkdir -p /run/systemd/system /run/manager
+cat > /usr/sbin/systemctl <<'MANAGER'
+#!/bin/sh
+cd /run/manager
+case "$*" in
+  *is-active*) [ -e active ] ;;
+  *is-enabled*) [ -e enabled ] ;;
+  enable*) touch enabled ;;
+  disable*) rm enabled ;;
+  start*|restart*) touch active; echo "manager: $1" ;;
+  stop*) rm -f active; echo "manager: $1" ;;
+esac
+MANAGER
+printf '#!/bin/sh\nexec systemctl "$@"\n' > /usr/sbin/deb-systemd-invoke
+chmod +x /usr/sbin/systemctl /usr/sbin/deb-systemd-invoke
+dpkg -i /packages/first.deb
+dpkg -i /packages/second.deb
+dpkg -r martlet
+dpkg -i /packages/second.deb
+systemctl stop martlet.service
+systemctl disable martlet.service
+dpkg -i /packages/second.deb
+echo "manager: end"
 END
 chroot "$1/root" sh /packages/run
 """
@@ -252,3 +276,17 @@ def test_the_package_installs_starts_upgrades_and_removes(binary: str, tmp_path:
     ):  # fmt: skip
         assert line in said, f"{line!r} is not in:\n{said}{done.stderr.decode()}"
     assert "are kept" in done.stderr.decode()
+    # Installed, upgraded, removed, installed again, and left alone once its administrator wants it off.
+    assert re.findall("^manager: (.*)", said, re.MULTILINE) == ["start", "restart", "stop", "start", "stop", "end"]
+
+
+def test_the_image_is_made_of_what_a_fresh_clone_has() -> None:
+    text = (REPOSITORY / "Dockerfile").read_text().replace("\\\n", " ")
+    tracked = subprocess.run(["git", "-C", str(REPOSITORY), "ls-files"], capture_output=True, check=True).stdout.decode().split()
+    for line in re.findall(r"^COPY (?!--from)(.*)", text, re.MULTILINE):
+        for source in line.split()[:-1]:
+            assert source == "." or source.endswith("*") or source in tracked, f"{source} is not in a fresh clone"
+    wanted = re.search(r"^BUILD_PACKAGES := (.*?)\n(?!\t)", (REPOSITORY / "Makefile").read_text(), re.MULTILINE | re.DOTALL)
+    installed = re.search(r"apt-get install \S+ \S+\s+(.*?)&&", text)
+    assert wanted and installed
+    assert set(wanted[1].replace("\\", " ").split()) == set(installed[1].split())

@@ -39,7 +39,8 @@ package struct KafkaConnection: Sendable {
                 return loop.makeFailedFuture(ClientError(.connection, "the connection is gone"))
             }
             let bare = KafkaConnection(
-                endpoint: endpoint, isCertificateShown: made.isCertificateShown, channel: channel, handler: NIOLoopBound(made, eventLoop: loop),
+                endpoint: endpoint, isCertificateShown: made.isCertificateShown, channel: channel,
+                handler: NIOLoopBound(made, eventLoop: loop),
                 clientId: options.clientId, versions: [18: 0...0])
             let known = bare.send(ApiVersionsRequest()).flatMapThrowing { try bare.knowing($0) }
             guard let login = options.login else { return known }

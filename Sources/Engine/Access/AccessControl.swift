@@ -144,7 +144,11 @@ package final class AccessControl: Sendable {
         _ principal: String, host: String, _ operation: AccessOperation, _ resource: ResourceType
     ) -> AccessRules.Decision {
         answer(Question(principal: principal, host: host, operation: operation, resource: resource)) {
-            policy != nil ? .undecided : $0.decideAny(principal, host: host, operation, resource)
+            if policy != nil { return .undecided }
+            let decision = $0.decideAny(principal, host: host, operation, resource)
+            // What no rule speaks of is free, and there is always some of it, unless a rule speaks of all.
+            guard decision.rule == nil, configuration.allowsEveryoneWithoutRule, !$0.speaksOfAll(resource) else { return decision }
+            return .init(isAllowed: true, rule: nil)
         }
     }
 

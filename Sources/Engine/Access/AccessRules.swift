@@ -154,6 +154,9 @@ package struct AccessRules: Sendable {
         return isFound
     }
 
+    /// Whether some rule is about every resource of this type.
+    func speaksOfAll(_ resource: ResourceType) -> Bool { resources[resource]?.literal[AccessRule.wildcard] != nil }
+
     /// Visits the rules of each pattern that means the name, as long as `visit` says to go on.
     private func forEachPattern(
         of resource: ResourceType, matching name: String, _ visit: (Principals) -> Bool

@@ -3,6 +3,8 @@
 //
 // Names, defaults and bounds are Kafka's (4.2; those of dead letters KIP-1191's). A group's settings override the broker's.
 
+import Bytes
+
 package struct ShareConfiguration: Equatable, Sendable {
     /// `group.share.heartbeat.interval.ms`
     package var heartbeatIntervalMs: Int32 = 5_000
@@ -95,7 +97,7 @@ package struct ShareGroupSettings: Equatable, Sendable {
     /// Throws `invalidConfiguration` naming the key, for one that is unknown or a value that is refused.
     package init(_ values: [String: String], _ broker: ShareConfiguration) throws(EngineError) {
         rules.lockDurationMs = broker.recordLockDurationMs
-        rules.deliveryCountLimit = broker.deliveryCountLimit
+        rules.deliveryCountLimit = sabotaged("deliverForEver") ? 100 : broker.deliveryCountLimit
         rules.maxRecordLocks = broker.partitionMaxRecordLocks
         for (name, value) in values { try set(name, value, broker) }
         rules.hasDeadLetters = !deadLetterTopicName.isEmpty

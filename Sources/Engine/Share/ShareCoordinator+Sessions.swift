@@ -102,8 +102,8 @@ extension ShareCoordinator {
         return try result.get()
     }
 
-    /// What a session remembers, without going on with it; empty: there is none.
-    package func places(ofSession key: ShareSessionKey) -> [SharePlace] {
+    /// What a session fetches from; nothing if there is none.
+    package func places(of key: ShareSessionKey) -> [SharePlace] {
         table.withLock { $0.sessions.sessions[key]?.places ?? [] }
     }
 

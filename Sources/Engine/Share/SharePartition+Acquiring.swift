@@ -5,6 +5,8 @@
 // at that bound only those are delivered that are in flight already. Whole batches may pass the bound by the rest of the last one, as in
 // Kafka, whose clients get whole batches; who is given single records (`isStrict`) never passes it.
 
+import Bytes
+
 extension SharePartition {
     /// Where to read for the next delivery: the first record that may be delivered again, or what nobody has looked at if
     /// there is room for more. nil: there is nothing to deliver now.
@@ -79,7 +81,7 @@ extension SharePartition {
         var acquired: [Run] = []
         var left = limit
         update(range) { run in
-            guard left > 0, run.isDeliverable(wallMs) else { return [run] }
+            guard left > 0, run.isDeliverable(wallMs) || sabotaged("deliverHeld") && run.state == .acquired else { return [run] }
             guard run.deliveryCount < rules.deliveryCountLimit else { return [run] }
             var mine = run
             mine.last = left >= run.count ? run.last : run.first + left - 1

@@ -14,6 +14,8 @@
 // Time is handed in: locks in monotonic milliseconds, delays in wall-clock milliseconds. Nothing here waits or writes.
 // Input that a peer can get wrong throws `ShareError`; no record is changed then.
 
+import Bytes
+
 package struct SharePartition: Sendable {
     package enum State: Int8, Sendable {
         case available = 0
@@ -185,7 +187,7 @@ package struct SharePartition: Sendable {
 
     private mutating func release(_ rules: Rules, into letters: inout [DeadLetter], where matches: (Run) -> Bool) {
         note(released: books.change(where: { $0.state == .acquired && matches($0) }) {
-            $0.released(notBeforeMs: 0, rules: rules, into: &letters)
+            sabotaged("loseReleased") ? $0.ended(.archived) : $0.released(notBeforeMs: 0, rules: rules, into: &letters)
         })
         tidy()
     }

@@ -132,13 +132,13 @@ extension ShareQueue {
             }
             if !isRenewal {
                 state.needsWrite = true
-                if mustBury.isEmpty { state.answers.append(answer) }
+                if mustBury.isEmpty, !sabotaged("answerSaidBeforeWrite") { state.answers.append(answer) }
             }
             return .success(())
         }
         switch result {
         case .failure(let error): answer.deliver(error)
-        case .success where isRenewal: answer.deliver(nil)
+        case .success where isRenewal || sabotaged("answerSaidBeforeWrite"): answer.deliver(nil)
         case .success:
             if !mustBury.isEmpty { bury(mustBury, settings, on: loop, answer: answer) }
         }

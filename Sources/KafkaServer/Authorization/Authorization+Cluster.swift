@@ -30,8 +30,7 @@ extension DescribeClusterRequest: AuthorizedRequest {
         guard includeClusterAuthorizedOperations else { return .granted }
         return .amended { response in
             guard response.errorCode == .none else { return }
-            response.clusterAuthorizedOperations = rights.operations(
-                .cluster, AccessRule.clusterName, within: AuthorizedOperations.cluster)
+            response.clusterAuthorizedOperations = rights.clusterOperations
         }
     }
 }
@@ -148,6 +147,18 @@ extension ElectLeadersRequest: AuthorizedRequest {
         .when(rights.mayUseCluster(.alter)) {
             var response = ElectLeadersResponse()
             response.errorCode = .clusterAuthorizationFailed
+            // Version 0 has no error of the whole response.
+            response.replicaElectionResults = (topicPartitions ?? []).map { topic in
+                var answer = ElectLeadersResponse.Topic()
+                answer.topic = topic.topic
+                answer.partitionResult = topic.partitions.map {
+                    var partition = ElectLeadersResponse.Partition()
+                    partition.partitionId = $0
+                    partition.errorCode = .clusterAuthorizationFailed
+                    return partition
+                }
+                return answer
+            }
             return response
         }
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, KafkaServer: who may take from share groups, see them and move them.
 
+import Bytes
 import Engine
 import KafkaWire
 
@@ -23,6 +24,13 @@ extension ShareGroupDescribeRequest: AuthorizedRequest {
         let wantsOperations = includeAuthorizedOperations
         let denied = rights.takeOut(&groupIds, .describe, of: .group) { $0 }
         return .amended { response in
+            for index in response.groups.indices where response.groups[index].reveals(beyond: rights) {
+                var answer = ShareGroupDescribeResponse.Group()
+                answer.groupId = response.groups[index].groupId
+                answer.errorCode = .topicAuthorizationFailed
+                answer.errorMessage = "A topic is assigned in the group that this client may not describe."
+                response.groups[index] = answer
+            }
             if wantsOperations {
                 for index in response.groups.indices where response.groups[index].errorCode == .none {
                     response.groups[index].authorizedOperations = rights.operations(
@@ -39,44 +47,60 @@ extension ShareGroupDescribeRequest: AuthorizedRequest {
     }
 }
 
+extension ShareGroupDescribeResponse.Group {
+    /// Whether its assignments name a topic that the client may not know of.
+    fileprivate func reveals(beyond rights: Rights) -> Bool {
+        members.contains { member in
+            member.assignment.topicPartitions.contains { !rights.maySee(.describe, .topic, $0.topicName) }
+        }
+    }
+}
+
 extension ShareFetchRequest: AuthorizedRequest {
     func authorize(_ rights: Rights) -> Authorization<ShareFetchResponse> {
-        var response = ShareFetchResponse()
         guard rights.mayUse(group: groupId ?? "", .read) else {
+            var response = ShareFetchResponse()
             response.errorCode = .groupAuthorizationFailed
             return .refused(response)
         }
-        // A session remembers what it was asked for, so a part that is denied refuses the whole.
-        let wanted = Set(topics.map(\.topicId) + remembered(rights).map(\.topicId))
-        let names = wanted.compactMap { rights.name(ofTopic: $0) }.sorted()
-        return .when(names.allSatisfy { rights.mayUse(topic: $0, .read) }) {
-            response.errorCode = .topicAuthorizationFailed
-            return response
-        }
+        // A session remembers its partitions, also those that may not be read now: it is the handler that passes them over.
+        let session = ShareSessionKey(groupId: groupId, memberId: memberId)
+        let ids = Set(topics.map(\.topicId) + (session.map(rights.topics) ?? []))
+        for name in ids.compactMap(rights.name).sorted() { _ = rights.mayUse(topic: name, .read) }
+        return .granted
     }
+}
 
-    /// What its session goes on with beyond what the request names: rights may have been taken away since, and whoever knows the
-    /// member's id may be somebody else. A session that begins or ends reads nothing of that.
-    private func remembered(_ rights: Rights) -> [SharePlace] {
-        guard shareSessionEpoch > 0, let key = ShareSessionKey(groupId: groupId, memberId: memberId) else { return [] }
-        let forgotten = Set(forgottenTopicsData.flatMap { topic in
-            topic.partitions.map { SharePlace(topicId: topic.topicId, partition: $0) }
-        })
-        return rights.places(ofShareSession: key).filter { !forgotten.contains($0) }
+extension Exchange {
+    /// Whether a topic may be read, if there is one.
+    func mayRead(_ id: TopicId) -> Bool {
+        guard isRestricted, let topic = engine.topics.topic(id: id) else { return true }
+        return Rights(self).maySee(.read, .topic, topic.name)
     }
 }
 
 extension ShareAcknowledgeRequest: AuthorizedRequest {
-    func authorize(_ rights: Rights) -> Authorization<ShareAcknowledgeResponse> {
-        var response = ShareAcknowledgeResponse()
+    mutating func authorize(_ rights: Rights) -> Authorization<ShareAcknowledgeResponse> {
         guard rights.mayUse(group: groupId ?? "", .read) else {
+            var response = ShareAcknowledgeResponse()
             response.errorCode = .groupAuthorizationFailed
             return .refused(response)
         }
-        let names = topics.compactMap { rights.name(ofTopic: $0.topicId) }
-        return .when(names.allSatisfy { rights.mayUse(topic: $0, .read) }) {
-            response.errorCode = .topicAuthorizationFailed
-            return response
+        let denied = rights.takeOut(&topics, .read) { rights.name(ofTopic: $0.topicId) }
+        guard !denied.isEmpty else { return .granted }
+        return .amended { response in
+            guard response.errorCode == .none else { return }
+            response.responses += denied.map { topic in
+                var answer = ShareAcknowledgeResponse.Topic()
+                answer.topicId = topic.topicId
+                answer.partitions = topic.partitions.map {
+                    var partition = ShareAcknowledgeResponse.Partition()
+                    partition.partitionIndex = $0.partitionIndex
+                    partition.errorCode = .topicAuthorizationFailed
+                    return partition
+                }
+                return answer
+            }
         }
     }
 }

@@ -20,8 +20,7 @@ extension MetadataRequest: AuthorizedRequest {
                 }
             }
             if wantsClusterOperations, (8...10).contains(rights.version) {
-                response.clusterAuthorizedOperations = rights.operations(
-                    .cluster, AccessRule.clusterName, within: AuthorizedOperations.cluster)
+                response.clusterAuthorizedOperations = rights.clusterOperations
             }
             response.topics += denied
         }

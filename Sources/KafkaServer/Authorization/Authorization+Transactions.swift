@@ -102,7 +102,8 @@ extension EndTxnRequest: AuthorizedRequest {
 
 extension WriteTxnMarkersRequest: AuthorizedRequest {
     func authorize(_ rights: Rights) -> Authorization<WriteTxnMarkersResponse> {
-        .when(rights.mayUseCluster(.clusterAction)) {
+        // An administrator aborts a hanging transaction with it (KIP-1037).
+        .when(rights.maySee(.alter, .cluster, AccessRule.clusterName) || rights.mayUseCluster(.clusterAction)) {
             var response = WriteTxnMarkersResponse()
             response.markers = markers.map { wanted in
                 var marker = WriteTxnMarkersResponse.Marker()

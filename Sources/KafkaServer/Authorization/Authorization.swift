@@ -153,12 +153,18 @@ struct Rights: Sendable {
         return Int32(bitPattern: bits)
     }
 
+    /// The same for the cluster: none for whoever may not describe it.
+    var clusterOperations: Int32 {
+        guard maySee(.describe, .cluster, AccessRule.clusterName) else { return 0 }
+        return operations(.cluster, AccessRule.clusterName, within: AuthorizedOperations.cluster)
+    }
+
+    /// What a share session fetches from without being told again.
+    func topics(ofSession key: ShareSessionKey) -> [TopicId] { exchange.engine.shares.places(of: key).map(\.topicId) }
+
     func exists(_ topic: String) -> Bool { exchange.engine.topics.topic(named: topic) != nil }
 
     func name(ofTopic id: TopicId) -> String? { exchange.engine.topics.topic(id: id)?.name }
-
-    /// What a share session was asked for before.
-    func places(ofShareSession key: ShareSessionKey) -> [SharePlace] { exchange.engine.shares.places(ofSession: key) }
 
     /// Takes out the items of topics that may not be used so, and returns them.
     func takeOut<Item>(

@@ -4,7 +4,8 @@
 // Versions: 1 to 3.
 // Behaviour: adds access rules; answered when they are durable and in force. A rule that is there already succeeds. One that
 //   is malformed gets INVALID_REQUEST, and the others are added all the same, as in Kafka.
-// Deviations from Kafka: there is always an authoriser, so SECURITY_DISABLED is never the answer.
+// Deviations from Kafka: there is always an authoriser, so SECURITY_DISABLED is never the answer. A principal of another kind than
+//   User, whom no rule could ever mean, gets INVALID_REQUEST; so does a name of more than 1,024 bytes.
 // Notes: 2 is flexible, 3 knows user resources.
 
 import Engine

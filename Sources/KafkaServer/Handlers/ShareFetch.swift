@@ -26,13 +26,13 @@ enum ShareFetchHandler: KafkaHandler {
         guard let key = ShareSessionKey(groupId: request.groupId, memberId: request.memberId) else {
             return refuse(.invalidRequest, exchange)
         }
-        let wanted = request.acknowledgements
+        let wanted = request.acknowledgements.filter { exchange.mayRead($0.place.topicId) }
         let isRenewal = exchange.version >= 2 && request.isRenewAck
         let isLast = request.shareSessionEpoch == -1
         let shares = exchange.engine.shares
         var places: [SharePlace] = []
         do throws(ShareError) {
-            guard request.shareSessionEpoch != 0 || wanted.isEmpty else { throw .invalidRequest }
+            guard request.shareSessionEpoch != 0 || request.acknowledgements.isEmpty else { throw .invalidRequest }
             if isLast {
                 places = try shares.closeSession(key)
             } else {
@@ -49,7 +49,9 @@ enum ShareFetchHandler: KafkaHandler {
             shares.release(key, places, on: exchange.loop)
             places = []
         }
-        let fetch = ShareFetching(request, key, acknowledging, exchange)
+        let denied = places.filter { !exchange.mayRead($0.topicId) }
+        places.removeAll(where: denied.contains)
+        let fetch = ShareFetching(request, key, acknowledging, denied: denied, exchange)
         if isLast || isRenewal || places.isEmpty { return fetch.finish() }
         shares.openQueues(key.groupId, places, on: exchange.loop) { fetch.run($0, mayWait: request.maxWaitMs > 0) }
     }
@@ -73,15 +75,19 @@ private final class ShareFetching: @unchecked Sendable {
     private let request: ShareFetchRequest
     private let key: ShareSessionKey
     private let acknowledging: ShareAcknowledging
+    /// Partitions of the session that the client may not read now.
+    private let denied: [SharePlace]
     private let exchange: Exchange
     private var partitions: [(place: SharePlace, answer: ShareFetchResponse.Partition)] = []
 
     init(
-        _ request: ShareFetchRequest, _ key: ShareSessionKey, _ acknowledging: ShareAcknowledging, _ exchange: Exchange
+        _ request: ShareFetchRequest, _ key: ShareSessionKey, _ acknowledging: ShareAcknowledging, denied: [SharePlace],
+        _ exchange: Exchange
     ) {
         self.request = request
         self.key = key
         self.acknowledging = acknowledging
+        self.denied = denied
         self.exchange = exchange
     }
 
@@ -163,6 +169,7 @@ private final class ShareFetching: @unchecked Sendable {
                 answers.append((place, answer))
             }
         }
+        refuse(&answers)
         // What is new to the session is in its first answer, whatever there is to say.
         let known = Set(answers.map(\.place))
         for place in request.places where !known.contains(place) {
@@ -183,6 +190,19 @@ private final class ShareFetching: @unchecked Sendable {
         }
         let bytes = exchange.engine.quotas.isInForce ? partitions.reduce(0) { $0 + $1.answer.records.length } : 0
         exchange.charged(records: bytes).reply(response)
+    }
+
+    /// What may not be read is told with each answer, and what was said of its records is not done.
+    private func refuse(_ answers: inout [(place: SharePlace, answer: ShareFetchResponse.Partition)]) {
+        let unheard = request.acknowledgements.map(\.place).filter { !exchange.mayRead($0.topicId) }
+        for place in denied + unheard.filter({ !denied.contains($0) }) {
+            var answer = ShareFetchResponse.Partition()
+            answer.partitionIndex = place.partition
+            answer.records = .bytes(ByteBuffer())
+            if denied.contains(place) { answer.errorCode = .topicAuthorizationFailed }
+            if unheard.contains(place) { answer.acknowledgeErrorCode = .topicAuthorizationFailed }
+            answers.append((place, answer))
+        }
     }
 
     /// In pieces of the size the client asks for.

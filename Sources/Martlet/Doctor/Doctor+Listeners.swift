@@ -37,8 +37,8 @@ extension Doctor {
             if let name = policy.address.name, policy.rules.saslMechanisms != nil, policy.rules.clientAuthentication == nil {
                 add(
                     "login-needs-certificate", .warning, what, policy, false, "sasl.enabled.mechanisms",
-                    next: "with `\(ListenerSettings.prefix)\(name).tls.client.auth: requested` either will do; with `sasl.required: always` "
-                        + "beside it clients are to have both")
+                    next: "with `\(ListenerSettings.prefix)\(name).tls.client.auth: requested` either will do; "
+                        + "with `sasl.required: always` beside it clients are to have both")
             } else {
                 add(
                     "login-needs-certificate", .warning, what, policy, policy.rules.clientAuthentication == nil, "tls.client.auth",

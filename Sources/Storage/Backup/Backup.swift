@@ -38,24 +38,27 @@ package enum Backup {
             for cut in cuts { try write(cut, root, partial, &report) }
             let checkpoint = CheckpointFile.encode(cuts.map(\.checkpoint)).bytes
             try BackupFiles.write(Array(checkpoint.readableBytesView), to: "\(partial)/\(CheckpointFile.path)")
-            let text = "version=1\ncreated.ms=\(nowMs)\nlogs=\(report.logs)\nbytes=\(report.bytes)\n"
-            try BackupFiles.write(text, to: "\(partial)/\(BackupDirectory.mark)")
+            let mark = BackupMark(createdMs: nowMs, logs: report.logs, bytes: report.bytes)
+            try BackupFiles.write(mark.text, to: "\(partial)/\(BackupMark.path)")
             return report
         }
     }
+
+    /// Whether there is one, for whoever had it written.
+    package static func exists(at path: String) -> Bool { BackupFiles.exists("\(path)/\(BackupMark.path)") }
 
     /// Makes a data directory from a backup; copies everything, so that the backup stays what it is.
     package static func restore(
         from backup: String, to target: BackupDirectory
     ) throws(StorageError) -> BackupReport {
-        guard BackupFiles.exists("\(backup)/\(BackupDirectory.mark)") else {
-            throw StorageError(
-                .notFound, "\(backup) is no backup: it has no \(BackupDirectory.mark); name a directory that `martlet backup` made")
+        let mark = try BackupMark.read(in: backup)
+        guard !(target.path + "/").hasPrefix(backup.hasSuffix("/") ? backup : backup + "/") else {
+            throw StorageError(.inUse, "\(target.path) is inside of the backup; name a directory elsewhere")
         }
         return try target.fill { partial throws(StorageError) in
             var report = BackupReport()
             for name in try BackupFiles.list(backup)
-            where name != BackupDirectory.mark && name != BackupDirectory.begun {
+            where name != BackupMark.path && name != BackupDirectory.begun {
                 let path = "\(backup)/\(name)"
                 guard BackupFiles.isDirectory(path) else {
                     try BackupFiles.copy(path, to: "\(partial)/\(name)")
@@ -70,6 +73,11 @@ package enum Backup {
                     report.bytes += count
                 }
                 try BackupFiles.sync("\(partial)/\(name)")
+            }
+            guard (report.logs, report.bytes) == (mark.logs, mark.bytes) else {
+                throw StorageError(
+                    .corrupt, "\(backup) is not what was written: it has \(report.bytes) bytes in \(report.logs) logs, and there were"
+                        + " \(mark.bytes) in \(mark.logs). Copy it again from where it was made; `martlet verify` tells what is missing")
             }
             return report
         }

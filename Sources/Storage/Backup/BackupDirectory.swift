@@ -7,8 +7,6 @@
 import Glibc
 
 package struct BackupDirectory {
-    /// In a backup: what it is. Its presence is what `martlet restore` asks for.
-    package static let mark = "martlet.backup"
     static let begun = "martlet.partial"
 
     let path: String

@@ -155,6 +155,21 @@ import Testing
         #expect(mayRead(own.engine, "User:b", "another"))
     }
 
+    @Test func thereIsAlwaysSomethingFreeUnlessARuleSpeaksOfAll() throws {
+        let own = try TestEngine { $0.access.allowsEveryoneWithoutRule = true }
+        let change = { (rules: [AccessRule]) in
+            own.engine.access.add(rules, on: own.loop) { _ in }
+            own.sync()
+        }
+        let mayWriteSome = { own.engine.access.decideAny("User:b", host: "h", .write, .topic).isAllowed }
+        change([AccessRule(.allow, "User:a", .all, .cluster, AccessRule.clusterName), AccessRule(.allow, "User:a", .write, .topic, "t")])
+        #expect(mayWriteSome())
+        change([AccessRule(.allow, "User:a", .all, .topic, "*")])
+        #expect(!mayWriteSome())
+        change([AccessRule(.allow, "User:b", .write, .topic, "b-", pattern: .prefixed)])
+        #expect(mayWriteSome())
+    }
+
     @Test func rulesAndPasswordsAreThereAfterARestartAndARewriting() throws {
         let disk = MemoryFileSystem()
         for rewrites in [false, true] {
