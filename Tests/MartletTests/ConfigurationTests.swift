@@ -165,7 +165,7 @@ import Testing
             "`sasl.oauthbearer.jwks.endpoint.url` at martlet.yaml:1 must be a URL such as file:///etc/martlet/jwks.json, "
                 + "not `https://a/b`"
         ),
-        ("data: [", "martlet.yaml:2: this is not YAML: did not find expected node content"),
+        ("data: [", "martlet.yaml:2: this is not YAML: did not find expected node content while parsing a flow node"),
     ] as [(String, String?)])
     func `A slip in the file is answered with file, line, key and what to do`(
         text: String, expected: String?

@@ -42,7 +42,7 @@ import Testing
 
     @Test(arguments: [
         ("data: a\nport: [1, 2\n", 3, "this is not YAML"),
-        ("data: a\n\tport: 1\n", 2, "this is not YAML"),
+        ("data: a\n\tport: 1\n", 2, "it is indented with a tab"),
         ("data: a\nport:\n", 2, "`port` has no value"),
         ("data: ~", 1, "`data` has no value"),
         ("data: a\nport: 1\ndata: b\n", 3, "`data` was set on line 1 already"),
