@@ -45,6 +45,8 @@ final class GRPCCall: @unchecked Sendable {
     private var onEnd: (() -> Void)?
     /// Why the last request of a stream was refused: its caller may go for that reason, and is counted by it.
     var lastRefusal: GRPCStatus.Code?
+    /// What its caller says that it is (`client-id`), for quotas; a principal it is not.
+    private(set) var clientId = ""
     /// Which trace its caller says that it belongs to.
     private(set) var trace: TraceContext?
 
@@ -72,8 +74,15 @@ final class GRPCCall: @unchecked Sendable {
     // MARK: Beginning
 
     /// The call's headers have been taken. `authorization`: what they say about the caller; `traceparent`: about its trace.
-    func begin(traceparent: String?, authorization: @autoclosure () -> String?) {
+    func begin(traceparent: String?, clientId: String?, authorization: @autoclosure () -> String?) {
         trace = traceparent.flatMap { TraceContext($0.utf8) }
+        if let clientId {
+            guard clientId.utf8.count <= Limits.clientIdBytes else {
+                return fail(
+                    .invalid("client-id", "client-id has \(clientId.utf8.count) bytes; the limit is \(Limits.clientIdBytes)"))
+            }
+            self.clientId = clientId
+        }
         guard connection.server.logins[peer.listenerName].areRequired else { return open() }
         let said = authorization()
         guard connection.server.requiresLogin(peer, route, hasAuthorization: said != nil) else { return open() }

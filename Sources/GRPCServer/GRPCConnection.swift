@@ -189,7 +189,7 @@ extension GRPCConnection: HTTP2SessionDelegate {
             stream.handler = call
             if let deadline = call.deadline { deadlines.watch(deadline) }
             call.begin(
-                traceparent: fields.value(named: TraceContext.headerName),
+                traceparent: fields.value(named: TraceContext.headerName), clientId: fields.value(named: "client-id"),
                 authorization: fields.value(named: "authorization"))
             if endOfStream { call.receivedEnd(on: stream) }
         } catch {

@@ -25,6 +25,8 @@ package enum Limits {
     /// Bytes of Publish requests of one connection that wait because their client is over its quota; the call that brings more:
     /// RESOURCE_EXHAUSTED.
     static let delayedPublishBytes = 4 << 20
+    /// Bytes of a client id; longer: INVALID_ARGUMENT.
+    static let clientIdBytes = 255
     /// Calls of one connection that wait because their clients are over a quota: half of its streams, so that others can call. One
     /// more: RESOURCE_EXHAUSTED.
     static let heldCalls = 512

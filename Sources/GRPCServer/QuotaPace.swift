@@ -54,8 +54,7 @@ final class QuotaPace {
 }
 
 extension GRPCCall {
-    /// gRPC has no client ids: quotas of users count, and those of all client ids.
-    var quotaClient: QuotaClient { QuotaClient(principal: principal, clientId: "") }
+    var quotaClient: QuotaClient { QuotaClient(principal: principal, clientId: clientId) }
 
     /// Counts partitions that are about to be created or deleted. Throws while the caller owes time for earlier ones.
     func chargeMutations(_ partitions: Int) throws(GRPCStatus) {

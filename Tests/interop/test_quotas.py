@@ -181,6 +181,27 @@ def test_grpc_publishes_are_paced_and_all_succeed(fresh_broker: Broker, api: Any
     client.channel.close()
 
 
+def test_a_grpc_call_says_its_client_id_and_quotas_of_that_hold(fresh_broker: Broker, api: Any, topic: str) -> None:
+    client = Client(Endpoint(fresh_broker, tls=False), api)
+    client.create(topic, 1)
+    assert alter(fresh_broker, {"client-id": "batch"}, producer_byte_rate=1_000.0) == NONE
+    request = api.PublishRequest(topic=topic, records=[api.PublishRecord(value=b"v" * 50_000)])
+
+    def publish(*metadata: tuple[str, str], timeout: float = 20) -> Any:
+        return client.streams.Publish(request, timeout=timeout, metadata=metadata).batches[0].base_offset
+
+    assert publish() == 0 and publish(("client-id", "other")) == 1
+    assert throttles(fresh_broker, "producer_byte_rate") == 0
+    # It would have to wait for all windows to pass, and does not live so long.
+    assert status_of(lambda: publish(("client-id", "batch"), timeout=0.3))[0] == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert throttles(fresh_broker, "producer_byte_rate") == 1
+    assert publish() == 2, "the one that waited left nothing behind"
+    code, message = status_of(lambda: publish(("client-id", "x" * 256)))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and "client-id has 256 bytes; the limit is 255" in message
+    assert alter(fresh_broker, {"client-id": "batch"}, producer_byte_rate=None) == NONE
+    client.channel.close()
+
+
 def test_a_user_over_its_quota_of_time_waits_and_another_one_of_the_same_connection_does_not(
     start_broker: Callable[..., Broker], api: Any, topic: str
 ) -> None:

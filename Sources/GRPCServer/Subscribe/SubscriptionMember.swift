@@ -75,7 +75,7 @@ final class SubscriptionMember: @unchecked Sendable {
         let isJoining = epoch == ConsumerHeartbeat.joining
         var heartbeat = ConsumerHeartbeat(
             groupId: groupId, memberId: memberId, memberEpoch: epoch, instanceId: instanceId,
-            rebalanceTimeoutMs: isJoining ? Limits.memberRebalanceMs : nil, clientId: "grpc",
+            rebalanceTimeoutMs: isJoining ? Limits.memberRebalanceMs : nil, clientId: call.clientId.isEmpty ? "grpc" : call.clientId,
             clientHost: "/\(call.peer.remoteAddress)", subscribedTopics: isJoining ? topics : nil,
             subscribedPattern: isJoining ? pattern : nil, owned: isJoining ? [] : (mustTell ? owned : nil))
         mustTell = false

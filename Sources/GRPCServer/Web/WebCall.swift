@@ -8,6 +8,7 @@
 import GRPCWire
 import HTTP2
 import NIOCore
+import Telemetry
 import Transport
 
 /// Where a web request's answer goes: an HTTP/2 stream or an HTTP/1.1 exchange.
@@ -55,12 +56,11 @@ final class WebCall: CallStream {
         self.fields = fields
     }
 
-    func begin(
-        _ route: GRPCRoute, encoding: MessageEncoding, deadline: NIODeadline?, traceparent: String?, authorization: String?
-    ) {
+    func begin(_ route: GRPCRoute, encoding: MessageEncoding, deadline: NIODeadline?, head: HTTPHead) {
         let made = GRPCCall(connection: owner, stream: self, route: route, encoding: encoding, deadline: deadline)
         call = made
-        made.begin(traceparent: traceparent, authorization: authorization)
+        made.begin(
+            traceparent: head[TraceContext.headerName], clientId: head["client-id"], authorization: head["authorization"])
     }
 
     // MARK: The request

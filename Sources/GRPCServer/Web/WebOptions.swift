@@ -87,7 +87,7 @@ package struct WebOptions: Sendable {
             ("access-control-allow-methods", "GET, POST"),
             (
                 "access-control-allow-headers",
-                "authorization, content-type, x-grpc-web, x-user-agent, grpc-timeout, connect-protocol-version, connect-timeout-ms, last-event-id, traceparent"
+                "authorization, content-type, x-grpc-web, x-user-agent, grpc-timeout, connect-protocol-version, connect-timeout-ms, last-event-id, traceparent, client-id"
             ),
             ("access-control-max-age", "7200"),
         ]

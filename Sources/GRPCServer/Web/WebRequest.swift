@@ -186,8 +186,7 @@ extension GRPCServer {
                 return nil
             }
             call.begin(
-                route, encoding: encoding, deadline: timeout.map { owner.loop.now + $0 },
-                traceparent: head[TraceContext.headerName], authorization: head["authorization"])
+                route, encoding: encoding, deadline: timeout.map { owner.loop.now + $0 }, head: head)
             return call
         }
     }
