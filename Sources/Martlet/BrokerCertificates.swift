@@ -179,13 +179,13 @@ final class BrokerCertificates: Sendable {
                     + "if that is past, set this machine's clock right")
         }
         let old = store.current
+        if let fault = new.trustFault(nowMs: nowMs), old.trustFault(nowMs: nowMs) == nil {
+            throw TransportError(.invalidFile, fault)
+        }
         let before = Set(old.faults(hosts: namedHosts, nowMs: nowMs).map(\.kind))
         let faults = new.faults(hosts: namedHosts, nowMs: nowMs)
         if let fault = faults.first(where: { $0.severity == .error && !before.contains($0.kind) }) {
             throw TransportError(.invalidFile, "\(fault.what); \(fault.next)")
-        }
-        if let fault = new.trustFault(nowMs: nowMs), old.trustFault(nowMs: nowMs) == nil {
-            throw TransportError(.invalidFile, fault)
         }
         if let intermediate = new.missingIntermediate(sentBy: old) {
             throw TransportError(
