@@ -2,7 +2,7 @@
 // Martlet, PolicyClient: the bounds of asking an external policy.
 
 /// Each bound has a defined answer when it is reached, given beside it.
-enum Limits {
+package enum Limits {
     /// Connections to the policy; further questions wait for one.
     static let connections = 8
     /// Bytes of an answer's body; a larger one is no decision.
@@ -10,5 +10,5 @@ enum Limits {
     /// Bytes of what is quoted of an answer in a log line.
     static let quotedBytes = 200
     /// Seconds after which a connection that nobody used is closed.
-    static let idleSeconds: Int64 = 30
+    package static let idleSeconds: Int64 = 30
 }

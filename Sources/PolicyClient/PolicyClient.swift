@@ -26,6 +26,8 @@ package final class PolicyClient: PolicySource, @unchecked Sendable {
     /// Numbers of those that wait, in order, and of some that do not any more.
     private var order = CircularBuffer<Int>()
     private var number = 0
+    private let idleSeconds: Int64
+    private var isServing = false
     private var idle: [(connection: PolicyConnection, sinceNs: UInt64)] = []
     /// Idle, at work, or being made.
     private var connections = 0
@@ -43,10 +45,12 @@ package final class PolicyClient: PolicySource, @unchecked Sendable {
     }
 
     /// `authorityFile`: whom the policy's certificate is checked against, for https; nil: the machine's CAs. `token`: what it
-    /// is shown (RFC 6750).
+    /// is shown (RFC 6750). `idleSeconds`: after which a connection that nobody used is closed.
     package init(
-        _ address: PolicyAddress, timeoutMs: Int64, authorityFile: String? = nil, token: String? = nil, on loop: any EventLoop
+        _ address: PolicyAddress, timeoutMs: Int64, authorityFile: String? = nil, token: String? = nil,
+        idleSeconds: Int64 = Limits.idleSeconds, on loop: any EventLoop
     ) throws(TransportError) {
+        self.idleSeconds = idleSeconds
         self.address = address
         self.timeoutMs = timeoutMs
         self.loop = loop
@@ -116,6 +120,10 @@ package final class PolicyClient: PolicySource, @unchecked Sendable {
 
     /// Gives questions to connections as long as there are both.
     private func serve() {
+        // Closing a connection that grew old in the middle of this comes back here.
+        guard !isServing else { return }
+        isServing = true
+        defer { isServing = false }
         while let next = order.first {
             guard let pending = waiting[next], !pending.isAsked else {
                 order.removeFirst()
@@ -123,7 +131,9 @@ package final class PolicyClient: PolicySource, @unchecked Sendable {
             }
             guard let connection = takeIdle() else {
                 if connections < Limits.connections { connect() }
-                return
+                // A socket of this machine may be connected at once.
+                if idle.isEmpty { return }
+                continue
             }
             order.removeFirst()
             ask(next, on: connection)
@@ -134,7 +144,7 @@ package final class PolicyClient: PolicySource, @unchecked Sendable {
         let nowNs = loop.now.uptimeNanoseconds
         // The one used last, so that those which are not needed grow old.
         while let (connection, sinceNs) = idle.popLast() {
-            if nowNs < sinceNs + UInt64(Limits.idleSeconds) * 1_000_000_000 { return connection }
+            if nowNs < sinceNs + UInt64(idleSeconds) * 1_000_000_000 { return connection }
             connection.close()
         }
         return nil

@@ -107,9 +107,11 @@ private final class ServerHandler: ChannelInboundHandler {
 
 @Suite struct PolicyClientTests {
     private let loop = MultiThreadedEventLoopGroup.singleton.next()
+    /// Longer than any test has to wait for its turn.
+    private let patience: Int64 = 1 << 20
 
     private func client(_ url: String, timeoutMs: Int64 = 20_000) throws -> PolicyClient {
-        try PolicyClient(try #require(PolicyAddress(url)), timeoutMs: timeoutMs, on: loop)
+        try PolicyClient(try #require(PolicyAddress(url)), timeoutMs: timeoutMs, idleSeconds: patience, on: loop)
     }
 
     private func client(_ server: PolicyServer, timeoutMs: Int64 = 20_000) throws -> PolicyClient {
@@ -119,7 +121,7 @@ private final class ServerHandler: ChannelInboundHandler {
     @Test func aTokenIsShownFromTheNextQuestionOn() async throws {
         let server = try await PolicyServer([.reply("{\"result\":true}")])
         let client = try PolicyClient(
-            try #require(PolicyAddress("http://127.0.0.1:\(server.port)/")), timeoutMs: 20_000, token: "first", on: loop)
+            try #require(PolicyAddress("http://127.0.0.1:\(server.port)/")), timeoutMs: 20_000, token: "first", idleSeconds: patience, on: loop)
         #expect(await ask(client) == .allowed)
         client.use(token: "second")
         #expect(await ask(client) == .allowed)

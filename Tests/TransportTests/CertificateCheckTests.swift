@@ -62,7 +62,8 @@ import Testing
 
     @Test func `Files: none, and one that is no certificate`() throws {
         try inDirectory { files, _ in
-            #expect(kinds(check(files, "nobody")) == [.unreadable, .unreadable], "certificate and key")
+            // Both the certificate and the key.
+            #expect(kinds(check(files, "nobody")) == [.unreadable, .unreadable])
             try PrivateFile.write(Array("hello".utf8), to: files.serverCertificateFile, mode: 0o644)
             #expect(kinds(check(files, "server")) == [.unreadable])
         }

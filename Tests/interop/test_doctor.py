@@ -171,7 +171,7 @@ def test_the_check_and_the_start_say_what_the_doctor_says(binary: str, tmp_path:
     # Every mistake, not the first alone, at the start too.
     (tmp_path / "m.yaml").write_text("lisen: x\nport: many\n")
     done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, timeout=30)
-    assert done.returncode == 1 and [line.split("`")[1] for line in done.stderr.decode().splitlines()] == ["lisen", "port"]
+    assert done.returncode == 78 and [line.split("`")[1] for line in done.stderr.decode().splitlines()] == ["lisen", "port"]
 
 
 def test_a_person_reads_lines_that_say_what_to_change(binary: str, tmp_path: Path) -> None:
