@@ -153,6 +153,12 @@ import Testing
         ("ephemeral: maybe", "`ephemeral` at martlet.yaml:1 must be true or false, not `maybe`"),
         ("listen: a:b:c:d", nil),
         ("listen: 'host:port'", "`listen` at martlet.yaml:1 must be an address such as 127.0.0.1:9092, not `host:port`"),
+        ("log.retention.ms: 7d", "`log.retention.ms` at martlet.yaml:1 must be a whole number from -1, such as 604800000, not `7d`"),
+        ("log.segment.bytes: 512 MiB",
+            "`log.segment.bytes` at martlet.yaml:1 must be a whole number from 14 to 2147483647, such as 536870912, not `512 MiB`"),
+        ("log.segment.bytes: 4GB", "`log.segment.bytes` at martlet.yaml:1 must be a whole number from 14 to 2147483647, not `4GB`"),
+        ("log.dirs: /x", "unknown key `log.dirs` at martlet.yaml:1; here that is `data`"),
+        ("ssl.keystore.location: x", "unknown key `ssl.keystore.location` at martlet.yaml:1; here that is `tls.cert` and `tls.key`, which are PEM files"),
         ("threads: -1", "`threads` at martlet.yaml:1 must be a whole number from 0 to 256, not `-1`"),
         ("log.retention.ms: -2", "`log.retention.ms` at martlet.yaml:1 must be a whole number from -1, not `-2`"),
         (

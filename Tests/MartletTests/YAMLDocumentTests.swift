@@ -42,7 +42,9 @@ import Testing
 
     @Test(arguments: [
         ("data: a\nport: [1, 2\n", 3, "this is not YAML"),
-        ("data: a\n\tport: 1\n", 2, "it is indented with a tab"),
+        ("data: a\n\tport: 1\n", 2, "it is indented with a tab, which YAML does not allow; use spaces"),
+        ("log:\n  \tretention.ms: 1\n", 2, "it is indented with a tab, which YAML does not allow; use spaces"),
+        ("data: \"a\nport: 1\n", 3, "this is not YAML: found unexpected end of stream while scanning a quoted scalar that begins in line 1"),
         ("data: a\nport:\n", 2, "`port` has no value"),
         ("data: ~", 1, "`data` has no value"),
         ("data: a\nport: 1\ndata: b\n", 3, "`data` was set on line 1 already"),

@@ -119,7 +119,10 @@ def test_health_is_told_while_housekeeping_waits_for_the_disk(start_broker: Call
         protocol.create(connection, topic, segment_bytes="14", file_delete_delay_ms="0")
         for offset in range(30):
             assert connection.produce(topic, SMALL).base_offset == offset
-    slowed(own)
+    # In order: a start that had to check all these logs would wait for the disk itself.
+    own.stop()
+    own.arguments = ["--threads", "1", "--x-disk-delay-ms", str(DELAY_MS)]
+    own.start()
     segments = Path(own.data) / f"{topic}-0"
     count = len(list(segments.glob("*.log")))
     admin = AdminClient({"bootstrap.servers": own.address, "broker.address.family": "v4"})
@@ -131,7 +134,7 @@ def test_health_is_told_while_housekeeping_waits_for_the_disk(start_broker: Call
         begin = time.monotonic()
         with urllib.request.urlopen(f"http://{own.address}/{page}", timeout=30) as answer:
             assert answer.status == 200
-        assert time.monotonic() - begin < DELAY_MS / 1000 / 2, f"{page} waited for the disk"
+        assert time.monotonic() - begin < DELAY_MS / 1000, f"{page} waited for the disk"
     done = own.run("doctor", "--running", "--data", str(own.data))
     assert done.returncode == 0, done.stdout
     assert len(list(segments.glob("*.log"))) > 5, "files are still going"
