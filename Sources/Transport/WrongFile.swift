@@ -38,7 +38,7 @@ struct WrongFile: Equatable {
         case .certificate where has("BEGIN PKCS7"):
             self.init("no certificate in it, but PKCS #7", "`openssl pkcs7 -in \(file) -print_certs -out tls.crt` makes PEM of it")
         case .certificate where has("PRIVATE KEY-"):
-            self.init("no certificate in it, but a private key", "name the certificate's file; perhaps certificate and key were exchanged")
+            self.init("no certificate in it, but a private key", "name the certificate's file: perhaps certificate and key were exchanged")
         case .certificate:
             self.init("no certificate in it", "it must be PEM, with -----BEGIN CERTIFICATE-----")
         case .key where has("ENCRYPTED") || Self.contains(content, "Proc-Type: 4,ENCRYPTED"):
@@ -50,7 +50,7 @@ struct WrongFile: Equatable {
         case .key where has("BEGIN PUBLIC KEY") || has("BEGIN RSA PUBLIC KEY"):
             self.init("no private key in it, but a public one", "name the private key's file")
         case .key where has("BEGIN CERTIFICATE-"):
-            self.init("no private key in it, but a certificate", "name the key's file; perhaps certificate and key were exchanged")
+            self.init("no private key in it, but a certificate", "name the key's file: perhaps certificate and key were exchanged")
         case .key:
             self.init("no private key in it", "it must be PEM, with -----BEGIN PRIVATE KEY-----")
         }
