@@ -266,6 +266,24 @@ def test_plaintext_inside_a_tls_handshake_is_refused_and_logged(broker: Broker) 
     broker.wait_log(r"tls", since=position)
 
 
+def test_a_tls_handshake_without_end_is_cut_off_at_its_bound(broker: Broker) -> None:
+    """Nobody sets this bound: it is the default, 128 KiB."""
+    record = 0x4000
+    # A ClientHello as long as the TLS library lets one be: it is not over when the bound is reached.
+    hello = b"\x01" + (128 * 1024 + 100).to_bytes(3, "big")
+    head = b"\x16\x03\x01" + record.to_bytes(2, "big")
+    position = broker.log_size()
+    with Wire(broker.address) as connection:
+        connection.send(head + hello.ljust(record, b"\0"))
+        try:
+            for _ in range(16):
+                connection.send(head + bytes(record))
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+        connection.read_to_end()
+    broker.wait_log(r"TLS handshake failed: TLS handshake of more than 131072 bytes", since=position)
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_noise_after_the_tls_handshake_closes_the_connection(broker: Broker, seed: int) -> None:
     endpoint = Endpoint(broker, tls=True)
