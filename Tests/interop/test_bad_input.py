@@ -60,18 +60,47 @@ LENGTHS = {
 @pytest.mark.parametrize("length", LENGTHS.values(), ids=LENGTHS.keys())
 def test_an_absurd_frame_length_closes_the_connection_and_is_logged(broker: Broker, length: int) -> None:
     position = broker.log_size()
-    refused(broker, struct.pack(">i", length) + b"\0\x12\0\0\0\0\0\1\xff\xff")
-    broker.wait_log(r"clos|refus|reject|malformed|frame|unknown|length", since=position)
+    first = struct.pack(">i", length)
+    refused(broker, first + beginning(PRODUCE))
+    shown = (first + beginning(PRODUCE))[:8].hex(" ")
+    broker.wait_log(rf"closed: unknown bytes {shown} on a port for Kafka", since=position)
 
 
-def test_an_absurd_length_after_a_good_request_closes_the_connection(broker: Broker) -> None:
-    position = broker.log_size()
+PRODUCE, METADATA = 0, 3
+# Requests of Produce bring records; no other request is nearly as large.
+BOUNDS = {"Produce": (PRODUCE, 100 << 20), "another request": (METADATA, 16 << 20)}
+
+
+def beginning(key: int) -> bytes:
+    """Of a request's header: its key, version, correlation and no client id."""
+    return struct.pack(">hhih", key, 9, 1, -1)
+
+
+@pytest.mark.parametrize("key, bound", BOUNDS.values(), ids=BOUNDS.keys())
+def test_a_frame_over_its_bound_is_refused_in_the_bounds_words(broker: Broker, key: int, bound: int) -> None:
     with Wire(broker.address) as connection:
         assert connection.call(wire.api_versions_request())
-        connection.send(struct.pack(">i", 2**31 - 1) + b"\0" * 100)
-        assert connection.read_to_end() == b""
-    line = broker.wait_log(r"2147483647|frame|length|larger|too", since=position)
-    assert "127.0.0.1" in line, "the log does not say which peer"
+        # As large as may be: the rest of it is awaited.
+        connection.send(struct.pack(">i", bound) + beginning(key))
+        with pytest.raises(TimeoutError):
+            connection.socket.settimeout(0.5)
+            connection.read_frame()
+    for length in (bound + 1, 2**31 - 1):
+        position = broker.log_size()
+        with Wire(broker.address) as connection:
+            assert connection.call(wire.api_versions_request())
+            connection.send(struct.pack(">i", length) + beginning(key))
+            assert connection.read_to_end() == b""
+        limit = bound if length == bound + 1 else 100 << 20
+        words = rf"kafka connection closed: a frame of {length} bytes was announced; the limit is {limit} "
+        line = broker.wait_log(words, since=position)
+        assert "peer=127.0.0.1:" in line, "the log does not say which peer"
+
+
+def test_a_first_frame_over_the_bound_is_no_kafka_request(broker: Broker) -> None:
+    position = broker.log_size()
+    assert refused(broker, struct.pack(">i", (100 << 20) + 1) + beginning(PRODUCE)) == b""
+    broker.wait_log(r"closed: unknown bytes 06 40 00 01 00 00 00 09 on a port for Kafka", since=position)
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -235,6 +264,24 @@ def test_plaintext_inside_a_tls_handshake_is_refused_and_logged(broker: Broker) 
     position = broker.log_size()
     refused(broker, b"\x16\x03\x01\x02\x00" + b"this is no ClientHello" * 30)
     broker.wait_log(r"tls", since=position)
+
+
+def test_a_tls_handshake_without_end_is_cut_off_at_its_bound(broker: Broker) -> None:
+    """Nobody sets this bound: it is the default, 128 KiB."""
+    record = 0x4000
+    # A ClientHello as long as the TLS library lets one be: it is not over when the bound is reached.
+    hello = b"\x01" + (128 * 1024 + 100).to_bytes(3, "big")
+    head = b"\x16\x03\x01" + record.to_bytes(2, "big")
+    position = broker.log_size()
+    with Wire(broker.address) as connection:
+        connection.send(head + hello.ljust(record, b"\0"))
+        try:
+            for _ in range(16):
+                connection.send(head + bytes(record))
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+        connection.read_to_end()
+    broker.wait_log(r"TLS handshake failed: TLS handshake of more than 131072 bytes", since=position)
 
 
 @pytest.mark.parametrize("seed", range(10))
