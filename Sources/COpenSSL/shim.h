@@ -31,6 +31,10 @@ static inline int martlet_SSL_CTX_set_max_proto_version(SSL_CTX *context, int ve
     return (int)SSL_CTX_set_max_proto_version(context, version);
 }
 
+static inline int martlet_SSL_CTX_set1_groups_list(SSL_CTX *context, const char *groups) {
+    return (int)SSL_CTX_set1_groups_list(context, groups);
+}
+
 static inline uint64_t martlet_SSL_OP_NO_RENEGOTIATION(void) { return SSL_OP_NO_RENEGOTIATION; }
 static inline uint64_t martlet_SSL_OP_NO_COMPRESSION(void) { return SSL_OP_NO_COMPRESSION; }
 static inline uint64_t martlet_SSL_OP_CIPHER_SERVER_PREFERENCE(void) { return SSL_OP_CIPHER_SERVER_PREFERENCE; }

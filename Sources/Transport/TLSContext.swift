@@ -194,6 +194,9 @@ extension TLSContext {
         "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
     /// For TLS 1.2 only what has forward secrecy and authenticated encryption.
     private static let suites12 = "ECDHE+AESGCM:ECDHE+CHACHA20"
+    /// Elliptic curves only: the library would offer finite fields up to ffdhe8192 too, where anybody could make one
+    /// handshake cost a hundred times as much (D(HE)at).
+    private static let groups = "X25519:P-256:X448:P-384:P-521"
     /// Certificates of a peer's chain, all together.
     private static let chainBytesMax = 64 * 1024
 
@@ -206,9 +209,10 @@ extension TLSContext {
                 == 1
             && SSL_CTX_set_ciphersuites(pointer, Self.suites13) == 1
             && SSL_CTX_set_cipher_list(pointer, Self.suites12) == 1
+            && martlet_SSL_CTX_set1_groups_list(pointer, Self.groups) == 1
         guard accepted else {
             throw TransportError(
-                .library, "the TLS library refuses the cipher suites: \(takeOpenSSLError())")
+                .library, "the TLS library refuses the cipher suites or groups: \(takeOpenSSLError())")
         }
         unsafe SSL_CTX_set_options(
             pointer,

@@ -245,6 +245,32 @@ def test_openssl_s_client_sees_what_a_person_would_check(broker: Broker) -> None
     assert "TLSv1.3" in text and "Verification: OK" in text, text
 
 
+@pytest.mark.parametrize("group", ["X25519", "P-256", "P-521"])
+def test_keys_are_agreed_on_over_elliptic_curves(broker: Broker, group: str) -> None:
+    done = _handshake(broker, group)
+    text = (done.stdout + done.stderr).decode()
+    assert done.returncode == 0 and "TLSv1.3" in text, text
+
+
+@pytest.mark.parametrize("group", ["ffdhe2048", "ffdhe8192"])
+def test_keys_are_agreed_on_over_elliptic_curves_only(broker: Broker, group: str) -> None:
+    """A finite field would cost the broker up to a hundred times as much, for anybody who asks (D(HE)at)."""
+    position = broker.log_size()
+    done = _handshake(broker, group)
+    text = (done.stdout + done.stderr).decode()
+    assert done.returncode != 0 and "handshake failure" in text, text
+    broker.wait_log(r"TLS handshake failed", since=position)
+
+
+def _handshake(broker: Broker, group: str) -> "subprocess.CompletedProcess[bytes]":
+    """With a client that knows one group only."""
+    return subprocess.run(
+        ["openssl", "s_client", "-connect", broker.address, "-CAfile", broker.ca, "-cert", broker.certificate,
+         "-key", broker.key, "-groups", group, "-brief"],
+        input=b"", capture_output=True, timeout=30,
+    )  # fmt: skip
+
+
 def test_own_certificates_are_kept_over_a_restart(start_broker: Callable[..., Broker]) -> None:
     own = start_broker()
     before = {path.name: path.read_bytes() for path in Path(own.ca).parent.iterdir() if path.is_file()}
