@@ -36,7 +36,7 @@ let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "sw
 /// What the fuzz targets reach into.
 let fuzzed: [Target.Dependency] = [
     "Bytes", "Client", "Contract", "COpenSSL", "Engine", "GRPCServer", "GRPCWire", "HTTP2", "HTTPServer",
-    "KafkaServer", "KafkaWire", "Martlet", "Records", "Security", "Storage", "Telemetry", "TestSupport", "Transport", logging,
+    "KafkaServer", "KafkaWire", "Martlet", "PolicyClient", "Records", "Security", "Storage", "Telemetry", "TestSupport", "Transport", logging,
     nioCore, nioEmbedded, nioHTTP1, protobuf,
 ]
 

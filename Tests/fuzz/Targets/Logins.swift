@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Martlet, fuzzing: what clients say to log in: SASL messages, tokens and key sets, and the names of their
-// certificates.
+// Martlet, fuzzing: what clients say to log in: SASL messages, tokens and key sets, `authorization` of calls, and the names of
+// their certificates; and what an external policy says of them.
 //
 // Properties: nobody is logged in who does not know the password or has no signed token; a message is read the same
 // twice; JSON that is read holds within its bounds; a pattern decides alike with and without captures, whatever the
@@ -10,6 +10,8 @@ import Bytes
 import NIOCore
 
 @testable import Engine
+@testable import GRPCServer
+@testable import PolicyClient
 @testable import Security
 
 /// A byte of choices (0: SCRAM, 1: PLAIN, 2: OAUTHBEARER), then messages, each after its length in one byte (SCRAM) or whole.
@@ -63,6 +65,33 @@ private let knownKeys = #"""
     default:
         let value = JSONValue(bytes.array)
         try require(value == JSONValue(bytes.array), "JSON reads differently the second time")
+    }
+}
+
+/// The value of `authorization`.
+@Sendable func fuzzCredentials(_ input: ByteBuffer) throws {
+    let text = String(decoding: input.array, as: UTF8.self)
+    try require(["basic", "bearer", "authorization"].contains(CallCredentials.scheme(text)), "a scheme that a caller made up")
+    guard let given = BasicCredentials(text) else { return }
+    try require(!given.user.isEmpty && !given.user.contains(":"), "a name that is none")
+    let again = BasicCredentials("Basic " + Base64.encode(Array("\(given.user):\(given.password)".utf8)))
+    try require(
+        again.map { Array($0.user.utf8) == Array(given.user.utf8) && Array($0.password.utf8) == Array(given.password.utf8) } == true,
+        "a name or password is read differently")
+}
+
+/// Two bytes of status, then a body.
+@Sendable func fuzzPolicyAnswers(_ input: ByteBuffer) throws {
+    var bytes = input
+    let status = Int(bytes.wideChoice())
+    let body = bytes.array
+    let answer = PolicyDocument.answer(status: status, body: body)
+    try require(answer == PolicyDocument.answer(status: status, body: body), "an answer is read differently the second time")
+    if answer == .allowed {
+        try require(status == 200 && String(decoding: body, as: UTF8.self).contains("true"), "what says nothing of the kind allows")
+    }
+    if case .failed(let words) = answer {
+        try require(words.utf8.count < 2_000 && !words.unicodeScalars.contains { $0.value < 0x20 }, "words that a log cannot have")
     }
 }
 

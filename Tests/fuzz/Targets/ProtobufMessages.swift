@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, fuzzing: the hand-written reader of PublishRequest, and the generated messages.
 //
-//   a byte chooses the message (0: PublishRequest), the rest is the message
+//   a byte chooses the message (0: PublishRequest), the rest is the message; those of Work have a target of their own
 //
 // Properties: where the reader and swift-protobuf both take a request, they read the same; its batches
 // hold each record once and pass the validator; generated messages survive being written and read.
@@ -27,6 +27,21 @@ private let generated: [@Sendable ([UInt8]) throws -> Void] = [
     roundTrip(Grpc_Health_V1_HealthCheckRequest.self),
     roundTrip(Grpc_Reflection_V1_ServerReflectionRequest.self),
     roundTrip(Grpc_Reflection_V1_ServerReflectionResponse.self),
+]
+
+/// A byte chooses the message.
+@Sendable func fuzzWorkMessages(_ input: ByteBuffer) throws {
+    var bytes = input
+    try workMessages[Int(bytes.choice()) % workMessages.count](bytes.array)
+}
+
+private let workMessages: [@Sendable ([UInt8]) throws -> Void] = [
+    roundTrip(Martlet_V1_ReceiveRequest.self), roundTrip(Martlet_V1_ReceiveResponse.self),
+    roundTrip(Martlet_V1_RedriveRequest.self), roundTrip(Martlet_V1_RedriveResponse.self),
+    roundTrip(Martlet_V1_DescribeDeadLettersRequest.self), roundTrip(Martlet_V1_DescribeDeadLettersResponse.self),
+    roundTrip(Martlet_V1_PublishStreamRequest.self), roundTrip(Martlet_V1_PublishStreamResponse.self),
+    roundTrip(Martlet_V1_CommittedResponse.self), roundTrip(Martlet_V1_DeleteTopicRequest.self),
+    roundTrip(Martlet_V1_ListTopicsRequest.self), roundTrip(Martlet_V1_DescribeTopicRequest.self),
 ]
 
 private func roundTrip<Message: SwiftProtobuf.Message & Equatable>(
