@@ -73,11 +73,13 @@ def both(name: str, **changes: Any) -> Access:
 
 
 UNKNOWN, REVOKED = "unknown.?ca", "certificate.?revoked"
+# Kafka has no words for it: the connection is closed.
+CLOSED = "disconnect|connection.* closed|ConnectionError|brokers are down"
 LOGIN = "invalid credentials|AuthenticationFailed|Authentication ?failed|the name or the password is wrong|UNAUTHENTICATED"
 VERIFY = "verify.failed|VERIFY_FAILED|not match|mismatch|hostname|Hostname|UNAVAILABLE|certificate problem|no alternative certificate"
 CELLS = {
     "plaintext right": Cell(OPEN, None),
-    "plaintext where a login is wanted": Cell(Access(listener="closed"), "", "a request before the login"),
+    "plaintext where a login is wanted": Cell(Access(listener="closed"), CLOSED, "a request before the login"),
     "TLS right": Cell(TLS, None),
     "TLS of another CA": Cell(replace(TLS, ca="other"), VERIFY, "it does not trust our certificate"),
     "TLS of another name": Cell(replace(TLS, host="127.0.0.2"), VERIFY, "client ended TLS"),
@@ -96,7 +98,7 @@ CELLS = {
     "either: a certificate": Cell(replace(mtls("good"), listener="closed"), None),
     "either: a login with a certificate": Cell(both("good", listener="closed"), None),
     "both right": Cell(both("good"), None),
-    "both, login missing": Cell(both("good", user=None), "", "its certificate does not stand for a login here"),
+    "both, login missing": Cell(both("good", user=None), CLOSED, "its certificate does not stand for a login here"),
     "both, login of nobody": Cell(both("good", user="nobody"), LOGIN, "(there is no user|wrong user or password for) nobody"),
     "both, login removed": Cell(both("good", user="removed"), LOGIN, "(there is no user|wrong user or password for) removed"),
     "both, certificate missing": Cell(both("good", pair=None), "certificate.?required", "client sent no certificate, and this listener requires one"),
