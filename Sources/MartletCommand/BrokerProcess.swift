@@ -27,9 +27,12 @@ enum BrokerProcess {
         Task.detached {
             do {
                 try await live(loader, until: requests) { () throws(ConfigurationError) in
-                    try ConfigurationLoader.load(
-                        defaults: command.defaults, arguments: arguments, environment: Environment.variables
-                    ).configuration
+                    let loader = ConfigurationLoader.collecting(
+                        defaults: command.defaults, arguments: arguments, environment: Environment.variables)
+                    guard loader.problems.isEmpty else {
+                        throw ConfigurationError(loader.problems.map(\.description).joined(separator: "; and "))
+                    }
+                    return loader.configuration
                 }
                 exit(0)
             } catch {

@@ -81,9 +81,10 @@ def test_sighup_takes_what_can_change_and_names_what_needs_a_restart(
     probe(broker)
     broker.wait_log(" debug .*closed by the peer before", since=position)
 
-    # What cannot be read changes nothing, and says its line.
-    position = reload("log.level: loud\n")
+    # What cannot be read changes nothing, and every mistake says its line.
+    position = reload("log.level: loud\nmax.connections: many\n")
     line = broker.wait_log("the old one stays in force", since=position)
+    assert "m.yaml:2" in line and "max.connections" in line, line
     assert "m.yaml:1" in line and broker.alive() and retention() == "120000"
 
     reload("log.level: warning\nlog.retention.ms: 120000\n")
