@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import struct
 from typing import Callable, NamedTuple, Optional, Sequence
 
@@ -83,7 +84,7 @@ class Connection:
         """The peer may have ended the connection already, which the test finds when it reads."""
         try:
             self.socket.sendall(data)
-        except (ConnectionError, BrokenPipeError):
+        except (ConnectionError, ssl.SSLEOFError):
             pass
 
     def block(self, fields: Fields, *, huffman: bool = True) -> bytes:
@@ -110,7 +111,7 @@ class Connection:
         while len(self.buffer) < 9 or len(self.buffer) < 9 + int.from_bytes(self.buffer[:3], "big"):
             try:
                 data = self.socket.recv(65536)
-            except ConnectionError:
+            except (ConnectionError, ssl.SSLEOFError):
                 return None
             if not data:
                 return None
