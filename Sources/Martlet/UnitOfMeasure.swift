@@ -21,7 +21,7 @@ enum UnitOfMeasure {
         let factor: Int64?
         if key.hasSuffix("ms") {
             factor = milliseconds[unit]
-        } else if key.hasSuffix("bytes") || key.contains("bytes.") {
+        } else if key.hasSuffix("bytes") || key.split(separator: ".").contains("bytes") {
             factor = bytes[unit]
         } else {
             factor = unit.isEmpty ? 1 : nil
