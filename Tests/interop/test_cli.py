@@ -499,4 +499,5 @@ def test_two_brokers_cannot_be_started_on_one_directory_at_once(binary: str, tmp
 
 def test_the_binary_is_small_without_the_tables_of_all_languages(binary: str) -> None:
     """One method of Foundation (beyond FoundationEssentials) that the compiler finds through an import links 40 MB of ICU."""
-    assert b"icudt" not in Path(binary).read_bytes()
+    has_tables = b"icudt" in Path(binary).read_bytes()
+    assert not has_tables
