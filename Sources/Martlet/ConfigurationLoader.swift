@@ -24,22 +24,9 @@ package struct ConfigurationLoader {
         configuration = defaults
     }
 
-    /// All sources in order. `arguments` are what followed the subcommand: flags of the table and `--config FILE`.
+    /// All sources in order, with every mistake in `problems`. `arguments` are what followed the subcommand: flags of the table and
+    /// `--config FILE`.
     package static func load(
-        defaults: Configuration, arguments: [String], environment: [(name: String, value: String)]
-    ) throws(ConfigurationError) -> ConfigurationLoader {
-        var loader = ConfigurationLoader(defaults)
-        let flags = try parse(arguments)
-        let variable = environment.first { $0.name == configVariable }?.value
-        if let path = flags.config ?? variable { try loader.readFile(path) }
-        try loader.readEnvironment(environment)
-        try loader.apply(flags)
-        try loader.check()
-        return loader
-    }
-
-    /// The same, with every mistake in `problems` instead of an error for the first.
-    package static func collecting(
         defaults: Configuration, arguments: [String], environment: [(name: String, value: String)]
     ) -> ConfigurationLoader {
         var loader = ConfigurationLoader(defaults)
@@ -61,6 +48,14 @@ package struct ConfigurationLoader {
             loader.problems.append(error)
         }
         return loader
+    }
+
+    /// The configuration, unless something is wrong with it: then all of that is the error.
+    package func accepted() throws(ConfigurationError) -> Configuration {
+        guard let first = problems.first else { return configuration }
+        guard problems.count > 1 else { throw first }
+        throw ConfigurationError(
+            problems.map(\.description).joined(separator: "; and "), isUsage: problems.contains(where: \.isUsage))
     }
 
     private mutating func apply(_ flags: Flags) throws(ConfigurationError) {

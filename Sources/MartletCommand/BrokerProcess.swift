@@ -19,7 +19,7 @@ enum BrokerProcess {
         if arguments.contains(checkFlag) { check(command, arguments.filter { $0 != checkFlag }) }
         let signals = BrokerSignals()
         DescriptorShares.raiseLimit()
-        let loader = ConfigurationLoader.collecting(
+        let loader = ConfigurationLoader.load(
             defaults: command.defaults, arguments: arguments, environment: Environment.variables)
         refuseProblems(loader)
         // Reloads that nobody has got to yet are one.
@@ -27,12 +27,9 @@ enum BrokerProcess {
         Task.detached {
             do {
                 try await live(loader, until: requests) { () throws(ConfigurationError) in
-                    let loader = ConfigurationLoader.collecting(
-                        defaults: command.defaults, arguments: arguments, environment: Environment.variables)
-                    guard loader.problems.isEmpty else {
-                        throw ConfigurationError(loader.problems.map(\.description).joined(separator: "; and "))
-                    }
-                    return loader.configuration
+                    try ConfigurationLoader.load(
+                        defaults: command.defaults, arguments: arguments, environment: Environment.variables
+                    ).accepted()
                 }
                 exit(0)
             } catch {
@@ -54,7 +51,7 @@ enum BrokerProcess {
 
     /// Says whether a broker would start, and why not.
     private static func check(_ command: BrokerCommand, _ arguments: [String]) -> Never {
-        let loader = ConfigurationLoader.collecting(
+        let loader = ConfigurationLoader.load(
             defaults: command.defaults, arguments: arguments, environment: Environment.variables)
         let findings = ConfigurationCheck.findings(loader)
         for finding in findings {

@@ -70,7 +70,7 @@ struct DoctorCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let loader = ConfigurationLoader.collecting(
+        let loader = ConfigurationLoader.load(
             defaults: dev ? .development : .production, arguments: settings, environment: Environment.variables)
         if let usage = loader.problems.first(where: \.isUsage) { throw usage }
         var doctor = Doctor(loader)

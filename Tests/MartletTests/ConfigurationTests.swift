@@ -12,7 +12,9 @@ import Testing
         _ arguments: [String] = [], environment: [(name: String, value: String)] = [],
         from defaults: Configuration = .production
     ) throws -> Configuration {
-        try ConfigurationLoader.load(defaults: defaults, arguments: arguments, environment: environment).configuration
+        let loader = ConfigurationLoader.load(defaults: defaults, arguments: arguments, environment: environment)
+        if let first = loader.problems.first { throw first }
+        return loader.configuration
     }
 
     private func message(_ body: () throws -> Void) throws -> String {
@@ -230,10 +232,16 @@ import Testing
         #expect(refusal == expected)
     }
 
+    @Test func `Every mistake is in the error of a configuration that is not accepted`() throws {
+        let loader = ConfigurationLoader.load(defaults: .production, arguments: ["--port", "x", "--threads", "y"], environment: [])
+        let said = try message { _ = try loader.accepted() }
+        #expect(said.contains("`--port`") && said.contains("; and `--threads`"))
+    }
+
     @Test func `A bad variable is refused by its name, an unknown one is pointed out`() throws {
         let bad = try message { _ = try load(environment: [("MARTLET_PORT", "x")]) }
         #expect(bad == "`MARTLET_PORT` must be a whole number from 0 to 65535, not `x`")
-        let loader = try ConfigurationLoader.load(
+        let loader = ConfigurationLoader.load(
             defaults: .production, arguments: [],
             environment: [("MARTLET_PROT", "1"), ("MARTLET_BINARY", "/x"), ("HOME", "/")])
         #expect(
@@ -241,7 +249,7 @@ import Testing
     }
 
     @Test func `The variable that Kubernetes sets for a service called martlet is not a port`() throws {
-        let loader = try ConfigurationLoader.load(
+        let loader = ConfigurationLoader.load(
             defaults: .production, arguments: [], environment: [("MARTLET_PORT", "tcp://10.0.0.1:9092")])
         #expect(loader.configuration == .production)
         #expect(loader.warnings.count == 1)

@@ -41,7 +41,7 @@ private final class Patient {
         _ lines: String, passwords: [String] = [], clock: any Clock = SystemClock(), data: String? = nil, mode: mode_t = 0o600
     ) throws -> [DoctorFinding] {
         let file = try write("martlet.yaml", lines, mode: mode)
-        let loader = ConfigurationLoader.collecting(
+        let loader = ConfigurationLoader.load(
             defaults: .production,
             arguments: ["--config", file, "--port", "0", "--data", data ?? directory + "/data", "--certs", directory + "/certs"],
             environment: [])
@@ -163,7 +163,7 @@ private final class Patient {
         let patient = try Patient()
         let file = try patient.write("file", "")
         func found(_ directory: String) -> [DoctorFinding] {
-            let loader = ConfigurationLoader.collecting(defaults: .production, arguments: ["--certs", directory], environment: [])
+            let loader = ConfigurationLoader.load(defaults: .production, arguments: ["--certs", directory], environment: [])
             var doctor = Doctor(loader)
             doctor.examineCertificates()
             return doctor.findings
@@ -255,7 +255,7 @@ private final class Patient {
         let files = try DevelopmentCertificates.ensure(directory: patient.directory + "/own")
         let file = try patient.write(
             "m.yaml", "tls.cert: \(files.clientCertificateFile)\ntls.key: \(files.clientKeyFile)\ntls.ca: \(files.authorityFile)\n")
-        let loader = ConfigurationLoader.collecting(
+        let loader = ConfigurationLoader.load(
             defaults: .production, arguments: ["--config", file, "--port", "0", "--max-connections", "10", "--data", patient.directory + "/data"],
             environment: [])
         var doctor = Doctor(loader)
@@ -313,7 +313,7 @@ private final class Patient {
         listen(descriptor, 1)
         let port = UInt16(bigEndian: address.sin_port)
         func found(_ address: String) throws -> [DoctorFinding] {
-            let loader = ConfigurationLoader.collecting(
+            let loader = ConfigurationLoader.load(
                 defaults: .production, arguments: ["--listen", address, "--data", patient.directory + "/data"], environment: [])
             var doctor = Doctor(loader)
             doctor.examineListeners()

@@ -19,7 +19,9 @@ import Testing
     private func load(
         _ arguments: [String], environment: [(name: String, value: String)] = []
     ) throws -> Configuration {
-        try ConfigurationLoader.load(defaults: .production, arguments: arguments, environment: environment).configuration
+        let loader = ConfigurationLoader.load(defaults: .production, arguments: arguments, environment: environment)
+        if let first = loader.problems.first { throw first }
+        return loader.configuration
     }
 
     private func message(_ arguments: [String]) throws -> String {

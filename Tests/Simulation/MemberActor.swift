@@ -4,7 +4,7 @@
 import KafkaWire
 import NIOCore
 
-final class MemberActor {
+final class MemberActor: KafkaActor {
     unowned let life: Life
     let number: Int
     var link: KafkaLink?
@@ -33,12 +33,7 @@ final class MemberActor {
     }
 
     func step() throws {
-        guard let link, let broker = life.broker else { return }
-        guard link.isOpen else {
-            try link.poll()
-            link.discard()
-            return try connect(broker)
-        }
+        guard let link = try usableLink() else { return }
         switch state {
         case .outside: try join(link)
         case .joining, .syncing: break

@@ -6,7 +6,7 @@ import KafkaWire
 import NIOCore
 import Records
 
-final class ProducerActor {
+final class ProducerActor: KafkaActor {
     unowned let life: Life
     let number: Int
     var link: KafkaLink?
@@ -38,12 +38,7 @@ final class ProducerActor {
     }
 
     func step() throws {
-        guard let link, let broker = life.broker else { return }
-        guard link.isOpen else {
-            try link.poll()
-            link.discard()
-            return try connect(broker)
-        }
+        guard let link = try usableLink() else { return }
         if isIdempotent, id < 0 { return try askForId(link) }
         if isIdempotent, try retry(link) { return }
         let again = last.values.filter { $0.partition.isLive(in: life.model) }

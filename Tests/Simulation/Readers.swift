@@ -8,7 +8,7 @@ import NIOCore
 import Records
 
 /// A Kafka consumer that follows one partition at a time.
-final class FetchActor {
+final class FetchActor: KafkaActor {
     unowned let life: Life
     let number: Int
     var link: KafkaLink?
@@ -28,12 +28,7 @@ final class FetchActor {
     }
 
     func step() throws {
-        guard let link, let broker = life.broker else { return }
-        guard link.isOpen else {
-            try link.poll()
-            link.discard()
-            return try connect(broker)
-        }
+        guard let link = try usableLink() else { return }
         if isWaiting { return }
         if target == nil || life.chance(0.2) {
             target = life.pickAny(life.model.livePartitions)

@@ -9,7 +9,7 @@ import KafkaWire
 import NIOCore
 import Records
 
-final class TransactionActor {
+final class TransactionActor: KafkaActor {
     unowned let life: Life
     let id: String
     var link: KafkaLink?
@@ -46,12 +46,7 @@ final class TransactionActor {
     }
 
     func step() throws {
-        guard let link, let broker = life.broker else { return }
-        guard link.isOpen else {
-            try link.poll()
-            link.discard()
-            return try connect(broker)
-        }
+        guard let link = try usableLink() else { return }
         if isWaiting {
             // The answer is lost.
             if life.chance(0.04) { link.close() }

@@ -10,7 +10,7 @@ import KafkaWire
 import NIOCore
 import Records
 
-final class WorkerActor {
+final class WorkerActor: KafkaActor {
     unowned let life: Life
     let number: Int
     var link: KafkaLink?
@@ -65,12 +65,7 @@ final class WorkerActor {
     }
 
     func step() throws {
-        guard let link, let broker = life.broker else { return }
-        guard link.isOpen else {
-            try link.poll()
-            link.discard()
-            return try connect(broker)
-        }
+        guard let link = try usableLink() else { return }
         if isWaiting {
             // The answer is lost.
             if life.chance(0.03) { hangUp(link) }

@@ -9,36 +9,30 @@ import os
 import shutil
 import stat
 import tempfile
-import threading
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import pytest
 
 import disks
+from background import Background
 from broker import Broker, Endpoint, wait_until
 
 SMALL = ["--log-segment-bytes", "20000"]
 
 
-class Load:
+class Load(Background):
     """Plain producers, transactions over two topics, and a group that commits, until it is told to end."""
 
     def __init__(self, broker: Broker):
+        super().__init__(self.produce, self.transact, self.commit)
         self.endpoint = Endpoint(broker, False)
-        self.ending = threading.Event()
-        self.lock = threading.Lock()
         self.acked: list[bytes] = []
         self.transactions: list[bytes] = []
-        self.failures: list[str] = []
-        self.threads = [threading.Thread(target=self.guarded, args=(body,)) for body in (self.produce, self.transact, self.commit)]
 
-    def guarded(self, body: Callable[[], None]) -> None:
-        try:
-            body()
-        except Exception as error:  # noqa: BLE001 - the broker is killed in the end
-            if not self.ending.is_set():
-                self.failures.append(repr(error))
+    def is_failure(self, error: Exception) -> bool:
+        # The broker is killed in the end.
+        return not self.ending.is_set()
 
     def produce(self) -> None:
         from confluent_kafka import Producer
@@ -94,16 +88,6 @@ class Load:
     def counts(self) -> tuple[int, int]:
         with self.lock:
             return len(self.acked), len(self.transactions)
-
-    def __enter__(self) -> "Load":
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.ending.set()
-        for thread in self.threads:
-            thread.join()
 
 
 def values(broker: Broker, topic: str) -> list[bytes]:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import threading
 import urllib.request
 from pathlib import Path
 from typing import Any, Callable
@@ -12,6 +11,7 @@ from typing import Any, Callable
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from background import Background
 from broker import Broker, Endpoint, wait_until
 from test_backup import SMALL, backup, restored, values
 from test_quotas import NONE, alter, describe
@@ -20,26 +20,16 @@ from test_share_groups import Member, joined, poll, share_consumer
 KEYS = 7
 
 
-class Load:
+class Load(Background):
     """Values by key into a compacted topic, jobs and their workers, and a consumer group of KIP-848 that commits."""
 
     def __init__(self, broker: Broker):
+        super().__init__(self.fill, self.send, self.work, self.work, self.follow)
         self.endpoint = Endpoint(broker, False)
-        self.ending = threading.Event()
-        self.lock = threading.Lock()
         self.latest: dict[bytes, int] = {}
         self.sent: set[bytes] = set()
         self.done: set[bytes] = set()
         self.committed = 0
-        self.failures: list[str] = []
-        bodies = (self.fill, self.send, self.work, self.work, self.follow)
-        self.threads = [threading.Thread(target=self.guarded, args=(body,)) for body in bodies]
-
-    def guarded(self, body: Callable[[], None]) -> None:
-        try:
-            body()
-        except Exception as error:  # noqa: BLE001 - told by the test
-            self.failures.append(repr(error))
 
     def fill(self) -> None:
         producer = Producer(self.endpoint.librdkafka(acks="all", enable_idempotence=True, linger_ms=1))
@@ -99,16 +89,6 @@ class Load:
             return bool(self.failures) or (
                 min(self.latest.values(), default=0) > 300 * times and len(self.done) > 30 * times and self.committed > 30 * times
             )
-
-    def __enter__(self) -> "Load":
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.ending.set()
-        for thread in self.threads:
-            thread.join()
 
 
 def prepare(broker: Broker) -> Member:

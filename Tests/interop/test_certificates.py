@@ -14,14 +14,15 @@ import signal
 import ssl
 import stat
 import subprocess
-import threading
 import urllib.request
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import pytest
 
 import wire
+from background import Background
 from broker import Broker, wait_until
 from wire import Wire
 
@@ -100,16 +101,14 @@ def metrics(broker: Broker) -> str:
         return answer.read().decode()
 
 
-class Load:
+class Load(Background):
     """Producers over mutual TLS that reconnect all the time, and one that stays; counts what was acked."""
 
     def __init__(self, broker: Broker, files: Files):
+        super().__init__(*[partial(self.run, number) for number in range(2)])
         self.broker, self.files = broker, files
         self.acked: set[bytes] = set()
-        self.failures: list[str] = []
         self.handshakes = 0
-        self.ending = threading.Event()
-        self.threads = [threading.Thread(target=self.run, args=(number,)) for number in range(2)]
 
     def run(self, number: int) -> None:
         from confluent_kafka import Producer
@@ -141,16 +140,6 @@ class Load:
             self.acked.add(message.value())
         else:
             self.failures.append(str(error))
-
-    def __enter__(self) -> "Load":
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.ending.set()
-        for thread in self.threads:
-            thread.join()
 
 
 def stored(broker: Broker) -> list[bytes]:
