@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Engine: the state of what is changed, as the audit log shows it; and the topic that holds audit events.
 
+import Bytes
 import NIOCore
 import Records
 import Telemetry

@@ -4,6 +4,7 @@
 // Runs on one event loop of its own, so that unlinking files and writing checkpoints never holds up a connection.
 // Each job is a plain function of the engine that tests and simulation call directly.
 
+import Bytes
 import Logging
 import NIOConcurrencyHelpers
 import NIOCore

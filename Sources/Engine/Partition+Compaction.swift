@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Engine: a partition's part in compaction. Same lock as the rest; the work itself is done without it.
 
+import NIOConcurrencyHelpers
 import Storage
 
 extension Partition: CompactionOwner {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Engine: how a partition's records become durable, and who is told then. Same lock as the rest.
 
+import NIOConcurrencyHelpers
 import NIOCore
 import Storage
 

@@ -3,6 +3,7 @@
 // rest.
 
 import Bytes
+import NIOConcurrencyHelpers
 import NIOCore
 import Storage
 

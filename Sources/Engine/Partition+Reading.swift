@@ -2,8 +2,10 @@
 // Martlet, Engine: reads of a partition, and those who wait for more. Same lock as the rest.
 
 import Bytes
+import NIOConcurrencyHelpers
 import NIOCore
 import Storage
+import Telemetry
 
 /// A partition's offsets at one moment.
 package struct PartitionOffsets: Sendable {

@@ -4,6 +4,8 @@
 // Same lock as the rest of `Partition`. Readers of committed records stop at the first record of the oldest open
 // transaction (the last stable offset) and are told which transactions before it were aborted (KIP-98).
 
+import Bytes
+import NIOConcurrencyHelpers
 import Records
 import Storage
 

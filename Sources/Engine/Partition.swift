@@ -12,6 +12,7 @@ import NIOConcurrencyHelpers
 import NIOCore
 import Records
 import Storage
+import Telemetry
 
 /// The appends of one partition between two writes; they succeed or fail together.
 final class WriteGroup: @unchecked Sendable {

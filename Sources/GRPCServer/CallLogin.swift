@@ -8,11 +8,14 @@
 // Made only for calls that have to log in (`GRPCServer.requiresLogin`). Confined to the call's loop. Every outcome is an audit
 // event and counted; a refusal is logged as well, and the caller is not told more than that it is one.
 
+import Bytes
 import Engine
 import GRPCWire
+import Logging
 import NIOCore
 import Security
 import Telemetry
+import Transport
 
 final class CallLogin: @unchecked Sendable {
     // Unchecked: see above; the check of a password answers on the loop.

@@ -9,6 +9,7 @@
 // and delivers nothing, so HTTP/2's window stops the caller; the other calls of its connection go on. Nobody is held for longer
 // than what was used is remembered. Made only while there is such a quota. Confined to the call's loop.
 
+import Bytes
 import Engine
 import GRPCWire
 import NIOCore

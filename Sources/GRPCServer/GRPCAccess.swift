@@ -10,6 +10,7 @@
 import Bytes
 import Engine
 import GRPCWire
+import Logging
 import Telemetry
 import Transport
 

@@ -7,6 +7,7 @@
 import Engine
 import GRPCWire
 import NIOCore
+import Transport
 
 extension GRPCCall {
     var accessClient: AccessClient {

@@ -8,9 +8,11 @@
 // deadline can always be first. Streams are pulled: a source is asked for messages only while the peer's window and the
 // connection's output have room.
 
+import Bytes
 import Engine
 import GRPCWire
 import HTTP2
+import Logging
 import NIOCore
 import SwiftProtobuf
 import Telemetry

@@ -7,7 +7,9 @@
 // connection alive with it wants an answer, not the connection, and calls again over a new one. One timer a connection, which looks
 // when the last stream ended.
 
+import Logging
 import NIOCore
+import Transport
 
 extension GRPCConnection {
     func watchIdleness() {

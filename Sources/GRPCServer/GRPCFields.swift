@@ -4,6 +4,7 @@
 import Bytes
 import GRPCWire
 import HTTP2
+import NIOCore
 
 enum GRPCFields {
     /// The headers of an answer with messages.

@@ -11,6 +11,7 @@
 import Engine
 import GRPCWire
 import NIOCore
+import Transport
 
 final class QuotaPace {
     private let call: GRPCCall

@@ -11,6 +11,7 @@ import NIOConcurrencyHelpers
 import NIOCore
 import Records
 import Telemetry
+import Transport
 
 final class ClientTelemetry: Sendable {
     /// What a pattern of a subscription may look at, by parameter.

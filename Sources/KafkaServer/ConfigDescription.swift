@@ -3,6 +3,7 @@
 
 import Engine
 import KafkaWire
+import Logging
 
 struct ConfigDescription {
     typealias Config = DescribeConfigsResponse.Config

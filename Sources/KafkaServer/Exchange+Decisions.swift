@@ -7,6 +7,7 @@
 import Engine
 import KafkaWire
 import NIOCore
+import Transport
 
 extension KafkaConnection {
     var accessClient: AccessClient {

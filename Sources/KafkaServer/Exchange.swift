@@ -4,9 +4,12 @@
 // Handlers get one, keep it while they wait, and answer it exactly once, on the connection's event loop. An exchange
 // that outlives its connection is answered into nothing.
 
+import Bytes
 import Engine
 import KafkaWire
 import NIOCore
+import Telemetry
+import Transport
 
 struct Exchange: Sendable {
     let connection: KafkaConnection

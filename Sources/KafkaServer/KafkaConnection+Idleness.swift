@@ -6,6 +6,8 @@
 // One timer a connection, which looks when it was last used: a request costs nothing for it. A connection whose request waits, for
 // records or for the other members of its group, is used.
 
+import Bytes
+import Engine
 import NIOCore
 
 extension KafkaConnection {

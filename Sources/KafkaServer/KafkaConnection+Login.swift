@@ -7,6 +7,7 @@ import Logging
 import NIOCore
 import Security
 import Telemetry
+import Transport
 
 extension KafkaConnection {
     /// A token of the exchange that version 0 of SaslHandshake began: answered by a bare one, or by the end.

@@ -7,6 +7,7 @@
 // begins, so that those behind it wait; records are charged when they are about to be sent. A request's own
 // share of the loop's time is known when it is over: the next one is told.
 
+import Bytes
 import Engine
 import KafkaWire
 import NIOCore

@@ -5,8 +5,10 @@
 // them, in `Authorization`. Which versions are served is said by `ApiTable`; a test checks
 // that every served API has its handler here and the other way round.
 
+import Engine
 import KafkaWire
 import NIOCore
+import Telemetry
 
 /// Serves one API. The request is decoded; the handler answers `exchange` exactly once, now or later.
 protocol KafkaHandler: SendableMetatype {

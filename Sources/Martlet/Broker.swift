@@ -6,6 +6,7 @@
 // changes, whether it was told to stop, is guarded by a mutex.
 
 import Bytes
+import Engine
 import Glibc
 import HTTPServer
 import Logging

@@ -4,7 +4,10 @@
 import Bytes
 import Engine
 import HTTPServer
+import Logging
+import NIOCore
 import Storage
+import Synchronization
 import Telemetry
 
 extension BrokerParts {

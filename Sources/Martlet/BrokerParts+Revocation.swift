@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Martlet: connections whose clients' certificates were revoked while they were open.
 
+import Logging
+import Synchronization
 import Telemetry
 import Transport
 

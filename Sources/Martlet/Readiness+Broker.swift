@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Martlet: how ready a broker is, as `/readyz` tells it.
 
+import Bytes
 import Engine
 import HTTPServer
+import Storage
 import Telemetry
 
 extension Readiness {

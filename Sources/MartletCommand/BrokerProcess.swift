@@ -7,6 +7,7 @@
 
 import Glibc
 import Martlet
+import Telemetry
 
 enum BrokerProcess {
     private enum Request: Sendable {

@@ -5,6 +5,7 @@ import ArgumentParser
 import Client
 import Glibc
 import NIOCore
+import Records
 
 struct DeadLettersCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -3,6 +3,7 @@
 
 import ArgumentParser
 import Client
+import NIOCore
 
 struct DumpCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

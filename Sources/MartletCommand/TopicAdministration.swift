@@ -4,6 +4,7 @@
 // Works with any broker that speaks the protocol. Owned by the command's thread, like the client it uses. Every
 // refusal becomes one line that names the topic and what to do.
 
+import Bytes
 import Client
 import KafkaWire
 

@@ -5,6 +5,7 @@ import ArgumentParser
 import Client
 import Glibc
 import NIOCore
+import Records
 
 struct WorkCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -4,6 +4,7 @@
 // Files are made by the first write to a segment and opened by the first read. Few sealed segments stay
 // open at a time, so that a long log costs few descriptors. Same owner and lock as `Log`.
 
+import Bytes
 import NIOCore
 
 extension Log {

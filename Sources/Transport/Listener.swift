@@ -10,6 +10,7 @@ import Glibc
 import Logging
 import NIOCore
 import NIOPosix
+import Synchronization
 
 /// One bound address, and every connection that comes in by it.
 package final class Listener: Sendable {

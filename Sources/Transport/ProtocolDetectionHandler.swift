@@ -13,6 +13,7 @@
 
 import Logging
 import NIOCore
+import Synchronization
 
 /// What the detection of one connection needs to know; the same for all connections of a listener.
 struct DetectionRules: Sendable {

@@ -2,8 +2,11 @@
 // Martlet, ClientTests: gRPC whole, against a fake service behind a real socket.
 
 import Contract
+import FoundationEssentials
 import NIOCore
+import Records
 import SwiftProtobuf
+import Synchronization
 import Testing
 
 @testable import Client

@@ -2,6 +2,7 @@
 // Martlet, ClientTests: gRPC messages and statuses on the client's side.
 
 import Contract
+import FoundationEssentials
 import GRPCWire
 import NIOCore
 import SwiftProtobuf

@@ -4,6 +4,7 @@
 import KafkaWire
 import NIOCore
 import Records
+import Synchronization
 import Testing
 
 @testable import Client

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, EngineTests: the bounds of topics, each with its answer.
 
+import NIOCore
 import TestSupport
 import Testing
 

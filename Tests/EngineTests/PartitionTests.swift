@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, EngineTests: a record's way through a partition.
 
+import Bytes
 import NIOCore
 import Records
 import Storage

@@ -3,7 +3,9 @@
 
 import NIOConcurrencyHelpers
 import NIOCore
+import Records
 import Storage
+import Synchronization
 import TestSupport
 import Testing
 

@@ -2,6 +2,7 @@
 // Martlet, EngineTests: topic names and configuration keys.
 
 import Records
+import Storage
 import Testing
 
 @testable import Engine

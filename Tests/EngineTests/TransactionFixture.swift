@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, EngineTests: an engine with transactional producers, in one thread.
 
+import Bytes
 import NIOCore
 import Records
 import Storage

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, EngineTests: transactions, from a producer's first request to what readers see.
 
+import Bytes
 import NIOCore
 import Records
 import Storage

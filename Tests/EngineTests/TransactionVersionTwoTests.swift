@@ -2,9 +2,11 @@
 // Martlet, EngineTests: transactions version 2 (KIP-890): the epoch rises with every end, partitions come with what is
 // written, requests are recognised when they are repeated.
 
+import Bytes
 import NIOCore
 import Records
 import Storage
+import Synchronization
 import TestSupport
 import Testing
 

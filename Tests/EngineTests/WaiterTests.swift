@@ -3,6 +3,7 @@
 
 import NIOConcurrencyHelpers
 import NIOCore
+import NIOEmbedded
 import Testing
 
 import TestSupport

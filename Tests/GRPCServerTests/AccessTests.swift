@@ -7,7 +7,10 @@ import Engine
 import Foundation
 import GRPCWire
 import NIOCore
+import NIOEmbedded
 import Security
+import SwiftProtobuf
+import Telemetry
 import Testing
 import Transport
 

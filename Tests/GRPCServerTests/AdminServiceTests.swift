@@ -4,6 +4,8 @@
 import Contract
 import Engine
 import GRPCWire
+import NIOCore
+import NIOEmbedded
 import SwiftProtobuf
 import Testing
 

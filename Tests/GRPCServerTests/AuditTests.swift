@@ -6,6 +6,7 @@ import Engine
 import Foundation
 import GRPCWire
 import NIOCore
+import NIOEmbedded
 import SwiftProtobuf
 import TestSupport
 import Testing

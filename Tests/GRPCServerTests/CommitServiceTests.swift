@@ -4,6 +4,7 @@
 import Contract
 import Engine
 import GRPCWire
+import SwiftProtobuf
 import Testing
 
 @testable import GRPCServer

@@ -7,8 +7,10 @@ import Engine
 import Foundation
 import GRPCWire
 import NIOCore
+import NIOEmbedded
 import Records
 import Security
+import SwiftProtobuf
 import TestSupport
 import Testing
 

@@ -4,6 +4,7 @@
 import Bytes
 import Contract
 import Engine
+import FoundationEssentials
 import GRPCWire
 import HTTP2
 import Logging

@@ -3,6 +3,8 @@
 
 import Bytes
 import Contract
+import Engine
+import FoundationEssentials
 import GRPCWire
 import HTTP2
 import NIOConcurrencyHelpers
@@ -10,6 +12,7 @@ import NIOCore
 import NIOEmbedded
 import Records
 import SwiftProtobuf
+import Telemetry
 import Testing
 import Transport
 

@@ -5,6 +5,7 @@ import Contract
 import GRPCWire
 import HTTP2
 import NIOCore
+import NIOEmbedded
 import SwiftProtobuf
 import Testing
 import Transport

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, GRPCServerTests: when a connection counts as idle, and how it is ended.
 
+import GRPCWire
+import HTTP2
 import NIOCore
+import NIOEmbedded
 import Testing
 
 @testable import GRPCServer

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, GRPCServerTests: Streams.Publish over an engine.
 
+import Bytes
 import Contract
 import Engine
+import FoundationEssentials
 import GRPCWire
 import NIOCore
+import NIOEmbedded
 import Records
+import SwiftProtobuf
 import Testing
 
 @testable import GRPCServer

@@ -3,10 +3,13 @@
 
 import Contract
 import Engine
+import FoundationEssentials
 import GRPCWire
 import HTTP2
 import NIOCore
+import NIOEmbedded
 import Records
+import Storage
 import SwiftProtobuf
 import Testing
 import Transport

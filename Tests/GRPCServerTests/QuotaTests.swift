@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, GRPCServerTests: quotas over gRPC: calls go slower and none fails for it.
 
+import Bytes
 import Contract
 import Engine
+import FoundationEssentials
 import GRPCWire
 import NIOCore
+import NIOEmbedded
 import SwiftProtobuf
 import Testing
 

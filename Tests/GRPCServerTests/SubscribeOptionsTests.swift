@@ -6,8 +6,11 @@ import Contract
 import Engine
 import Foundation
 import GRPCWire
+import HTTP2
 import NIOCore
+import NIOEmbedded
 import Records
+import SwiftProtobuf
 import Testing
 
 @testable import GRPCServer

@@ -6,7 +6,10 @@ import Engine
 import GRPCWire
 import HTTP2
 import NIOCore
+import NIOEmbedded
 import Records
+import SwiftProtobuf
+import Telemetry
 import Testing
 
 @testable import GRPCServer

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, GRPCServerTests: members of a group that do not read.
 
+import Bytes
 import Contract
 import Engine
+import GRPCWire
 import HTTP2
 import NIOCore
 import NIOEmbedded
+import SwiftProtobuf
 import Testing
 
 @testable import GRPCServer

@@ -5,10 +5,13 @@
 import Bytes
 import Contract
 import Engine
+import FoundationEssentials
 import GRPCWire
 import NIOCore
+import NIOEmbedded
 import Security
 import SwiftProtobuf
+import Telemetry
 import Testing
 import Transport
 

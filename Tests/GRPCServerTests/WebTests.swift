@@ -9,6 +9,7 @@ import Foundation
 import GRPCWire
 import HTTP2
 import NIOCore
+import NIOEmbedded
 import SwiftProtobuf
 import Testing
 import Transport

@@ -5,6 +5,7 @@ import Contract
 import Engine
 import GRPCWire
 import NIOCore
+import SwiftProtobuf
 import Testing
 
 @testable import GRPCServer

@@ -2,6 +2,7 @@
 // Martlet, GRPCWireTests: publish requests into record batches, and their responses.
 
 import Contract
+import FoundationEssentials
 import NIOCore
 import Records
 import SwiftProtobuf

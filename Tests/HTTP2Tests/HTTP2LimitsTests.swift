@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, HTTP2Tests: what a hostile peer can do, and the bound it meets.
 
+import Bytes
 import NIOCore
 import Testing
 

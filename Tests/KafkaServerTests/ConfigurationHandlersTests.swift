@@ -3,6 +3,7 @@
 
 import Engine
 import KafkaWire
+import NIOCore
 import Storage
 import TestSupport
 import Testing

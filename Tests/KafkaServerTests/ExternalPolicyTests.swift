@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, KafkaServerTests: requests that wait for an external policy: nothing happens before, nothing overtakes them.
 
+import Bytes
 import Engine
 import KafkaWire
 import NIOCore
+import NIOEmbedded
 import Storage
 import TestSupport
 import Testing

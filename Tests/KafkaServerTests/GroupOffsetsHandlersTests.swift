@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, KafkaServerTests: OffsetCommit, OffsetFetch and OffsetDelete through frames, in every version.
 
+import Bytes
 import Engine
 import KafkaWire
 import NIOCore

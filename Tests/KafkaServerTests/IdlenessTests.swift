@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, KafkaServerTests: connections that nobody uses, or that do not log in, do not last.
 
+import Bytes
 import KafkaWire
 import NIOCore
+import NIOEmbedded
+import Security
 import TestSupport
 import Testing
 import Transport

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, KafkaServerTests: quotas by Kafka's calls, and what connections of clients over them do.
 
+import Bytes
 import KafkaWire
 import NIOCore
+import NIOEmbedded
 import Storage
+import Telemetry
 import TestSupport
 import Testing
 

@@ -4,6 +4,7 @@
 import KafkaWire
 import TestSupport
 import Testing
+import Transport
 
 @testable import Engine
 @testable import KafkaServer

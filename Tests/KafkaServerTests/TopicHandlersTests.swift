@@ -4,6 +4,7 @@
 import Bytes
 import Engine
 import KafkaWire
+import NIOCore
 import TestSupport
 import Testing
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, KafkaServerTests: transactions over the protocol, at every version, with what is right and what is wrong.
 
+import Bytes
 import Engine
 import KafkaWire
 import NIOCore

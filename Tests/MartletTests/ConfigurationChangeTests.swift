@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, MartletTests: what of a new configuration a running broker takes.
 
+import Logging
 import Testing
 
 @testable import Martlet

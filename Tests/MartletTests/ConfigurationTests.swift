@@ -4,6 +4,7 @@
 import Engine
 import Glibc
 import Testing
+import Transport
 
 @testable import Martlet
 

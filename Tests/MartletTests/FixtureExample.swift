@@ -7,6 +7,7 @@ import Client
 import Martlet
 import NIOCore
 import NIOPosix
+import Records
 import Testing
 
 @Suite struct FixtureExample {

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, MartletTests: what a listener has of its own, and what it has in common with the others.
 
+import Engine
+import GRPCServer
+import KafkaServer
+import Security
 import Testing
+import Transport
 
 @testable import Martlet
 

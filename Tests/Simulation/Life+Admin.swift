@@ -2,6 +2,7 @@
 // Martlet, Simulation: topics come, change, and go, one change of a name at a time.
 
 import Bytes
+import Engine
 import KafkaWire
 import NIOCore
 

@@ -3,6 +3,8 @@
 
 import KafkaWire
 import NIOCore
+import NIOEmbedded
+import Storage
 
 extension Life {
     /// A connection of its own, as long as `body` runs.

@@ -3,9 +3,13 @@
 
 import Bytes
 import Contract
+import Engine
+import FoundationEssentials
 import KafkaWire
 import NIOCore
+import NIOEmbedded
 import Records
+import SwiftProtobuf
 
 extension Life {
     // MARK: Publish

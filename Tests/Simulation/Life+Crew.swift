@@ -4,6 +4,7 @@
 // At any time: what is delivered was published, is held by nobody else, was not accepted or rejected, and is not delivered
 // more often than it may. In the end: every published job that nobody has finished is still there for a worker.
 
+import Engine
 import KafkaWire
 import NIOCore
 import Records

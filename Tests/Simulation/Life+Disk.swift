@@ -5,6 +5,7 @@ import Bytes
 import Engine
 import Glibc
 import NIOCore
+import NIOEmbedded
 import Records
 import Storage
 

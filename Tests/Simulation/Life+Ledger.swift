@@ -5,9 +5,11 @@
 // acknowledged, unless an older transaction is still open in front of it; and never a part of a transaction. After a
 // start every transaction can be brought to its end, and then everything is readable.
 
+import Bytes
 import Engine
 import KafkaWire
 import NIOCore
+import NIOEmbedded
 import Records
 
 extension Life {

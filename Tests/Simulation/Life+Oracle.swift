@@ -6,8 +6,10 @@ import Contract
 import Engine
 import KafkaWire
 import NIOCore
+import NIOEmbedded
 import Records
 import Storage
+import SwiftProtobuf
 
 extension Life {
     /// The machine went down while the oracle looked.

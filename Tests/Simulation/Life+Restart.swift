@@ -3,6 +3,7 @@
 
 import Engine
 import NIOCore
+import NIOEmbedded
 import Storage
 
 extension Life {

@@ -8,6 +8,7 @@
 import Bytes
 import Engine
 import NIOCore
+import NIOEmbedded
 import Records
 import Storage
 

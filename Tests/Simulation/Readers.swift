@@ -6,6 +6,7 @@ import Contract
 import KafkaWire
 import NIOCore
 import Records
+import SwiftProtobuf
 
 /// A Kafka consumer that follows one partition at a time.
 final class FetchActor: KafkaActor {

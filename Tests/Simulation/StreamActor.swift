@@ -5,8 +5,11 @@
 
 import Bytes
 import Contract
+import Engine
+import FoundationEssentials
 import KafkaWire
 import NIOCore
+import SwiftProtobuf
 
 final class StreamActor {
     unowned let life: Life

@@ -4,6 +4,7 @@
 //
 // Each time it initialises itself it decides for version 1 (KIP-98) or 2 (KIP-890). One request is under way at a time.
 
+import Bytes
 import Engine
 import KafkaWire
 import NIOCore

@@ -6,6 +6,7 @@
 // anew, and the model expects nothing of what was held in it.
 
 import Bytes
+import Engine
 import KafkaWire
 import NIOCore
 import Records

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, TelemetryTests: what of a peer's `traceparent` is believed.
 
+import Logging
 import Testing
 
 @testable import Telemetry

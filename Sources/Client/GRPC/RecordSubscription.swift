@@ -5,8 +5,10 @@
 // from Kafka's protocol, so that they are printed alike.
 
 import Contract
+import FoundationEssentials
 import NIOCore
 import Records
+import SwiftProtobuf
 
 /// Conditions that a record has to meet together; the broker looks.
 package struct RecordSelection: Equatable, Sendable {

@@ -4,6 +4,7 @@
 // A value; asked for once, before the letters are read. Letters that come later are unknown to it, and so not put back.
 
 import Contract
+import SwiftProtobuf
 
 package struct RedrivenLetters: Sendable {
     /// Of each partition, ascending.

@@ -5,8 +5,10 @@
 // results, so memory is bounded by their size times that.
 
 import Contract
+import FoundationEssentials
 import NIOCore
 import Records
+import SwiftProtobuf
 
 package final class StreamWriter: RecordWriter {
     private let client: GRPCClient

@@ -7,6 +7,7 @@
 import Contract
 import NIOCore
 import Records
+import SwiftProtobuf
 
 /// What becomes of a job.
 package enum WorkOutcome: Equatable, Sendable {

@@ -6,6 +6,7 @@
 // server reflection, a stream in both directions.
 
 import Contract
+import FoundationEssentials
 import GRPCWire
 import HTTP2
 import NIOCore

@@ -9,6 +9,7 @@ import Bytes
 import KafkaWire
 import NIOCore
 import NIOPosix
+import Synchronization
 
 /// Runs a load.
 package struct LoadRun {

@@ -5,6 +5,7 @@
 // next one. The request message is encoded once. Of an answer only the status is read.
 
 import Contract
+import FoundationEssentials
 import GRPCWire
 import HTTP2
 import NIOCore

@@ -5,6 +5,7 @@
 // encoded once. Of a result only its presence and its error are read.
 
 import Contract
+import FoundationEssentials
 import GRPCWire
 import HTTP2
 import NIOCore

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Engine: what is done with groups as a whole: start, stop, list, describe, delete, clean up.
 
+import Bytes
+import Logging
 import NIOCore
+import Synchronization
 
 extension GroupCoordinator {
     // MARK: Life

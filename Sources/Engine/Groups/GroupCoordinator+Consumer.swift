@@ -5,6 +5,7 @@
 
 import Bytes
 import NIOCore
+import Synchronization
 
 extension GroupCoordinator {
     /// A member joins, stays, or leaves. `completion` runs when what it is told is durable.

@@ -4,7 +4,9 @@
 // A commit is checked, encoded and queued; it is visible and answered once the log says that it is durable.
 // Commits of one turn of an event loop share a batch. If the log refuses, nothing of the batch is visible.
 
+import Bytes
 import NIOCore
+import Synchronization
 
 extension GroupCoordinator {
     // MARK: Commit

@@ -4,6 +4,8 @@
 // A pattern is matched under the coordinator's lock, where nobody can be asked. So where others decide about rights, they
 // are asked before, about these topics.
 
+import Synchronization
+
 extension GroupCoordinator {
     /// What the pattern matches, if it is new with the next heartbeat or due for another look; else nothing. `text`: the
     /// pattern that the heartbeat brings; nil: as before.

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Engine: everything the coordinator keeps durable, as the records that would restore it.
 
+import Bytes
+import Synchronization
+
 extension GroupCoordinator {
     /// All groups, all committed offsets, and which transactions they come from. Changes of offsets that are not durable
     /// yet are not among them; those of groups are, and are written again behind it.

@@ -5,6 +5,7 @@
 // known as unstable while they are pending, and committed in one step when the transaction commits.
 
 import NIOCore
+import Synchronization
 
 extension GroupCoordinator {
     /// The offsets that this commit would write, if the group lets it. A producer that does not know of groups (before

@@ -6,6 +6,7 @@
 
 import NIOCore
 import Records
+import Storage
 
 enum ShareBatchReader {
     /// The header's name.

@@ -3,6 +3,7 @@
 
 import Bytes
 import NIOCore
+import Synchronization
 
 /// What is known of a group.
 package struct ShareGroupDescription: Sendable {

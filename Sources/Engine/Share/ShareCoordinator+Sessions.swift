@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Engine: share sessions, and the queues that fetches and workers take from.
 
+import Bytes
 import NIOCore
+import Synchronization
 
 extension ShareCoordinator {
     package typealias OpenedQueue = (place: SharePlace, queue: Result<ShareQueue, ShareError>)

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Engine: how share groups survive: what is read at start, what a rewriting of their log needs, and the end.
 
+import Bytes
+import Logging
 import NIOCore
+import Synchronization
 
 extension ShareCoordinator {
     /// Reads `__share_group_state`. What is said of topics that do not exist any more is forgotten once `start` runs; records

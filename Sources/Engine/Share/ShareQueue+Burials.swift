@@ -3,7 +3,9 @@
 //
 // A letter that cannot be written is tried again until the queue is closed; a crash in between gives two letters, never none.
 
+import Logging
 import NIOCore
+import Synchronization
 
 extension ShareQueue {
     /// Between attempts to write a dead letter.

@@ -3,9 +3,11 @@
 //
 // The log is read without the lock, so somebody else can take the records meanwhile; then it is tried again.
 
+import Bytes
 import NIOCore
 import Records
 import Storage
+import Synchronization
 
 /// How much one member takes at once.
 package struct ShareFetchLimits: Sendable {

@@ -3,6 +3,7 @@
 
 import NIOCore
 import Records
+import Synchronization
 
 extension TransactionCoordinator {
     /// Ends a producer's transaction in one partition, whatever its state here. `completion` runs on `loop`.

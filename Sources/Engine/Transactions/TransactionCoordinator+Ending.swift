@@ -11,6 +11,7 @@ import Bytes
 import Logging
 import NIOCore
 import Records
+import Synchronization
 
 extension TransactionCoordinator {
     /// Commits or aborts the open transaction; succeeds when that is decided, durable and, unless a disk fails, carried

@@ -5,8 +5,10 @@
 // id. A producer that recovers names what it has (KIP-360), and may ask again for what it was given. That last part is
 // not durable, as in Kafka: after a restart such a producer is fenced.
 
+import Bytes
 import NIOCore
 import Records
+import Synchronization
 
 extension TransactionCoordinator {
     /// The producer id and epoch that speak for a transactional id from now on. Whoever had it before is fenced,

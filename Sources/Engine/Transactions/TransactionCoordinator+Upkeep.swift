@@ -7,8 +7,10 @@
 
 import Bytes
 import Logging
+import NIOConcurrencyHelpers
 import NIOCore
 import Records
+import Synchronization
 
 extension TransactionCoordinator {
     /// Reads the log of transactions. At start, after the topics and the groups.

@@ -5,10 +5,12 @@
 // Behaviour: answered when the change is durable and visible; RESOURCE_EXHAUSTED over controller_mutation_rate. The broker's own topics can be described, but are neither
 // listed nor deleted.
 
+import Bytes
 import Contract
 import Engine
 import GRPCWire
 import NIOCore
+import SwiftProtobuf
 
 struct AdminService: Sendable {
     static let name = "martlet.v1.Admin"

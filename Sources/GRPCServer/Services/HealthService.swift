@@ -10,6 +10,7 @@ import Contract
 import Engine
 import GRPCWire
 import HTTP2
+import SwiftProtobuf
 
 struct HealthService: Sendable {
     static let name = "grpc.health.v1.Health"

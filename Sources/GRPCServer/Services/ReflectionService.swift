@@ -5,7 +5,9 @@
 // Behaviour: every question has its answer, in order; what is not found is an error in the answer, not the end of the call.
 
 import Contract
+import FoundationEssentials
 import GRPCWire
+import SwiftProtobuf
 
 private typealias Request = Grpc_Reflection_V1_ServerReflectionRequest
 private typealias Response = Grpc_Reflection_V1_ServerReflectionResponse

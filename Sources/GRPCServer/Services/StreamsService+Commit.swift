@@ -7,6 +7,7 @@
 import Contract
 import Engine
 import GRPCWire
+import SwiftProtobuf
 
 extension StreamsService {
     func commit(_ request: Martlet_V1_CommitRequest, _ call: GRPCCall) throws(GRPCStatus) {

@@ -7,6 +7,7 @@
 import Contract
 import Engine
 import GRPCWire
+import SwiftProtobuf
 
 extension WorkService {
     /// Names that say at once what is wrong with them.

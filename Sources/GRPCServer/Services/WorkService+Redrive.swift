@@ -12,6 +12,7 @@ import Engine
 import GRPCWire
 import NIOCore
 import Records
+import SwiftProtobuf
 import Telemetry
 
 extension WorkService {

@@ -9,6 +9,7 @@ import Contract
 import Engine
 import GRPCWire
 import NIOCore
+import Transport
 
 struct WorkService: Sendable {
     static let name = "martlet.v1.Work"

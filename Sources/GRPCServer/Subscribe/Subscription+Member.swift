@@ -5,6 +5,7 @@ import Contract
 import Engine
 import GRPCWire
 import NIOCore
+import SwiftProtobuf
 
 extension Subscription {
     /// Reads only these from now on; returns those that it does not read yet.

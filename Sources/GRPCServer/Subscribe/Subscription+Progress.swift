@@ -6,8 +6,10 @@
 
 import Contract
 import Engine
+import FoundationEssentials
 import GRPCWire
 import NIOCore
+import SwiftProtobuf
 
 extension Subscription {
     struct Progress {

@@ -15,6 +15,7 @@ import Contract
 import Engine
 import GRPCWire
 import NIOCore
+import Transport
 
 final class SubscriptionMember: @unchecked Sendable {
     // Unchecked: see above.

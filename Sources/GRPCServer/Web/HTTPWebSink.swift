@@ -8,6 +8,7 @@ import Engine
 import GRPCWire
 import NIOCore
 import Records
+import Synchronization
 import Transport
 
 final class HTTPWebSink: WebSink, CallOwner, HTTPExchangeHandler, TurnParticipant, @unchecked Sendable {

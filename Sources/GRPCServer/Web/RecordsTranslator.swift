@@ -8,6 +8,7 @@
 
 import Bytes
 import Contract
+import FoundationEssentials
 import GRPCWire
 import NIOCore
 import SwiftProtobuf

@@ -5,9 +5,11 @@
 
 import Contract
 import Engine
+import FoundationEssentials
 import GRPCWire
 import NIOCore
 import Records
+import SwiftProtobuf
 
 struct WorkItemWriter {
     private let partition: Partition

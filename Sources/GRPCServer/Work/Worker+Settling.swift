@@ -3,9 +3,11 @@
 //
 // A settled item is the worker's no more from the moment it says so; the place it took is free when that is durable.
 
+import Bytes
 import Contract
 import Engine
 import GRPCWire
+import SwiftProtobuf
 
 extension Worker {
     func settle(_ kind: Martlet_V1_ReceiveRequest.OneOf_Kind) throws(GRPCStatus) {

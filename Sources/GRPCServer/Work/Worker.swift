@@ -7,11 +7,13 @@
 // and reads no more from the log than fits in that and in the connection's output. What it says about items is in
 // `Worker+Settling`.
 
+import Bytes
 import Contract
 import Engine
 import GRPCWire
 import NIOCore
 import Records
+import SwiftProtobuf
 
 final class Worker: GRPCSession, @unchecked Sendable {
     // Unchecked: every entry point runs on the connection's loop; closures of the engine only hold the reference.

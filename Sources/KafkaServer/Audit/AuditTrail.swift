@@ -10,6 +10,7 @@ import Engine
 import KafkaWire
 import NIOCore
 import Telemetry
+import Transport
 
 /// A request that changes what is kept.
 protocol AuditedRequest: KafkaRequest {

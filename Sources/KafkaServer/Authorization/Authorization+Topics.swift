@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, KafkaServer: who may see, make, change and remove topics.
 
+import Bytes
 import Engine
 import KafkaWire
 

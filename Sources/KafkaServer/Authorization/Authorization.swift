@@ -11,7 +11,9 @@
 import Bytes
 import Engine
 import KafkaWire
+import Logging
 import Telemetry
+import Transport
 
 /// A request that says what its client must be allowed to do.
 protocol AuthorizedRequest: KafkaRequest {

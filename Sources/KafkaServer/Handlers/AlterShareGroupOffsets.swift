@@ -6,6 +6,7 @@
 //   forgotten. A group that is not there is made. Answered when durable.
 // Deviations from Kafka: none known.
 
+import Bytes
 import Engine
 import KafkaWire
 import NIOCore

@@ -12,6 +12,7 @@
 
 import Engine
 import KafkaWire
+import Transport
 
 enum ConsumerGroupHeartbeatHandler: KafkaHandler {
     static func handle(_ request: ConsumerGroupHeartbeatRequest, _ exchange: Exchange) {

@@ -9,6 +9,7 @@
 
 import Engine
 import KafkaWire
+import Storage
 
 enum DeleteRecordsHandler: KafkaHandler {
     static func handle(_ request: DeleteRecordsRequest, _ exchange: Exchange) {

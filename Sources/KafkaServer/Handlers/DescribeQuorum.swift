@@ -8,6 +8,7 @@
 //   is the one that clients use.
 // Notes: 1 adds timestamps, 2 directory ids, nodes and error messages.
 
+import Bytes
 import Engine
 import KafkaWire
 

@@ -7,6 +7,7 @@
 // Deviations from Kafka: none known.
 // Notes: 1 adds the lag (KIP-1226): what lies between the start and the end and is not done with.
 
+import Bytes
 import Engine
 import KafkaWire
 

@@ -9,6 +9,7 @@
 
 import Engine
 import KafkaWire
+import Security
 
 enum DescribeUserScramCredentialsHandler: KafkaHandler {
     typealias Result = DescribeUserScramCredentialsResponse.Result

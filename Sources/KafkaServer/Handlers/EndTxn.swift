@@ -13,6 +13,7 @@
 
 import Engine
 import KafkaWire
+import Records
 
 enum EndTxnHandler: KafkaHandler {
     static func handle(_ request: EndTxnRequest, _ exchange: Exchange) {

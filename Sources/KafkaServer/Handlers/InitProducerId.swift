@@ -12,6 +12,7 @@
 
 import Engine
 import KafkaWire
+import NIOCore
 
 enum InitProducerIdHandler: KafkaHandler {
     static func handle(_ request: InitProducerIdRequest, _ exchange: Exchange) {

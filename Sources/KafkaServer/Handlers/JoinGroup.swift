@@ -13,6 +13,7 @@
 
 import Engine
 import KafkaWire
+import Transport
 
 enum JoinGroupHandler: KafkaHandler {
     static func handle(_ request: JoinGroupRequest, _ exchange: Exchange) {

@@ -7,6 +7,7 @@
 //   of one that is over, as in Kafka.
 // Deviations from Kafka: none known.
 
+import Bytes
 import Engine
 import KafkaWire
 

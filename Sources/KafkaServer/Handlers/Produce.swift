@@ -15,7 +15,9 @@
 
 import Engine
 import KafkaWire
+import Logging
 import NIOCore
+import Telemetry
 
 enum ProduceHandler: KafkaHandler {
     static func handle(_ request: ProduceRequest, _ exchange: Exchange) {

@@ -7,6 +7,7 @@
 //   decompressed. A push that says it is the last may come early, and nothing is taken after it (INVALID_REQUEST).
 // Deviations from Kafka: what is pushed is given to nobody.
 
+import Bytes
 import Engine
 import KafkaWire
 

@@ -10,6 +10,7 @@
 import Engine
 import KafkaWire
 import NIOCore
+import Security
 
 enum SaslAuthenticateHandler: KafkaHandler {
     static func handle(_ request: SaslAuthenticateRequest, _ exchange: Exchange) {

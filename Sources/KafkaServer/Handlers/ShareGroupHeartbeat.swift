@@ -10,6 +10,7 @@
 
 import Engine
 import KafkaWire
+import Transport
 
 enum ShareGroupHeartbeatHandler: KafkaHandler {
     static func handle(_ request: ShareGroupHeartbeatRequest, _ exchange: Exchange) {

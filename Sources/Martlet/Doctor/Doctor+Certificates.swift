@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Martlet: the doctor looks at certificates, keys, revocation lists and passwords.
 
+import Bytes
 import Glibc
 import Transport
 

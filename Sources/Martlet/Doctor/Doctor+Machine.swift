@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Martlet: the doctor looks at the machine: addresses, data directory, disk, descriptors, clock.
 
+import Bytes
 import Glibc
 import NIOCore
 import Storage

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, tests: an external policy's decisions: asked once, remembered for a time, and never made up.
 
+import Bytes
 import NIOCore
 import TestSupport
 import Testing

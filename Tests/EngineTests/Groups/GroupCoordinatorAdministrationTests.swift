@@ -2,6 +2,7 @@
 // Martlet, EngineTests: groups are listed, described and deleted.
 
 import NIOCore
+import Synchronization
 import Testing
 
 @testable import Engine

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, EngineTests: committed offsets: durable before visible, in order, bounded, expiring.
 
+import Bytes
 import NIOCore
 import NIOEmbedded
+import Synchronization
 import Testing
 
 @testable import Engine

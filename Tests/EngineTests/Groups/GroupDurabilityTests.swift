@@ -3,6 +3,7 @@
 
 import Bytes
 import NIOCore
+import Synchronization
 import Testing
 
 @testable import Engine

@@ -10,6 +10,7 @@
 
 import Bytes
 import NIOCore
+import Synchronization
 import Testing
 
 @testable import Engine

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, EngineTests: whose quota counts, what clients share, what a restart keeps, and what is remembered.
 
+import Bytes
 import NIOCore
 import Storage
 import TestSupport

@@ -10,6 +10,7 @@
 //
 // MARTLET_SHARE_SEEDS=n lives n lives of each kind instead of a few.
 
+import Bytes
 import Glibc
 import Logging
 import NIOCore

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, EngineTests: the states of a share partition's records.
 
+import Bytes
+import NIOCore
 import Storage
 import Testing
 

@@ -7,6 +7,7 @@
 // Properties: what comes back is whole HTTP/2 frames, the first of them SETTINGS; a connection that was
 // closed leaves no call behind; and the engine takes the next one.
 
+import Bytes
 import HTTP2
 import NIOCore
 import NIOEmbedded

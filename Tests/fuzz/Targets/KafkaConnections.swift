@@ -6,6 +6,7 @@
 // Properties: what comes back is whole frames, each carrying the id of a request, in their order; and
 // the engine takes the next connection afterwards.
 
+import Bytes
 import KafkaWire
 import Logging
 import NIOCore
