@@ -134,6 +134,7 @@ package final class Life {
 
     // MARK: Drawing
 
+    func makeId() -> TopicId { TopicId(random: { random.next() }) }
     func chance(_ probability: Double) -> Bool { Double.random(in: 0..<1, using: &random) < probability }
     func pick(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &random) }
     func pick<Element>(_ elements: [Element]) -> Element { elements[Int.random(in: 0..<elements.count, using: &random)] }

@@ -41,7 +41,7 @@ final class WorkerActor: KafkaActor {
     }
 
     private var crew: Crew { life.crew }
-    private var nowMs: Int64 { Int64((life.broker?.loop.now.uptimeNanoseconds ?? 0) / 1_000_000) }
+    private var nowMs: Int64 { life.broker?.nowMs ?? 0 }
 
     func connect(_ broker: SimulatedBroker) throws {
         link = try KafkaLink(broker) { [unowned self] in life.received($0) }
@@ -152,7 +152,7 @@ final class WorkerActor: KafkaActor {
 
     /// Epoch 0 joins, -1 leaves.
     private func beat(_ link: KafkaLink, epoch: Int32) throws {
-        if epoch == 0 { memberId = TopicId(random: { life.random.next() }).description }
+        if epoch == 0 { memberId = life.makeId().description }
         var request = ShareGroupHeartbeatRequest()
         request.groupId = Crew.group
         request.memberId = memberId
