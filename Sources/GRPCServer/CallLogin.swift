@@ -67,7 +67,7 @@ final class CallLogin: @unchecked Sendable {
             accept(identity.name, "bearer")
         } catch {
             failed("bearer", error.description)
-            throw GRPCStatus(.unauthenticated, "LOGIN_FAILED", "the token is not accepted; call again with a new one")
+            throw .wrongToken
         }
     }
 
@@ -84,7 +84,7 @@ final class CallLogin: @unchecked Sendable {
         guard !call.hasEnded else { return }
         guard isRight else {
             failed("basic", "wrong user or password for \(user)")
-            return call.fail(GRPCStatus(.unauthenticated, "LOGIN_FAILED", "the name or the password is wrong"))
+            return call.fail(.wrongPassword)
         }
         let mayWait = call.engine.access.policy != nil || call.engine.quotas.isInForce
         if call.route.method.kind != .unary || mayWait { endWithUser(user) }
@@ -101,27 +101,17 @@ final class CallLogin: @unchecked Sendable {
     private func userWasRemoved(_ user: String) {
         guard !call.hasEnded else { return }
         call.principal = "User:\(user)"
-        refuse("basic", "the user was removed while it was connected")
+        call.connection.server.loginEnded(call.auditSubject, "basic", "the user was removed while it was connected")
         call.fail(GRPCStatus(.unauthenticated, "USER_REMOVED", "the user was removed; call as another one"))
     }
 
     private func accept(_ name: String, _ mechanism: String) {
         call.principal = "User:\(name)"
-        call.engine.accessMetrics.grpc.logins.increment()
-        if call.engine.audit.recordsAllowed {
-            call.engine.audit.record(AuditEvent(.login, call.auditSubject, mechanism, .succeeded))
-        }
+        call.connection.server.loginSucceeded(call.auditSubject, mechanism)
         call.open()
     }
 
     private func failed(_ mechanism: String, _ cause: String) {
-        call.engine.accessMetrics.grpc.failedLogins.increment()
-        refuse(mechanism, cause)
-    }
-
-    private func refuse(_ mechanism: String, _ cause: String) {
-        call.engine.audit.record(AuditEvent(.login, call.auditSubject, mechanism, .failed, cause: cause))
-        call.connection.server.logger.warning(
-            "gRPC login failed: \(cause)", metadata: ["peer": "\(call.peer.remoteAddress):\(call.peer.remotePort)"])
+        call.connection.server.loginFailed(call.auditSubject, mechanism, cause)
     }
 }

@@ -69,9 +69,12 @@ struct BasicCredentials {
 extension GRPCServer {
     /// Whether a caller has to say who it is before this method is served.
     func requiresLogin(_ peer: ConnectionContext, _ route: GRPCRoute, hasAuthorization: Bool) -> Bool {
+        !route.isHealth && requiresLogin(peer, hasAuthorization: hasAuthorization)
+    }
+
+    func requiresLogin(_ peer: ConnectionContext, hasAuthorization: Bool) -> Bool {
         let logins = logins[peer.listenerName]
         return logins.areRequired && (logins.areForAll || peer.peerCertificate == nil || hasAuthorization)
-            && !route.isHealth
     }
 
     /// Reads what a caller says about itself. Throws `UNAUTHENTICATED`.

@@ -32,6 +32,7 @@ final class HTTPConnectionHandler: ChannelInboundHandler {
     private let limits: HTTPLimits
     private let requests: MetricFamily<Counter>
     private let taker: HTTPTaker?
+    private let gate: HTTPGate?
     private let connection: ConnectionContext
     private let logger: Logger
     private var state = State.waiting
@@ -44,9 +45,10 @@ final class HTTPConnectionHandler: ChannelInboundHandler {
 
     init(
         pages: HTTPPages, limits: HTTPLimits, requests: MetricFamily<Counter>, taker: HTTPTaker?,
-        connection: ConnectionContext, logger: Logger
+        gate: HTTPGate?, connection: ConnectionContext, logger: Logger
     ) {
         self.taker = taker
+        self.gate = gate
         self.pages = pages
         self.limits = limits
         self.requests = requests
@@ -128,6 +130,17 @@ final class HTTPConnectionHandler: ChannelInboundHandler {
         deadline?.cancel()
         let loop = context.eventLoop
         let bound = NIOLoopBound((self, context), eventLoop: loop)
+        guard let gate, HTTPPages.isGuarded(head.uri) else { return respond(to: head, context) }
+        gate(head.headers.first(name: "authorization"), connection, loop) { refusal in
+            let (handler, context) = bound.value
+            guard let refusal else { return handler.respond(to: head, context) }
+            handler.finish(HTTPPages.refusal(refusal), context)
+        }
+    }
+
+    private func respond(to head: HTTPRequestHead, _ context: ChannelHandlerContext) {
+        let loop = context.eventLoop
+        let bound = NIOLoopBound((self, context), eventLoop: loop)
         pages.respond(to: head.method, head.uri) { answer in
             if loop.inEventLoop { return bound.value.0.finish(answer, bound.value.1) }
             loop.execute { bound.value.0.finish(answer, bound.value.1) }
@@ -159,6 +172,7 @@ final class HTTPConnectionHandler: ChannelInboundHandler {
             ("content-type", answer.contentType), ("content-length", String(answer.body.utf8.count)),
             ("cache-control", "no-store"), ("x-content-type-options", "nosniff"),
         ])
+        for challenge in answer.challenges { headers.add(name: "www-authenticate", value: challenge) }
         if answer.status == .methodNotAllowed { headers.add(name: "allow", value: "GET, HEAD") }
         if !keepsAlive {
             headers.add(name: "connection", value: "close")

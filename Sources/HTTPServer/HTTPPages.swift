@@ -5,6 +5,7 @@
 
 import NIOHTTP1
 import Telemetry
+import Transport
 
 /// What is sent back.
 struct HTTPAnswer: Equatable, Sendable {
@@ -15,6 +16,8 @@ struct HTTPAnswer: Equatable, Sendable {
     var page: String
     /// No more requests on this connection.
     var closes = false
+    /// How to log in (`www-authenticate`).
+    var challenges: [String] = []
 }
 
 /// The pages of the broker.
@@ -48,6 +51,13 @@ struct HTTPPages: Sendable {
         }
     }
 
+    /// Whether this page is not for everybody who may connect: it names what is stored here.
+    static func isGuarded(_ target: String) -> Bool { pages[String(target.prefix { $0 != "?" })] == .metrics }
+
+    static func refusal(_ login: HTTPLoginRefusal) -> HTTPAnswer {
+        HTTPAnswer(status: .unauthorized, body: login.message + "\n", page: "none", challenges: login.challenges)
+    }
+
     static func refusal(_ status: HTTPResponseStatus, _ body: String, closes: Bool = false) -> HTTPAnswer {
         HTTPAnswer(status: status, body: body, page: "none", closes: closes)
     }
@@ -64,7 +74,7 @@ struct HTTPPages: Sendable {
 
         /healthz   200 while the process answers
         /readyz    200 while it takes work, 503 and the reason when not (JSON)
-        /metrics   counters for Prometheus
+        /metrics   counters for Prometheus; elsewhere than here with a login, where one is wanted
 
         Kafka and gRPC clients use this same port.
 

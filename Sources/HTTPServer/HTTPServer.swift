@@ -41,13 +41,15 @@ package struct HTTPServer: Sendable {
     private let logger: Logger
     private let requests: MetricFamily<Counter>
     private let taker: HTTPTaker?
+    private let gate: HTTPGate?
 
-    /// `taker` is asked first who answers a request.
+    /// `taker` is asked first who answers a request, `gate` whether a page may be read that names what is stored here.
     package init(
         version: String, metrics: Metrics, logger: Logger, limits: HTTPLimits = HTTPLimits(),
-        taker: HTTPTaker? = nil, readiness: @escaping @Sendable () -> Readiness, offload: @escaping Offload
+        taker: HTTPTaker? = nil, gate: HTTPGate? = nil, readiness: @escaping @Sendable () -> Readiness, offload: @escaping Offload
     ) {
         self.taker = taker
+        self.gate = gate
         self.limits = limits
         self.logger = logger
         requests = metrics.counters(
@@ -66,6 +68,6 @@ package struct HTTPServer: Sendable {
         try channel.pipeline.syncOperations.addHandlers(
             HTTPResponseEncoder(), ByteToMessageHandler(decoder), HTTPServerPipelineHandler(),
             HTTPConnectionHandler(
-                pages: pages, limits: limits, requests: requests, taker: taker, connection: connection, logger: logger))
+                pages: pages, limits: limits, requests: requests, taker: taker, gate: gate, connection: connection, logger: logger))
     }
 }

@@ -199,6 +199,7 @@ extension BrokerParts {
         let http = HTTPServer(
             version: Version.current, metrics: metrics, logger: logger("HTTPServer"),
             limits: HTTPLimits(idleTimeout: .milliseconds(configuration.maxIdleMs)), taker: grpc.taker,
+            gate: { [grpc] in grpc.admitToPage($0, $1, on: $2, completion: $3) },
             readiness: { [self] in Readiness(of: self) },
             offload: { [attendance] in attendance.any().execute($0) })
         return ProtocolHandlers(

@@ -36,6 +36,7 @@ struct AclCommand: ParsableCommand {
         func validate() throws { try rules.requirePossible() }
 
         func run() throws {
+            rules.noteSpelling()
             let administration = try AccessAdministration(client.options())
             if !anyway { try AccessLockout(client, administration)?.judge(rules.all) }
             try administration.add(rules.all)
@@ -191,6 +192,15 @@ struct RuleArguments: ParsableArguments {
             throw ValidationError("--host \(host) is no address; a rule has one such as 10.0.0.7, no range and no name, or * for all")
         }
         guard spelled == host else { throw ValidationError("--host \(host): write it as \(spelled)") }
+    }
+
+    /// A name that is perhaps a certificate's is compared letter by letter; a login may be called anything.
+    func noteSpelling() {
+        guard let meant = SubjectSpelling.corrected(String(principalName(principal).dropFirst("User:".count))) else { return }
+        Terminal.write(
+            "note: no certificate's owner is called \(JSONText.escaped(principal)); perhaps User:\(JSONText.escaped(meant)), "
+                + "as `martlet certs show FILE` has the subject\n",
+            to: STDERR_FILENO)
     }
 
     var all: [AccessRule] { resources.rules(principal, operations, host: host, deny ? .deny : .allow) }

@@ -62,11 +62,12 @@ package enum BearerToken {
         guard let claims = JSONValue(payload), case .object = claims else {
             throw TokenRefusal("the token's claims are no JSON object")
         }
-        return try identity(claims, rules, nowMs)
+        return try identity(claims, rules, nowMs: nowMs)
     }
 
-    private static func identity(
-        _ claims: JSONValue, _ rules: TokenRules, _ nowMs: Int64
+    /// Whom the claims of a token name whose signature was good.
+    static func identity(
+        _ claims: JSONValue, _ rules: TokenRules, nowMs: Int64
     ) throws(TokenRefusal) -> TokenIdentity {
         let now = Double(nowMs) / 1000
         let skew = Double(rules.clockSkewSeconds)

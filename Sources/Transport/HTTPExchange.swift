@@ -53,3 +53,21 @@ package protocol HTTPExchangeHandler: AnyObject {
 package typealias HTTPTaker = @Sendable (HTTPHead, ConnectionContext, any EventLoop, any HTTPExchange) -> (
     any HTTPExchangeHandler
 )?
+
+/// Why a page is not shown to somebody who has not said who they are (401).
+package struct HTTPLoginRefusal: Equatable, Sendable {
+    package var message: String
+    /// Values of `www-authenticate`.
+    package var challenges: [String]
+
+    package init(message: String, challenges: [String]) {
+        self.message = message
+        self.challenges = challenges
+    }
+}
+
+/// Says on the loop, perhaps before it returns, whether whoever asks may read a page that names what is stored here; nil: yes. Given
+/// are the value of `authorization` and the connection.
+package typealias HTTPGate = @Sendable (
+    String?, ConnectionContext, any EventLoop, _ completion: @escaping @Sendable (HTTPLoginRefusal?) -> Void
+) -> Void

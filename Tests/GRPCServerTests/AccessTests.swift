@@ -10,6 +10,7 @@ import NIOCore
 import NIOEmbedded
 import Security
 import SwiftProtobuf
+import Synchronization
 import Telemetry
 import Testing
 import Transport
@@ -96,6 +97,32 @@ import Transport
         #expect(try counted("access_denied_total") == 1)
         let calls = fixture.metrics.text().split(separator: "\n").filter { $0.contains("martlet_grpc_calls_total{method=\"/martlet.v1.Streams/PublishStream\"") }
         #expect(calls.contains { $0.hasSuffix("code=\"PERMISSION_DENIED\"} 1") } && !calls.contains { $0.contains("CANCELLED") })
+    }
+
+    @Test func `A page that names topics wants of other machines what a call wants`() throws {
+        let fixture = try Fixture(logins: ByListener(GRPCLogins(passwords: true, tokens: true)))
+        let key = CredentialKey(user: "alice", mechanism: .sha256)
+        let credential = ScramCredential(mechanism: .sha256, password: "secret", salt: [7], iterations: 4_096)
+        fixture.engine.access.set([key: credential], on: fixture.loop) { _ in }
+        func refusal(_ authorization: String?, address: String = "10.0.0.7", isTLS: Bool = true) throws -> HTTPLoginRefusal? {
+            let answers = Mutex<[HTTPLoginRefusal?]>([])
+            let peer = ConnectionContext(
+                id: 1, localHost: "10.0.0.1", localPort: 9092, remoteAddress: address, remotePort: 5, isTLS: isTLS)
+            fixture.server.admitToPage(authorization, peer, on: fixture.loop) { answer in answers.withLock { $0.append(answer) } }
+            fixture.loop.run()
+            let all = answers.withLock { $0 }
+            #expect(all.count == 1)
+            return try #require(all.first)
+        }
+        func basic(_ text: String) -> String { "Basic " + Base64.encode(Array(text.utf8)) }
+        #expect(try refusal(nil, address: "127.0.0.1", isTLS: false) == nil)
+        #expect(try refusal(nil, address: "::1") == nil)
+        let asked = try #require(try refusal(nil))
+        #expect(asked.challenges.map { $0.prefix(6) } == ["Basic ", "Bearer"])
+        #expect(try refusal(basic("alice:secret")) == nil)
+        for wrong in [basic("alice:wrong"), basic("bob:secret"), "Bearer a.b.c", "guess", ""] { #expect(try refusal(wrong) != nil) }
+        // A password in plaintext was heard by others, right or not.
+        #expect(try refusal(basic("alice:secret"), isTLS: false)?.message.contains("over TLS only") == true)
     }
 
     @Test func `A rule opens exactly what it says`() throws {

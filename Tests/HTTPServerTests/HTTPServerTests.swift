@@ -33,10 +33,13 @@ private final class Connection {
     private let work = Work()
 
     /// `defers`: pages that are built off the loop wait for `runWork`.
-    init(_ readiness: Readiness = Readiness(durability: "disk"), defers: Bool = false, limits: HTTPLimits = HTTPLimits()) throws {
+    init(
+        _ readiness: Readiness = Readiness(durability: "disk"), defers: Bool = false, limits: HTTPLimits = HTTPLimits(),
+        gate: HTTPGate? = nil
+    ) throws {
         let server = HTTPServer(
             version: "1.2.3", metrics: metrics, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
-            limits: limits, readiness: { readiness },
+            limits: limits, gate: gate, readiness: { readiness },
             offload: { [work] body in if defers { work.add(body) } else { body() } })
         try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
         try server.configure(
@@ -125,6 +128,32 @@ private final class Connection {
         let answer = try connection.get("/metrics")
         #expect(answer.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"))
         #expect(answer.contains("martlet_http_requests_total{page=\"/healthz\",status=\"200\"} 1\n"))
+    }
+
+    @Test(arguments: ["GET /metrics", "GET /metrics?x", "HEAD /metrics", "POST /metrics"])
+    func `Metrics are for those whom the gate lets in, and nothing is told before`(line: String) throws {
+        let refusal = HTTPLoginRefusal(message: "say who you are", challenges: ["Basic realm=\"x\"", "Bearer realm=\"x\""])
+        let connection = try Connection { authorization, _, loop, completion in
+            loop.execute { completion(authorization == "Basic right" ? nil : refusal) }
+        }
+        let parts = line.split(separator: " ").map(String.init)
+        let refused = try connection.get(parts[1], method: parts[0])
+        #expect(refused.hasPrefix("HTTP/1.1 401 Unauthorized\r\n"))
+        #expect(refused.contains("www-authenticate: Basic realm=\"x\"\r\nwww-authenticate: Bearer realm=\"x\"\r\n"))
+        #expect(!refused.contains("martlet_"))
+        // The connection goes on.
+        let shown = try connection.get(parts[1], method: parts[0], headers: "Authorization: Basic right\r\n")
+        #expect(shown.hasPrefix(parts[0] == "POST" ? "HTTP/1.1 405" : "HTTP/1.1 200 OK\r\n"))
+        for page in ["/", "/healthz", "/readyz"] { #expect(try connection.get(page).hasPrefix("HTTP/1.1 200 OK\r\n")) }
+    }
+
+    @Test func `A page that the gate lets somebody read when its connection has gone is dropped`() throws {
+        let completions = Mutex<[@Sendable (HTTPLoginRefusal?) -> Void]>([])
+        let connection = try Connection { _, _, _, completion in completions.withLock { $0.append(completion) } }
+        #expect(try connection.get("/metrics") == "")
+        try connection.channel.close().wait()
+        for completion in completions.withLock({ $0 }) { completion(nil) }
+        #expect(try connection.received() == "")
     }
 
     @Test func `The index names the pages`() throws {

@@ -73,6 +73,7 @@ private final class Patient {
             "listen: [127.0.0.1:1, a://0.0.0.0:9092]\nlistener.name.a.sasl.enabled.mechanisms: PLAIN\n"),
         ("tiny-value", .warning, "connections.max.reauth.ms", 1, "connections.max.reauth.ms: 60\n"),
         ("tiny-value", .warning, "log.retention.ms", 1, "log.retention.ms: 7\n"),
+        ("super-user-spelling", .warning, "super.users", 1, "super.users: 'User:ann;User:CN=root, O=Example'\n"),
         ("advertise-loopback", .warning, "advertise", 2, "listen: 0.0.0.0:9092\nadvertise: localhost:9092\n"),
         ("audit-log", .error, "audit.log", 1, "audit.log: /nowhere/at/all/audit.log\n"),
         ("file-unreadable", .error, "sasl.oauthbearer.jwks.endpoint.url", 1, "sasl.oauthbearer.jwks.endpoint.url: file:///nowhere.json\n"),

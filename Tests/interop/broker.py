@@ -41,6 +41,15 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 20, pau
         time.sleep(pause)
 
 
+def own_address() -> Optional[str]:
+    """A non-loopback IPv4 address of one of this machine's interfaces, if there is one."""
+    done = subprocess.run(["hostname", "-I"], capture_output=True, timeout=10)
+    for word in done.stdout.decode().split():
+        if "." in word and not word.startswith("127."):
+            return word
+    return None
+
+
 def stable_port() -> int:
     """A port that is free now and that the kernel never hands out as a client's own.
 

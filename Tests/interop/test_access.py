@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from typing import Any, Callable
 
 import grpc
@@ -16,7 +18,8 @@ from confluent_kafka.admin import (
 
 import secrecy
 import wire
-from broker import Broker, Endpoint, wait_until
+from broker import Broker, Endpoint, own_address, wait_until
+from tokens import Issuer
 
 TOPIC_AUTHORIZATION_FAILED, GROUP_AUTHORIZATION_FAILED, CLUSTER_AUTHORIZATION_FAILED = 29, 30, 31
 PASSWORD = "only-for-this-test"
@@ -246,3 +249,55 @@ def test_workers_and_members_need_their_group_and_topic(team: Team, api: Any) ->
             team.rule("alice", AclOperation.READ, ResourceType.GROUP, group)
         assert receive() == join() == grpc.StatusCode.OK
         assert receive(dead_letter_topic="dlq.secret") == grpc.StatusCode.PERMISSION_DENIED
+
+
+def _page(url: str, *options: str) -> tuple[int, str, str]:
+    """The status of a page, its header fields and its body."""
+    done = subprocess.run(["curl", "--silent", "--show-error", "--max-time", "20", "--http1.1", "--include", *options, url],
+                          capture_output=True, timeout=30)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    head, _, body = done.stdout.decode().partition("\r\n\r\n")
+    return int(head.split()[1]), head.lower(), body
+
+
+def test_metrics_name_topics_to_those_who_may_log_in_and_to_this_machine(
+    start_broker: Callable[..., Broker], tmp_path: Path
+) -> None:
+    address = own_address()
+    if address is None:
+        pytest.skip("this machine has only loopback addresses")
+    issuer = Issuer(tmp_path)
+    keys = tmp_path / "keys.json"
+    keys.write_text(issuer.key_set("ES256"))
+    team = Team(start_broker(
+        mode="serve",
+        arguments=["--listen", "0.0.0.0:0", "--sasl-enabled-mechanisms", "PLAIN,OAUTHBEARER", "--tls-client-auth", "requested",
+                   "--sasl-oauthbearer-jwks-endpoint-url", f"file://{keys}", "--super-users", "User:CN=client"]))  # fmt: skip
+    own = team.own
+    team.add("prometheus")
+    team.admin.create_topics([NewTopic("secret-plans", 1)])["secret-plans"].result(20)
+    elsewhere = f"https://{address}:{own.port}"
+    # The certificate names other addresses.
+    trusting = ["--insecure"]
+    since = own.log_size()
+    status, head, body = _page(f"{elsewhere}/metrics", *trusting)
+    assert status == 401 and 'www-authenticate: basic realm="martlet"' in head and "secret" not in body, head
+    assert 'www-authenticate: bearer realm="martlet"' in head
+    assert "this broker wants a name and a password (authorization: Basic) or a token (authorization: Bearer), or a client cert" in body
+    assert own.metric('martlet_logins_failed_total{protocol="grpc"}') == 0
+    status, head, body = _page(f"{elsewhere}/metrics", *trusting, "--user", "prometheus:wrong")
+    assert status == 401 and "secret" not in body and "the name or the password is wrong" in body
+    own.wait_log("login failed: wrong user or password for prometheus", since=since)
+    token = issuer.token("prometheus")
+    status, _, body = _page(f"{elsewhere}/metrics", *trusting, "--header", f"Authorization: Bearer {token}x")
+    assert status == 401 and "secret" not in body and "the token is not accepted" in body
+    assert own.metric('martlet_logins_failed_total{protocol="grpc"}') == 2
+    for proof in (["--user", f"prometheus:{PASSWORD}"], ["--cert", own.certificate, "--key", own.key],
+                  ["--header", f"Authorization: Bearer {token}"]):  # fmt: skip
+        status, _, body = _page(f"{elsewhere}/metrics", *trusting, *proof)
+        assert status == 200 and "secret-plans" in body, body
+    # Probes have no names, and say none.
+    for page in ("/healthz", "/readyz", "/"):
+        status, _, body = _page(elsewhere + page, *trusting)
+        assert status == 200 and "secret-plans" not in body
+    assert "secret-plans" in _page(f"http://{own.address}/metrics")[2]

@@ -146,6 +146,16 @@ def test_rules_are_added_listed_tested_and_removed(commands: Commands) -> None:
     assert "denied" in commands.run("acl", "test", "alice", "read", "--topic", "orders-eu", status=1)
 
 
+def test_a_subject_as_openssl_prints_it_is_noted_and_added_as_it_is(start_broker: Callable[..., Broker]) -> None:
+    own = start_broker("spelling", mode="serve", arguments=["--super-users", "User:CN=client"])
+    secure = ["--bootstrap", own.address, "--ca", own.ca, "--cert", own.certificate, "--key", own.key]
+    done = own.run("acl", "add", "O = Example, CN = ann", "write", "--topic", "orders", *secure)
+    assert done.returncode == 0 and b"perhaps User:CN=ann,O=Example, as `martlet certs show FILE`" in done.stderr, done.stderr
+    assert b"User:O = Example, CN = ann" in own.run("acl", "list", *secure).stdout
+    done = own.run("acl", "add", "CN=ann,O=Example", "write", "--topic", "orders", *secure)
+    assert done.returncode == 0 and done.stderr == b"", done.stderr
+
+
 def test_the_first_rule_does_not_lock_out_whoever_adds_it(
     commands: Commands, start_broker: Callable[..., Broker], tmp_path: Path
 ) -> None:

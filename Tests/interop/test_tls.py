@@ -16,7 +16,7 @@ from typing import Any, Callable, Optional, Sequence
 import pytest
 
 import wire
-from broker import Broker, Endpoint
+from broker import Broker, Endpoint, own_address
 from wire import Wire
 
 
@@ -280,19 +280,10 @@ def test_own_certificates_are_kept_over_a_restart(start_broker: Callable[..., Br
     assert before == after
 
 
-def _own_address() -> Optional[str]:
-    """A non-loopback IPv4 address of one of this machine's interfaces, if there is one."""
-    done = subprocess.run(["hostname", "-I"], capture_output=True, timeout=10)
-    for word in done.stdout.decode().split():
-        if "." in word and not word.startswith("127."):
-            return word
-    return None
-
-
 def test_plaintext_from_beyond_loopback_is_refused_in_the_callers_protocol(
     start_broker: Callable[..., Broker],
 ) -> None:
-    address = _own_address()
+    address = own_address()
     if address is None:
         pytest.skip("this machine has only loopback addresses")
     own = start_broker(arguments=["--listen", "0.0.0.0:0"])

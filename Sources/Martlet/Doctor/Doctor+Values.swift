@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Martlet, Martlet: the doctor looks at values that are possible and probably not meant, and at files that settings name.
 
+import Engine
 import Glibc
 
 extension Doctor {
@@ -32,7 +33,17 @@ extension Doctor {
                     next: "a file with the issuer's JSON Web Key Set")
             }
         }
+        examineSuperUsers()
         examineAuditLog()
+    }
+
+    private mutating func examineSuperUsers() {
+        for user in configuration.superUsers {
+            guard let name = SubjectSpelling.corrected(String(user.dropFirst("User:".count))) else { continue }
+            add(
+                "super-user-spelling", .warning, "no certificate's owner is called \(user): names are compared letter by letter",
+                setting: "super.users", next: "User:\(name), if `martlet certs show FILE` calls the subject so")
+        }
     }
 
     private mutating func examineAdvertised() {

@@ -44,10 +44,10 @@ private let knownKeys = #"""
     "y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}
     """#
 
-/// A byte of choices (0: a token, 1: a key set, 2: JSON), then the text.
+/// A byte of choices (0: a token, 1: a key set, 2: JSON, 3: the claims of a token that was signed), then the text.
 @Sendable func fuzzTokens(_ input: ByteBuffer) throws {
     var bytes = input
-    switch bytes.choice() % 3 {
+    switch bytes.choice() % 4 {
     case 0:
         let keys = try SigningKeys(jwks: Array(knownKeys.utf8))
         let token = String(decoding: bytes.array, as: UTF8.self)
@@ -62,6 +62,16 @@ private let knownKeys = #"""
                 try require(!key.verifies([UInt8](repeating: 1, count: 64), of: [1], algorithm), "a signature that is none")
             }
         }
+    case 3:
+        guard let claims = JSONValue(bytes.array) else { return }
+        let nowMs: Int64 = 1_300_000_000_000
+        var rules = TokenRules()
+        (rules.audiences, rules.issuer) = (["martlet"], "joe")
+        guard let identity = try? BearerToken.identity(claims, rules, nowMs: nowMs) else { return }
+        try require((1...1_024).contains(identity.name.utf8.count), "a name without bounds")
+        try require(identity.expiresMs > nowMs - rules.clockSkewSeconds * 1000, "an expired token is taken")
+        try require(
+            claims["iss"]?.text == "joe" && claims["aud"]?.texts?.contains("martlet") == true, "a token for somebody else is taken")
     default:
         let value = JSONValue(bytes.array)
         try require(value == JSONValue(bytes.array), "JSON reads differently the second time")
