@@ -44,7 +44,7 @@ final class CallLogin: @unchecked Sendable {
 
     private func credentials(_ authorization: String?) throws(GRPCStatus) -> CallCredentials {
         do throws(GRPCStatus) {
-            return try call.connection.server.credentials(authorization, call.peer)
+            return try call.server.credentials(authorization, call.peer)
         } catch {
             // Who says nothing has not tried: a browser asks like that first.
             if let authorization { failed(CallCredentials.scheme(authorization), error.message) }
@@ -101,17 +101,17 @@ final class CallLogin: @unchecked Sendable {
     private func userWasRemoved(_ user: String) {
         guard !call.hasEnded else { return }
         call.principal = "User:\(user)"
-        call.connection.server.loginEnded(call.auditSubject, "basic", "the user was removed while it was connected")
+        call.server.loginEnded(call.auditSubject, "basic", "the user was removed while it was connected")
         call.fail(GRPCStatus(.unauthenticated, "USER_REMOVED", "the user was removed; call as another one"))
     }
 
     private func accept(_ name: String, _ mechanism: String) {
         call.principal = "User:\(name)"
-        call.connection.server.loginSucceeded(call.auditSubject, mechanism)
+        call.server.loginSucceeded(call.auditSubject, mechanism)
         call.open()
     }
 
     private func failed(_ mechanism: String, _ cause: String) {
-        call.connection.server.loginFailed(call.auditSubject, mechanism, cause)
+        call.server.loginFailed(call.auditSubject, mechanism, cause)
     }
 }

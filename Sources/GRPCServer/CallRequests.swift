@@ -5,7 +5,8 @@
 //
 // A method with one request gets it when no more can follow; a session, or a method in both directions, gets each as it
 // comes and while it takes them: meanwhile the peer's window stays shut. What is not handed on yet is counted, for its
-// connection and, beyond a small size, among the unfinished requests of all connections. Confined to the call's loop.
+// connection and, beyond a small size, among the unfinished requests of all connections. Confined to the call's loop. The call, which
+// owns this, is given to each step: a reference back would be counted at every use.
 
 import GRPCWire
 import HTTP2
@@ -13,7 +14,6 @@ import NIOCore
 import Transport
 
 final class CallRequests {
-    private unowned let call: GRPCCall
     private let stream: any CallStream
     private let encoding: MessageEncoding
     private var deframer = MessageDeframer(messageBytesMax: Limits.messageBytes)
@@ -29,8 +29,7 @@ final class CallRequests {
     /// It is not known yet who calls, or the caller has to wait: nothing is read until then.
     private var waitsToOpen = false
 
-    init(_ call: GRPCCall, _ stream: any CallStream, _ encoding: MessageEncoding) {
-        self.call = call
+    init(_ stream: any CallStream, _ encoding: MessageEncoding) {
         self.stream = stream
         self.encoding = encoding
     }
@@ -53,18 +52,18 @@ final class CallRequests {
     }
 
     /// What came while nothing was read.
-    func readHeld() {
+    func readHeld(_ call: GRPCCall) {
         guard !call.hasEnded else { return }
-        readMessages()
+        readMessages(call)
         guard !call.hasEnded, hasEndOfRequest, !hasToldEnd else { return }
-        receivedEnd()
+        receivedEnd(call)
     }
 
     /// The call has ended: nothing is kept.
-    func end() {
+    func end(_ call: GRPCCall) {
         request = nil
         deframer.removeAll()
-        account()
+        account(call)
         stream.isInboundHeld = false
         session = nil
     }
@@ -72,20 +71,22 @@ final class CallRequests {
     // MARK: Receiving
 
     /// More of the request. It shares the storage of the current read.
-    func received(_ data: ByteBuffer) {
+    func received(_ data: ByteBuffer, _ call: GRPCCall) {
         guard !call.hasEnded else { return }
         deframer.append(data)
-        readMessages()
+        readMessages(call)
         guard !call.hasEnded else { return }
-        account()
+        // What came whole is mostly handed on within this read; if not, it is counted when it is kept.
+        if deframer.isIncomplete || bufferedBytes > 0 { account(call) }
+        guard !call.hasEnded else { return }
         call.connection.keepLater(call)
     }
 
-    func receivedEnd() {
+    func receivedEnd(_ call: GRPCCall) {
         guard !call.hasEnded else { return }
         hasEndOfRequest = true
         if waitsToOpen { return }
-        if takesMany { return finish() }
+        if takesMany(call) { return finish(call) }
         if deframer.isIncomplete {
             return call.fail(
                 GRPCStatus(.internal, "INCOMPLETE_MESSAGE", "the request ends in the middle of a message; send all of it"))
@@ -97,39 +98,41 @@ final class CallRequests {
         }
         self.request = nil
         hasToldEnd = true
-        account()
+        account(call)
         call.route.method.handle(call, request)
     }
 
-    /// Copies what is kept beyond the read it came with.
-    func keepReceived() {
+    /// Copies and counts what is kept beyond the read it came with.
+    func keepReceived(_ call: GRPCCall) {
         deframer.keep()
         if let shared = request {
             var own = ByteBuffer()
             own.writeImmutableBuffer(shared)
             request = own
         }
+        guard !call.hasEnded else { return }
+        account(call)
     }
 
     /// The session takes requests again.
-    func readMore() {
+    func readMore(_ call: GRPCCall) {
         guard !call.hasEnded else { return }
-        readMessages()
+        readMessages(call)
         guard !call.hasEnded else { return }
-        account()
-        finish()
+        account(call)
+        finish(call)
         call.connection.scheduleFlush()
     }
 
     /// The peer has taken the answers that a method in both directions waited to be rid of.
-    func answersWereTaken() {
-        readMessages()
-        finish()
+    func answersWereTaken(_ call: GRPCCall) {
+        readMessages(call)
+        finish(call)
     }
 
-    private func readMessages() {
+    private func readMessages(_ call: GRPCCall) {
         do throws(GRPCStatus) {
-            while !call.hasEnded, !isHeld, let message = try deframer.next() {
+            while !call.hasEnded, !isHeld(call), let message = try deframer.next() {
                 let bytes = try message.decoded(encoding, call.connection.decompressor, bytesMax: Limits.messageBytes)
                 if let session {
                     session.received(bytes)
@@ -148,10 +151,10 @@ final class CallRequests {
         }
     }
 
-    private var takesMany: Bool { session != nil || call.route.method.kind == .bidirectional }
+    private func takesMany(_ call: GRPCCall) -> Bool { session != nil || call.route.method.kind == .bidirectional }
 
     /// Calls with many requests: no more of them now. The session says so, answers wait for the peer, or the caller is over a quota.
-    private var isHeld: Bool {
+    private func isHeld(_ call: GRPCCall) -> Bool {
         if waitsToOpen { return true }
         let isHeld: Bool
         if let session {
@@ -166,8 +169,8 @@ final class CallRequests {
     }
 
     /// Tells once that no more requests come.
-    private func finish() {
-        guard !call.hasEnded, hasEndOfRequest, !isHeld, !hasToldEnd else { return }
+    private func finish(_ call: GRPCCall) {
+        guard !call.hasEnded, hasEndOfRequest, !isHeld(call), !hasToldEnd else { return }
         guard !deframer.isIncomplete else {
             return call.fail(
                 GRPCStatus(.internal, "INCOMPLETE_MESSAGE", "the requests end in the middle of a message; send all of it"))
@@ -178,13 +181,13 @@ final class CallRequests {
 
     // MARK: What is held
 
-    private func account() {
+    private func account(_ call: GRPCCall) {
         let bytes = call.hasEnded ? 0 : deframer.pendingBytes + (request?.readableBytes ?? 0)
         guard bytes != bufferedBytes else { return }
         let connection = call.connection
         connection.bufferedBytes += bytes - bufferedBytes
         bufferedBytes = bytes
-        shareMemory(bytes > Limits.unsharedRequestBytes ? bytes : 0)
+        shareMemory(bytes > Limits.unsharedRequestBytes ? bytes : 0, call)
         if !call.hasEnded, connection.bufferedBytes > Limits.bufferedRequestBytes {
             call.fail(
                 GRPCStatus(
@@ -194,10 +197,10 @@ final class CallRequests {
     }
 
     /// Counts this call's unfinished request among those of all connections, and refuses it if they are too much.
-    private func shareMemory(_ bytes: Int) {
-        let memory = call.connection.server.memory
-        let isMore = bytes > sharedBytes
+    private func shareMemory(_ bytes: Int, _ call: GRPCCall) {
         guard bytes != sharedBytes else { return }
+        let memory = call.server.memory
+        let isMore = bytes > sharedBytes
         let hasRoom = !isMore || memory.hasRoom()
         memory.adjust(by: bytes - sharedBytes)
         sharedBytes = bytes

@@ -18,6 +18,9 @@ extension GRPCCall {
     /// Whether an external policy has a say in what the caller does.
     var asksPolicy: Bool { engine.access.policy != nil && engine.access.restricts(principal) }
 
+    /// Whether what the caller wants to publish may have to wait: for a policy, or because of a quota.
+    var mayHaveToWait: Bool { asksPolicy || engine.quotas.isInForce }
+
     /// Runs `check`, which asks by `may` and `require` and does nothing else, until all is decided; then `then` with what it made.
     /// What either throws ends the call; if the call ends before, nothing follows. `holding`: bytes that are kept meanwhile.
     func authorize<Outcome>(

@@ -21,11 +21,12 @@ import Transport
 final class GRPCCall: @unchecked Sendable {
     // Unchecked: every entry point runs on the connection's event loop; closures of the engine only hold the reference.
     let connection: any CallOwner
+    /// Held here, although the connection has it: all loops share its count of references, and each way to it would change that.
+    let server: GRPCServer
     let route: GRPCRoute
     /// When the caller gives up; nil: never.
     let deadline: NIODeadline?
     private let stream: any CallStream
-    private let encoding: MessageEncoding
     /// Compresses the answer's messages, if the caller wants that.
     private var answers: AnswerCompressor?
     private let startedNs: UInt64
@@ -34,7 +35,7 @@ final class GRPCCall: @unchecked Sendable {
     private(set) var isOpen = false
     /// What it takes of the event loop's time, once that is limited.
     var time: CallTime?
-    private(set) lazy var requests = CallRequests(self, stream, encoding)
+    let requests: CallRequests
     private var login: CallLogin?
     private var hasSentHeaders = false
     private var source: (any GRPCStreamSource)?
@@ -57,16 +58,17 @@ final class GRPCCall: @unchecked Sendable {
         answers: AnswerCompressor? = nil, deadline: NIODeadline?
     ) {
         self.connection = connection
+        server = connection.server
         self.stream = stream
         self.route = route
-        self.encoding = encoding
+        requests = CallRequests(stream, encoding)
         self.answers = answers
         self.deadline = deadline
-        rulesSeen = connection.server.engine.access.changes.count
-        startedNs = connection.server.engine.clock.monotonicNs()
+        rulesSeen = server.engine.access.changes.count
+        startedNs = server.engine.clock.monotonicNs()
     }
 
-    var engine: Engine { connection.server.engine }
+    var engine: Engine { server.engine }
     var loop: any EventLoop { connection.loop }
     var peer: ConnectionContext { connection.peer }
     /// The peer does not take what there is for it.
@@ -85,9 +87,9 @@ final class GRPCCall: @unchecked Sendable {
             }
             self.clientId = clientId
         }
-        guard connection.server.logins[peer.listenerName].areRequired else { return open() }
+        guard server.logins[peer.listenerName].areRequired else { return open() }
         let said = authorization()
-        guard connection.server.requiresLogin(peer, route, hasAuthorization: said != nil) else { return open() }
+        guard server.requiresLogin(peer, route, hasAuthorization: said != nil) else { return open() }
         let login = CallLogin(self)
         self.login = login
         do throws(GRPCStatus) { try login.begin(said) } catch { fail(error) }
@@ -100,7 +102,7 @@ final class GRPCCall: @unchecked Sendable {
             let session = self.route.method.makeSession?(self)
             let wereHeld = self.requests.open(session)
             if let session { self.start(session) }
-            if wereHeld { self.timed { self.requests.readHeld() } }
+            if wereHeld { self.timed { self.requests.readHeld(self) } }
         }
     }
 
@@ -210,7 +212,7 @@ final class GRPCCall: @unchecked Sendable {
         login?.end()
         login = nil
         time?.end()
-        requests.end()
+        requests.end(self)
         if let source {
             self.source = nil
             source.ended()
@@ -221,7 +223,7 @@ final class GRPCCall: @unchecked Sendable {
         }
         let durationNs = Int(engine.clock.monotonicNs() &- startedNs)
         route.metrics.finished(code, durationNs: durationNs)
-        connection.server.logger.debug(
+        server.logger.debug(
             "call ended",
             metadata: (trace?.metadata ?? [:]).merging([
                 "method": "\(route.method.path)", "code": "\(code)", "ms": "\(durationNs / 1_000_000)",
@@ -271,18 +273,18 @@ extension GRPCCall: HTTP2StreamHandler {
 
 extension GRPCCall {
     /// More of the request. It shares the storage of the current read.
-    func received(_ data: ByteBuffer) { timed { requests.received(data) } }
-    func receivedEnd() { timed { requests.receivedEnd() } }
+    func received(_ data: ByteBuffer) { timed { requests.received(data, self) } }
+    func receivedEnd() { timed { requests.receivedEnd(self) } }
     /// Copies what is kept beyond the read it came with.
-    func keepReceived() { requests.keepReceived() }
+    func keepReceived() { requests.keepReceived(self) }
     /// The session takes requests again.
-    func readMore() { timed { requests.readMore() } }
+    func readMore() { timed { requests.readMore(self) } }
 
     /// There is room to send about this many bytes, and nothing waits.
     func produce(room: Int) { timed { produceNext(room) } }
 
     private func produceNext(_ room: Int) {
-        if route.method.kind == .bidirectional { return requests.answersWereTaken() }
+        if route.method.kind == .bidirectional { return requests.answersWereTaken(self) }
         guard !hasEnded, let source else { return }
         let start = stream.outbound.writerIndex
         let production = source.produce(room: room, into: &stream.outbound)

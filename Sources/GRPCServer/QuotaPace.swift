@@ -119,7 +119,7 @@ private final class DelayedPublish {
         guard let body else { return }
         self.body = nil
         call.connection.bufferedBytes -= bytes
-        call.connection.server.memory.adjust(by: -bytes)
+        call.server.memory.adjust(by: -bytes)
         place.release()
         if runs { call.timed(body) }
     }

@@ -10,6 +10,7 @@
 import NIOConcurrencyHelpers
 import NIOCore
 import Security
+import Synchronization
 
 /// Which password.
 package struct CredentialKey: Hashable, Sendable {
@@ -51,6 +52,8 @@ package final class AccessControl: Sendable {
     private let metadata: InternalLog
     private let loop: any EventLoop
     private let state = NIOLockedValueBox(State())
+    /// Told by `isOpen`; changes with the rules.
+    private let hasNothingToDecide: Synchronization.Atomic<Bool>
 
     fileprivate struct State {
         var rules = AccessRules()
@@ -77,6 +80,7 @@ package final class AccessControl: Sendable {
         self.policy = policy
         self.metadata = metadata
         self.loop = loop
+        hasNothingToDecide = .init(policy == nil)
         state.withLockedValue { $0.superUsers = configuration.superUsers }
     }
 
@@ -91,7 +95,7 @@ package final class AccessControl: Sendable {
 
     /// What the metadata log knew. At start.
     func load(_ records: [AccessRecord]) {
-        state.withLockedValue { _ = $0.apply(records) }
+        state.withLockedValue { _ = apply(records, to: &$0) }
     }
 
     /// The records that would restore this, in a fixed order.
@@ -105,11 +109,12 @@ package final class AccessControl: Sendable {
 
     // MARK: Decisions
 
+    /// Whether everybody may do everything: there are no rules and no external policy. For every request, and so without the lock.
+    package var isOpen: Bool { hasNothingToDecide.load(ordering: .acquiring) }
+
     /// Whether there is anything that this principal may not do.
     package func restricts(_ principal: String) -> Bool {
-        state.withLockedValue { state in
-            (policy != nil || !state.rules.all.isEmpty) && !state.superUsers.contains(principal)
-        }
+        !isOpen && state.withLockedValue { !$0.superUsers.contains(principal) }
     }
 
     /// What is known now: for those who cannot wait. `graceMs`: for how long what the external policy said is good enough
@@ -128,7 +133,8 @@ package final class AccessControl: Sendable {
     package func decide(
         _ principal: String, host: String, _ operation: AccessOperation, _ resource: ResourceType, _ name: String
     ) -> AccessRules.Decision {
-        answer(Question(principal: principal, host: host, operation: operation, resource: resource, name: name)) { rules in
+        if isOpen { return .init(isAllowed: true, rule: nil) }
+        return answer(Question(principal: principal, host: host, operation: operation, resource: resource, name: name)) { rules in
             let decision = rules.decide(principal, host: host, operation, resource, name)
             if policy != nil { return decision.rule?.permission == .deny ? decision : .undecided }
             if decision.rule == nil, configuration.allowsEveryoneWithoutRule, !rules.speaks(of: resource, name) {
@@ -249,11 +255,16 @@ package final class AccessControl: Sendable {
     /// Returns whether the rules are others now, and which users there are no more.
     private func putInForce(_ changes: [AccessRecord]) -> (hasOtherRules: Bool, removed: [String]) {
         state.withLockedValue { state in
-            let isOther = state.apply(changes)
+            let isOther = apply(changes, to: &state)
             var touched: Set<String> = []
             for case .credential(let key, .none) in changes { touched.insert(key.user) }
             return (hasOtherRules: isOther, removed: touched.filter { !state.hasUser($0) }.sorted())
         }
+    }
+
+    private func apply(_ changes: [AccessRecord], to state: inout State) -> Bool {
+        defer { hasNothingToDecide.store(policy == nil && state.rules.all.isEmpty, ordering: .releasing) }
+        return state.apply(changes)
     }
 
     /// Those whom a change is about. What a user has begun whose password is another one goes on, as in Kafka.
