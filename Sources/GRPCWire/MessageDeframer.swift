@@ -13,7 +13,8 @@ package struct MessageDeframer {
         package var bytes: ByteBuffer
     }
 
-    private var pending = ByteBuffer()
+    /// nil rather than empty: all empty buffers share one storage, whose count of references all event loops would change.
+    private var pending: ByteBuffer?
     private var isShared = false
     private let messageBytesMax: Int
 
@@ -22,26 +23,27 @@ package struct MessageDeframer {
     }
 
     /// Whether the body stops in the middle of a message.
-    package var isIncomplete: Bool { pending.readableBytes > 0 }
+    package var isIncomplete: Bool { pending != nil }
 
     /// Bytes that wait for the rest of their message.
-    package var pendingBytes: Int { pending.readableBytes }
+    package var pendingBytes: Int { pending?.readableBytes ?? 0 }
 
     /// Takes more of the body. It shares the storage of `data` until `keep`.
     package mutating func append(_ data: ByteBuffer) {
-        if pending.readableBytes == 0 {
+        guard data.readableBytes > 0 else { return }
+        if pending == nil {
             pending = data
             isShared = true
         } else {
             keep()
-            pending.writeImmutableBuffer(data)
+            pending?.writeImmutableBuffer(data)
         }
     }
 
     /// The next whole message, if there is one. Throws `RESOURCE_EXHAUSTED` when it announces too many bytes.
     package mutating func next() throws(GRPCStatus) -> Message? {
-        guard let flag = pending.getInteger(at: pending.readerIndex, as: UInt8.self),
-            let announced = pending.getInteger(at: pending.readerIndex + 1, as: UInt32.self)
+        guard let start = pending?.readerIndex, let flag = pending?.getInteger(at: start, as: UInt8.self),
+            let announced = pending?.getInteger(at: start + 1, as: UInt32.self)
         else { return nil }
         guard flag <= 1 else {
             throw GRPCStatus(.internal, "INVALID_FRAME", "a message has the unknown flags \(flag); 0 and 1 are known")
@@ -52,27 +54,27 @@ package struct MessageDeframer {
                 .resourceExhausted, "MESSAGE_TOO_LARGE", [("limit", "\(messageBytesMax)")],
                 "a message of \(length) bytes is larger than the \(messageBytesMax) bytes allowed; send less at a time")
         }
-        guard pending.readableBytes >= MessageFrame.prefixSize + length else { return nil }
-        pending.moveReaderIndex(forwardBy: MessageFrame.prefixSize)
-        guard let bytes = pending.readSlice(length: length) else {
+        guard pendingBytes >= MessageFrame.prefixSize + length else { return nil }
+        pending?.moveReaderIndex(forwardBy: MessageFrame.prefixSize)
+        guard let bytes = pending?.readSlice(length: length) else {
             preconditionFailure("a length that was checked does not fit")
         }
-        if pending.readableBytes == 0 { removeAll() }
+        if pendingBytes == 0 { removeAll() }
         return Message(isCompressed: flag == 1, bytes: bytes)
     }
 
     /// Copies what is incomplete, so that the receive buffer it is a slice of can be used again.
     package mutating func keep() {
-        guard isShared else { return }
+        guard isShared, let pending else { return }
         var own = ByteBuffer()
         own.reserveCapacity(2 * pending.readableBytes)
         own.writeImmutableBuffer(pending)
-        pending = own
+        self.pending = own
         isShared = false
     }
 
     package mutating func removeAll() {
-        pending = ByteBuffer()
+        pending = nil
         isShared = false
     }
 }

@@ -193,16 +193,16 @@ extension HTTP2Session {
     private func sendData(
         _ frame: UnsafeMutablePointer<nghttp2_frame>, head: UnsafePointer<UInt8>, _ count: Int
     ) -> CInt {
-        guard let stream = unsafe stream(frame.pointee.hd.stream_id),
-            var payload = stream.outbound.readSlice(length: count)
-        else { return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue }
+        guard let stream = unsafe stream(frame.pointee.hd.stream_id), stream.outbound.readableBytes >= count else {
+            return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue
+        }
         // SAFETY: a frame's head has 9 bytes (RFC 9113, section 4.1). No padding was asked for.
         unsafe outbound.writeBytes(UnsafeRawBufferPointer(start: head, count: 9))
-        outbound.writeBuffer(&payload)
-        if stream.outbound.readableBytes == 0 {
-            payload = ByteBuffer()
-            stream.outbound.clear()
+        // SAFETY: the bytes are read during the call only, and another buffer is written to.
+        unsafe stream.outbound.readWithUnsafeReadableBytes { bytes in
+            unsafe outbound.writeBytes(UnsafeRawBufferPointer(rebasing: bytes[..<count]))
         }
+        if stream.outbound.readableBytes == 0 { stream.outbound.clear() }
         return 0
     }
 
