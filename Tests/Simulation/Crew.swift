@@ -11,8 +11,9 @@ final class Job {
     var isPublished = false
     /// Accepting or rejecting it was answered: it comes no more.
     var isOver = false
-    /// That was asked for, and not clearly answered.
-    var mayBeOver = false
+    /// How often that was asked for and not refused.
+    var openEnds = 0
+    var mayBeOver: Bool { openEnds > 0 }
     /// How often it was delivered at most, what nobody received included.
     var deliveriesMax = 0
     /// Who has it for now, and until when at least (the loop's time).

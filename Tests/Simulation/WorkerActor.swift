@@ -220,12 +220,14 @@ final class WorkerActor: KafkaActor {
     private func receive(_ partition: ShareFetchResponse.Partition, sentMs: Int64) {
         for (offset, value, count) in life.jobs(of: partition) {
             guard let job = life.delivered(value, count, in: partition.partitionIndex) else { return }
+            held.append((job, offset))
+            // An answer can be older than the lock that it tells of: somebody else may have the job by now.
+            guard nowMs < sentMs + Crew.lockMs else { continue }
             if let holder = job.holder, holder != number, nowMs < job.heldUntilMs {
                 return life.violate("a job is held by one worker at a time", "\(value) by \(holder) and by \(number)")
             }
             job.holder = number
             job.heldUntilMs = sentMs + Crew.lockMs
-            held.append((job, offset))
         }
     }
 
@@ -282,7 +284,7 @@ final class WorkerActor: KafkaActor {
             sayings[sayings.count - 1].batches.append(batch)
             if job.holder == number { job.holder = nil }
             guard type != 2 else { continue }
-            job.mayBeOver = true
+            job.openEnds += 1
             sayings[sayings.count - 1].finished.append(job)
         }
         return sayings
@@ -299,7 +301,7 @@ final class WorkerActor: KafkaActor {
             }
         // Refused as a whole: a lock had ended.
         case .invalidRecordState:
-            for job in saying.finished where !job.isOver { job.mayBeOver = false }
+            for job in saying.finished { job.openEnds -= 1 }
         default: break
         }
     }

@@ -73,5 +73,7 @@ struct KnownSeed: Sendable, CustomStringConvertible {
             seed: 7_343_060_228, defect: "a batch was stored twice after a power cut had taken its producer's next one"),
         KnownSeed(
             seed: 7_569_793_127, defect: "a batch was stored twice after records of it were deleted"),
+        KnownSeed(
+            seed: 2_291_781_335, defect: "none: an answer that came after its lock had ended was taken for a second holder by the simulation"),
     ]
 }
