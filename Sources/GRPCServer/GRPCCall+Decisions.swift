@@ -50,7 +50,7 @@ extension GRPCCall {
             }
         }
         guard !isDecided, bytes > 0 else { return }
-        guard connection.bufferedBytes + bytes <= Limits.delayedPublishBytes, connection.server.memory.hasRoom() else {
+        guard connection.bufferedBytes + bytes <= Limits.delayedPublishBytes, server.memory.hasRoom() else {
             return fail(
                 GRPCStatus(
                     .resourceExhausted, "UNFINISHED_REQUESTS", retryMs: 1000,

@@ -84,14 +84,14 @@ extension GRPCCall {
                 "\(principal) is over its quota of bytes to publish, and \(Limits.delayedPublishBytes) bytes wait already;"
                     + " try again in \(throttleMs) ms")
         }
-        guard connection.server.memory.hasRoom() else {
+        guard server.memory.hasRoom() else {
             engine.quotas.note(quotaClient, .producerByteRate, -Double(bytes))
             throw GRPCStatus(
                 .resourceExhausted, "UNFINISHED_REQUESTS", retryMs: Int64(throttleMs),
                 "unfinished requests fill the broker's memory; try again in \(throttleMs) ms")
         }
         connection.bufferedBytes += bytes
-        connection.server.memory.adjust(by: bytes)
+        server.memory.adjust(by: bytes)
         let delay = NIOLoopBound(DelayedPublish(self, bytes, place, body), eventLoop: loop)
         let timer = loop.scheduleTask(in: .milliseconds(Int64(throttleMs))) { delay.value.end(runs: true) }
         whenEnded {

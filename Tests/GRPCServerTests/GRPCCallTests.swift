@@ -318,6 +318,23 @@ private func framed(_ bytes: ByteBuffer, flag: UInt8 = 0) -> ByteBuffer {
         calls[1].cancel()
         try peers[1].run()
         #expect(memory.used == 0)
+        // One that is whole and waits for the end of its requests is held as well, though it came in one frame.
+        let whole = framed(ByteBuffer(repeating: 1, count: 12_000))
+        memory.adjust(by: 1_250_000 - 30_000)
+        let waiting = try (0..<4).map { _ in
+            let call = try peers[0].open("/test.Service/Echo")
+            call.send(whole, end: false)
+            try peers[0].run()
+            return call
+        }
+        #expect(waiting.map(\.status) == [nil, nil, nil, .resourceExhausted])
+        waiting[0].send(ByteBuffer(), end: true)
+        waiting[1].cancel()
+        waiting[2].send(ByteBuffer(), end: true)
+        try peers[0].run()
+        #expect(waiting[0].status == .ok && waiting[2].status == .ok)
+        memory.adjust(by: 30_000 - 1_250_000)
+        #expect(memory.used == 0)
         // A message that comes in one piece of a few bytes is nobody's burden.
         memory.adjust(by: 2 << 20)
         let small = try peers[0].open("/test.Service/Echo")
